@@ -1,0 +1,38 @@
+"""Emissions of metered energy: one function per step, integers, rounded half to even."""
+
+from greenserve.records import IntensityReading
+from greenserve.units import J_PER_KWH, MILLI
+
+
+def facility_uj(it_uj: int, pue_milli: int) -> int:
+    """E9: energy at the site's meter [uJ] for IT energy [uJ], by the site's PUE [1/1000, at least 1000]."""
+    if it_uj < 0 or pue_milli < MILLI:
+        raise ValueError(f"needs energy >= 0 uJ and a PUE >= 1.000, got {it_uj} uJ and {pue_milli}/1000")
+    return _half_even(it_uj * pue_milli, MILLI)
+
+
+def emissions_ng(facility_uj: int, mg_per_kwh: int) -> int:
+    """E11: emissions [ng CO2e] of facility energy [uJ] at a grid intensity [mg/kWh]."""
+    if facility_uj < 0 or mg_per_kwh < 0:
+        raise ValueError(f"needs energy and intensity >= 0, got {facility_uj} uJ and {mg_per_kwh} mg/kWh")
+    # uJ x mg/kWh = 1e-6 J x 1e6 ng / (3.6e6 J): the powers of ten cancel, the joules of a kWh stay.
+    return _half_even(facility_uj * mg_per_kwh, J_PER_KWH)
+
+
+def accounted_ng(facility_uj: int, intensity: IntensityReading | None) -> int | None:
+    """E11 at a reading's intensity [ng CO2e]; None where the intensity is unknown, never 0.
+
+    ValueError for a marginal intensity: it may steer routing, but it accounts for nothing.
+    """
+    if intensity is None:
+        return None
+    if intensity.kind != "average":
+        raise ValueError(f"accounts take average intensity, got {intensity.kind} for {intensity.zone}")
+    return emissions_ng(facility_uj, intensity.mg_per_kwh)
+
+
+def _half_even(numerator: int, denominator: int) -> int:
+    """The quotient rounded to the nearest integer, halves to the even one."""
+    quotient, remainder = divmod(numerator, denominator)
+    twice = 2 * remainder
+    return quotient + (twice > denominator or (twice == denominator and quotient % 2 == 1))

@@ -1,0 +1,323 @@
+"""The lines of the ledger: what a body of each kind holds, and the columns that follow from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from greenserve.carbon.emissions import emissions_ng, facility_uj
+from greenserve.errors import LedgerUnavailable
+from greenserve.records import Entry, IntensityReading, Tenant, Usage
+
+PLATFORM = "_platform"
+METHOD = "M1"
+VERSION = 1
+US_PER_HOUR = 3_600_000_000
+UNMETERED = "unmetered"
+KINDS = ("usage", "device_interval", "tenant", "key", "budget")
+POOLS = (
+    "active_uj",
+    "held_uj",
+    "host_uj",
+    "idle_uj",
+    "waste_uj",
+    "background_uj",
+    "foreign_uj",
+    "gap_uj",
+)
+"""What a device's metered energy is divided into; the first three are the charged requests' parts."""
+
+Outcome = Literal["ok", "error", "cancelled"]
+CacheResult = Literal["miss", "hit", "joined", "off"]
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageLine:
+    """What the gateway knows of one finished request. None = unknown or not applicable, never zero.
+
+    `start_ns` and `end_ns` are monotonic [ns] of the boot in which `run_id` ran, `ended_us` is civil time [us UTC].
+    `cpu_ns` and `host_cpu_ns` [ns] are the request's own CPU time in the engine and around it, `held_ns` [ns] its
+    full-device occupancy; the meter settles by these three. `usage` is None where nothing was metered. `rows` are the
+    request's own, `n_rows` those of its whole batch. `reserved` is in the unit of the budget (ng, uJ or requests).
+    A line with `charged` False is energy lost by the platform; it is nobody's usage.
+    """
+
+    request_id: str
+    tenant: str
+    key_id: str | None
+    model: str
+    run_id: str
+    ended_us: int
+    start_ns: int
+    end_ns: int
+    outcome: Outcome
+    protocol: Literal["http", "grpc"]
+    cache: CacheResult
+    rows: int
+    usage: Usage | None
+    intensity: IntensityReading | None
+    pue_milli: int | None
+    variant: str | None = None
+    variant_digest: str | None = None
+    region: str | None = None
+    zone: str | None = None
+    emulated: bool = False
+    device: str | None = None
+    batch_id: str | None = None
+    n_rows: int | None = None
+    tokens_in: int | None = None
+    code: str | None = None
+    cpu_ns: int | None = None
+    host_cpu_ns: int | None = None
+    held_ns: int | None = None
+    reason: str | None = None
+    budget_id: str | None = None
+    reserved: int | None = None
+    flags: tuple[str, ...] = ()
+    charged: bool = True
+    attempt: int = 0
+
+    def __post_init__(self) -> None:
+        if self.end_ns <= self.start_ns or self.rows < 1 or self.attempt < 0:
+            raise ValueError(f"a request ends after it starts and has a row, got {self!r}")
+        if self.usage is not None and self.usage.state != "provisional":
+            raise ValueError(f"the first line of a request is provisional, got {self.usage.state}")
+        if self.intensity is not None and self.intensity.kind != "average":
+            raise ValueError(f"only average intensity accounts; marginal may steer, got {self.intensity!r}")
+
+
+def usage_body(line: UsageLine) -> Body:
+    """The provisional body (revision 0): facility energy by E9 and emissions by E11 follow here, nowhere else."""
+    usage, reading = line.usage, line.intensity
+    intensity: Body | None = None
+    if reading is not None:
+        intensity = {
+            "basis": reading.basis,
+            "end_us": reading.end_us,
+            "kind": reading.kind,
+            "mg_per_kwh": reading.mg_per_kwh,
+            "origin": reading.origin,
+            "provider": reading.provider,
+            "start_us": reading.start_us,
+            "zone": reading.zone,
+        }
+    facility, direct_ng, lifecycle_ng = site_figures(usage.energy_uj if usage else None, line.pue_milli, intensity)
+    return {
+        "active_uj": usage and usage.active_uj,
+        "attempt": line.attempt,
+        "batch_id": line.batch_id,
+        "budget_id": line.budget_id,
+        "cache": line.cache,
+        "charged": line.charged,
+        "ci": intensity,
+        "code": line.code,
+        "cpu_ns": line.cpu_ns,
+        "device": line.device,
+        "embodied_ng": None,
+        "emulated": line.emulated,
+        "end_ns": line.end_ns,
+        "ended_us": line.ended_us,
+        "facility_uj": facility,
+        "flags": line.flags,
+        "held_ns": line.held_ns,
+        "held_uj": usage and usage.held_uj,
+        "high_uj": usage and usage.high_uj,
+        "host_cpu_ns": line.host_cpu_ns,
+        "host_uj": usage and usage.host_uj,
+        "idle_uj": None,
+        "key_id": line.key_id,
+        "kind": "usage",
+        "loc_direct_ng": direct_ng,
+        "loc_lifecycle_ng": lifecycle_ng,
+        "low_uj": usage and usage.low_uj,
+        "market_ng": None,
+        "method": METHOD,
+        "model": line.model,
+        "n_rows": line.n_rows,
+        "outcome": line.outcome,
+        "overhead_uj": None,
+        "protocol": line.protocol,
+        "pue_milli": line.pue_milli,
+        "reason": line.reason,
+        "region": line.region,
+        "request_id": line.request_id,
+        "reserved": line.reserved,
+        "revision": 0,
+        "rows": line.rows,
+        "run_id": line.run_id,
+        "start_ns": line.start_ns,
+        "state": "provisional",
+        "tenant": line.tenant,
+        "tier": usage and usage.tier,
+        "tokens_in": line.tokens_in,
+        "v": VERSION,
+        "variant": line.variant,
+        "variant_digest": line.variant_digest,
+        "zone": line.zone,
+    }
+
+
+def usage_entry(line: UsageLine) -> Entry:
+    """The provisional line of a request, ready for the ledger."""
+    return entry_of(usage_body(line))
+
+
+_CARRIED = (
+    "attempt",
+    "charged",
+    "ci",
+    "device",
+    "emulated",
+    "ended_us",
+    "model",
+    "pue_milli",
+    "region",
+    "request_id",
+    "tenant",
+    "variant",
+    "zone",
+)
+
+
+def settled_entry(provisional: Mapping[str, Any], usage: Usage | None, flags: Sequence[str] = ()) -> Entry:
+    """Revision 1 of a request: the meter's energy in `usage`, site energy and emissions derived again (E9, E11).
+
+    `usage` None = the energy stays unknown, and the line says so with nulls.
+    """
+    facility, direct_ng, lifecycle_ng = site_figures(
+        usage.energy_uj if usage else None, provisional["pue_milli"], provisional["ci"]
+    )
+    body: Body = {name: provisional[name] for name in _CARRIED}
+    body |= {
+        "active_uj": usage and usage.active_uj,
+        "embodied_ng": None,
+        "facility_uj": facility,
+        "flags": [*provisional["flags"], *flags],
+        "held_uj": usage and usage.held_uj,
+        "high_uj": usage and usage.high_uj,
+        "host_uj": usage and usage.host_uj,
+        "kind": "usage",
+        "loc_direct_ng": direct_ng,
+        "loc_lifecycle_ng": lifecycle_ng,
+        "low_uj": usage and usage.low_uj,
+        "market_ng": None,
+        "method": METHOD,
+        "revision": 1,
+        "state": "settled",
+        "tier": usage and usage.tier,
+        "v": VERSION,
+    }
+    return entry_of(body)
+
+
+def unmetered_entry(provisional: Mapping[str, Any]) -> Entry:
+    """Revision 1 of a request that no meter interval covers any more: its provisional value, flagged `unmetered`."""
+    usage = None
+    if provisional["active_uj"] is not None:
+        usage = Usage(
+            request_id=provisional["request_id"],
+            active_uj=provisional["active_uj"],
+            held_uj=provisional["held_uj"],
+            host_uj=provisional["host_uj"],
+            low_uj=provisional["low_uj"],
+            high_uj=provisional["high_uj"],
+            tier=provisional["tier"],
+            state="settled",
+        )
+    return settled_entry(provisional, usage, [UNMETERED])
+
+
+def site_figures(
+    it_uj: int | None, pue_milli: int | None, ci: Mapping[str, Any] | None
+) -> tuple[int | None, int | None, int | None]:
+    """Facility energy [uJ] and location-based emissions [ng], direct and lifecycle; None for what is not known."""
+    if it_uj is None or pue_milli is None:
+        return None, None, None
+    facility = facility_uj(it_uj, pue_milli)
+    if ci is None:
+        return facility, None, None
+    grams_ng = emissions_ng(facility, ci["mg_per_kwh"])
+    return (facility, grams_ng, None) if ci["basis"] == "direct" else (facility, None, grams_ng)
+
+
+def device_entry(closed: Mapping[str, Any], *, at_us: int, run_id: str, boot_id: str, end: Mapping[str, Any]) -> Entry:
+    """A device's closed stretch of time: its metered energy [uJ] by pool, and the counters at its end in `end`.
+
+    `closed` holds the members of `settlement.DeviceClosed` and flags; `end` holds what the next stretch goes on from:
+    energy_uj, static_uj, at_ns, busy_ns, source, tier of the last reading, own_cpu_ns of our processes.
+    """
+    about = {"kind": "device_interval", "at_us": at_us, "run_id": run_id, "boot_id": boot_id, "end": dict(end)}
+    return entry_of(dict(closed) | about | {"method": METHOD, "v": VERSION})
+
+
+def tenant_entry(tenant: Tenant, *, revision: int, at_us: int, closed: bool) -> Entry:
+    """A tenant's rules after a change. Its display name stays in the table: bodies hold opaque ids only."""
+    return entry_of(
+        {
+            "kind": "tenant",
+            "tenant": tenant.tenant_id,
+            "revision": revision,
+            "at_us": at_us,
+            "closed": closed,
+            "quality_floor_ppm": _millionths(tenant.quality_floor),
+            "quality_mean_ppm": _millionths(tenant.quality_mean),
+            "policy": tenant.policy,
+            "regions": None if tenant.regions is None else sorted(tenant.regions),
+            "exposure": tenant.exposure,
+            "rate_per_s_ppm": _millionths(tenant.rate_per_s),
+            "burst": tenant.burst,
+            "v": VERSION,
+        }
+    )
+
+
+def change_entry(kind: Literal["key", "budget"], subject_id: str, tenant: str, change: Mapping[str, Any]) -> Entry:
+    """A key or a budget after a change; `change` holds revision, at_us and what is true from then on."""
+    return entry_of({"kind": kind, f"{kind}_id": subject_id, "tenant": tenant, "v": VERSION} | dict(change))
+
+
+def entry_of(body: Body) -> Entry:
+    """The entry of a body: every column is a function of the body, so columns can be checked against it."""
+    kind = body["kind"]
+    if kind == "usage":
+        at_us, key = body["ended_us"], body["request_id"]
+        tenant, attempt, revision = body["tenant"], body["attempt"], body["revision"]
+    elif kind == "device_interval":
+        at_us, key = body["at_us"], f"{body['boot_id']}/{body['device']}/{body['start_ns']}-{body['end_ns']}"
+        tenant, attempt, revision = PLATFORM, 0, 0
+    elif kind in KINDS:
+        at_us, key = body["at_us"], body["tenant" if kind == "tenant" else f"{kind}_id"]
+        tenant, attempt, revision = body["tenant"], 0, body["revision"]
+    else:
+        raise LedgerUnavailable(f"an entry of kind {kind!r}; this version knows {', '.join(KINDS)}")
+    return Entry(
+        kind=kind,
+        key=key,
+        attempt=attempt,
+        revision=revision,
+        tenant=tenant,
+        hour=at_us // US_PER_HOUR,
+        body=body,
+    )
+
+
+def decode_entry(data: bytes) -> Entry:
+    """The entry of a serialised body; LedgerUnavailable where it is none."""
+    try:
+        return entry_of(orjson.loads(data))
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise LedgerUnavailable(f"{data[:60]!r}... is no ledger body: {type(error).__name__} {error}") from None
+
+
+def it_uj(body: Mapping[str, Any]) -> int | None:
+    """Active + held + host energy [uJ] of a usage body, None where it was not metered."""
+    if body["active_uj"] is None:
+        return None
+    total: int = body["active_uj"] + body["held_uj"] + body["host_uj"]
+    return total
+
+
+def _millionths(value: float | None) -> int | None:
+    return None if value is None else round(value * 1_000_000)

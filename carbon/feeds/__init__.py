@@ -1,0 +1,1 @@
+"""Grid intensity: readings by zone and time, each with its origin."""

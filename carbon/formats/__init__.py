@@ -1,0 +1,1 @@
+"""A statement as a file: JSON is the master, CSV and HTML derive from it."""

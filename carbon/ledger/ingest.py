@@ -1,0 +1,258 @@
+"""The one writer of a ledger: takes the gateways' spools in, reads the meter, settles requests against it.
+
+Synchronous: the owner calls `step` in a loop (about ten times a second) and `finish` at the end.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from greenserve.carbon.entries import Body, device_entry, settled_entry, unmetered_entry
+from greenserve.carbon.intervals import interval_between, is_restart
+from greenserve.carbon.ledger.intake import Intake
+from greenserve.carbon.ledger.lock import WriterLock
+from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.settlement import Closed, Pending, Settled, Settler
+from greenserve.errors import LedgerUnavailable, MeterUnavailable
+from greenserve.ports import Clock, EnergyMeter
+from greenserve.records import Entry, Reading, Usage
+from greenserve.units import NS_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What is metered: the device's meter, the cumulative CPU time [ns] of our processes, this boot and this run."""
+
+    meter: EnergyMeter
+    own_cpu: Callable[[], int]
+    boot_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often the meter is read, how long an interval waits for late requests, how long an idle node's wait [ns]."""
+
+    settle_every_ns: int = NS_PER_S
+    grace_ns: int = 2 * NS_PER_S
+    idle_every_ns: int = 60 * NS_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What one step did: new lines, settled requests; requests that wait for the meter; the meter's fault, if any."""
+
+    added: int
+    settled: int
+    waiting: int
+    meter_fault: str | None
+
+
+class Ingest:
+    """The writer. State: requests that wait for the meter, the settler with its queue of intervals, the last reading,
+    and entries that a failed transaction left to write again. Everything is derived anew from the ledger and the
+    spools after a crash; only one may run per ledger."""
+
+    def __init__(
+        self, *, ledger: SqliteLedger, spool_folder: Path, node: Node, clock: Clock, pace: Pace | None = None
+    ) -> None:
+        self._ledger, self._node, self._clock, self._pace = ledger, node, clock, pace or Pace()
+        self._lock = WriterLock(ledger.path)
+        self._open: dict[str, Body] = {}
+        self._unwritten: list[Entry] = []
+        self._ends: dict[int, tuple[Reading, int]] = {}
+        self._meter_fault: str | None = None
+        try:
+            self._intake = Intake(spool_folder, ledger.cursors())
+            described = node.meter.describe()
+            half_width = described.get("half_width_pct")
+            self._half_width_pct = half_width if isinstance(half_width, int) else None
+            self._reading, self._own_ns = node.meter.read(), node.own_cpu()
+            self._device = self._reading.device
+            self._settler = Settler(self._device)
+            self._measured_ns = self._closed_ns = clock.monotonic_ns()
+            self._resume()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Ingest into {self._ledger.path}: {len(self._open)} waiting, {len(self._unwritten)} to write>"
+
+    def step(self) -> Progress:
+        """Take in what the spools hold; read the meter and settle where it is time.
+
+        LedgerUnavailable where the ledger fails (nothing is lost, the next step tries again) or a spool is damaged
+        (everything else was taken in).
+        """
+        self._write()
+        added, damage = self._take()
+        now_ns, settled = self._clock.monotonic_ns(), 0
+        if now_ns - self._measured_ns >= self._pace.settle_every_ns:
+            self._measure(now_ns)
+            if self._open or now_ns - self._closed_ns >= self._pace.idle_every_ns:
+                settled = self._settle(self._settler.close(now_ns - self._pace.grace_ns))
+        if damage:
+            raise LedgerUnavailable("\n".join(damage))
+        return Progress(added=added, settled=settled, waiting=len(self._open), meter_fault=self._meter_fault)
+
+    def finish(self) -> Progress:
+        """Drain the spools, read the meter a last time, settle every request, and let the ledger go."""
+        try:
+            self._write()
+            added, damage = self._take()
+            self._measure(self._clock.monotonic_ns())
+            settled = self._settle(self._settler.finish())
+            left, self._open = self._open, {}
+            self._unwritten += [unmetered_entry(body) for body in left.values()]
+            self._write()
+        finally:
+            self._lock.release()
+        if damage:
+            raise LedgerUnavailable("\n".join(damage))
+        return Progress(added=added, settled=settled + len(left), waiting=0, meter_fault=self._meter_fault)
+
+    def abandon(self) -> None:
+        """Let the ledger go and settle nothing, as a crash does: the next writer goes on from what is recorded."""
+        self._lock.release()
+
+    def _resume(self) -> None:
+        """Go on where the ledger ends: the same run from its last counters, another run's requests as they are."""
+        last = self._ledger.last_device_interval(self._device)
+        if last is not None:
+            body: Any = last.body
+            if body["pending_after_uj"]:
+                self._unwritten.append(_released(body, self._clock.unix_us()))
+            end = Reading(
+                device=self._device, **{name: body["end"][name] for name in Reading.__slots__ if name != "device"}
+            )
+            same_run = (body["boot_id"], body["run_id"]) == (self._node.boot_id, self._node.run_id)
+            if same_run and end.source == self._reading.source and not is_restart(end, self._reading):
+                self._reading, self._own_ns = end, min(body["end"]["own_cpu_ns"], self._own_ns)
+        self._track(self._ledger.unsettled())
+        self._write()
+
+    def _take(self) -> tuple[int, Sequence[str]]:
+        waiting = self._intake.look()
+        added: list[Entry] = []
+        if waiting.cursors or waiting.finished:
+            added = self._ledger.append_group(waiting.entries, waiting.cursors)
+            gone = self._intake.took(waiting)
+            if gone:
+                self._ledger.forget_cursors(gone)
+            self._track(added)
+            self._write()
+        return len(added), waiting.damage
+
+    def _track(self, entries: Sequence[Entry]) -> None:
+        """Hand this run's provisional lines to the settler; others keep their value, since no meter saw them."""
+        for entry in entries:
+            body: Body = dict(entry.body)
+            if entry.kind != "usage" or entry.revision:
+                continue
+            weights = [body["cpu_ns"], body["host_cpu_ns"], body["held_ns"]]
+            if body["run_id"] != self._node.run_id or all(weight is None for weight in weights):
+                self._unwritten.append(unmetered_entry(body))
+                continue
+            name = f"{entry.key}#{entry.attempt}"
+            cpu_ns, host_cpu_ns, held_ns = (weight or 0 for weight in weights)
+            self._open[name] = body
+            self._settler.add_request(
+                Pending(
+                    request_id=name,
+                    start_ns=body["start_ns"],
+                    end_ns=body["end_ns"],
+                    cpu_ns=cpu_ns,
+                    host_cpu_ns=host_cpu_ns,
+                    held_ns=held_ns,
+                    charged=body["charged"],
+                )
+            )
+
+    def _measure(self, now_ns: int) -> None:
+        """Read the meter; the time since the last good reading becomes an interval."""
+        self._measured_ns = now_ns
+        try:
+            reading, own_ns = self._node.meter.read(), self._node.own_cpu()
+        except MeterUnavailable as error:
+            # The counter is cumulative: the next good reading covers this time too.
+            self._meter_fault = str(error)
+            return
+        self._meter_fault = None
+        if reading.source != self._reading.source or is_restart(self._reading, reading):
+            self._reading, self._own_ns = reading, own_ns
+            return
+        interval = interval_between(self._reading, reading)
+        if interval is None:
+            return
+        self._settler.add_interval(interval, max(0, own_ns - self._own_ns))
+        self._reading, self._own_ns = reading, own_ns
+        self._ends[reading.at_ns] = (reading, own_ns)
+
+    def _settle(self, closed: Closed | None) -> int:
+        if closed is None:
+            return 0
+        self._closed_ns = self._clock.monotonic_ns()
+        end_ns = closed.device.end_ns
+        reading, own_ns = self._ends.get(end_ns, (self._reading, self._own_ns))
+        self._ends = {at_ns: end for at_ns, end in self._ends.items() if at_ns > end_ns}
+        self._unwritten += [self._settled(one) for one in closed.settled]
+        self._unwritten += [unmetered_entry(self._open.pop(name)) for name in closed.unmetered]
+        end = asdict(reading) | {"own_cpu_ns": own_ns}
+        del end["device"]
+        self._unwritten.append(
+            device_entry(
+                asdict(closed.device) | {"flags": []},
+                at_us=self._clock.unix_us(),
+                run_id=self._node.run_id,
+                boot_id=self._node.boot_id,
+                end=end,
+            )
+        )
+        self._write()
+        return len(closed.settled) + len(closed.unmetered)
+
+    def _settled(self, settled: Settled) -> Entry:
+        energy_uj = settled.active_uj + settled.held_uj + settled.host_uj
+        low_uj, high_uj = bounds(energy_uj, self._half_width_pct)
+        body = self._open.pop(settled.request_id)
+        usage = Usage(
+            request_id=body["request_id"],
+            active_uj=settled.active_uj,
+            held_uj=settled.held_uj,
+            host_uj=settled.host_uj,
+            low_uj=low_uj,
+            high_uj=high_uj,
+            tier=settled.tier,
+            state="settled",
+        )
+        return settled_entry(body, usage, settled.flags)
+
+    def _write(self) -> None:
+        """Write what is settled; where that fails it stays here, and the next step writes it."""
+        if self._unwritten:
+            self._ledger.append_group(self._unwritten)
+            self._unwritten = []
+
+
+def bounds(energy_uj: int, half_width_pct: int | None) -> tuple[int, int]:
+    """The 90 % interval [uJ] of a metered energy; a simulated device has no width, its interval is the value itself."""
+    if half_width_pct is None:
+        return energy_uj, energy_uj
+    return energy_uj * max(0, 100 - half_width_pct) // 100, -(-energy_uj * (100 + half_width_pct) // 100)
+
+
+def _released(last: Body, at_us: int) -> Entry:
+    """What open requests had received when a writer ended without settling them: it becomes background."""
+    nothing = {name: 0 for name, value in last.items() if name.endswith("_uj") and isinstance(value, int)}
+    closed = {name: last[name] for name in ("device", "tier", "source", "end_ns")} | nothing
+    closed |= {
+        "start_ns": last["end_ns"],
+        "intervals": 0,
+        "unmetered_ns": 0,
+        "pending_before_uj": last["pending_after_uj"],
+        "background_uj": last["pending_after_uj"],
+        "flags": ["writer_restarted"],
+    }
+    return device_entry(closed, at_us=at_us, run_id=last["run_id"], boot_id=last["boot_id"], end=last["end"])

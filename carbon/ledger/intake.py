@@ -1,0 +1,99 @@
+"""What waits in the spools of all gateways of a node: read in groups, and removed once the ledger holds it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenserve.carbon.entries import decode_entry
+from greenserve.carbon.ledger.rows import Cursor
+from greenserve.carbon.ledger.spool import SpoolHeader, SpoolReader, is_running, start_ticks_of
+from greenserve.errors import LedgerUnavailable
+from greenserve.records import Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The entries of one look at the spools, the cursors behind them, files that are done with, and damage found."""
+
+    entries: Sequence[Entry]
+    cursors: Mapping[str, Cursor]
+    finished: Sequence[tuple[Path, str | None]]
+    damage: Sequence[str]
+
+
+class Intake:
+    """Tails every `*.spool` in a folder. State: the files' headers, and the cursors as last acknowledged."""
+
+    def __init__(self, folder: Path, cursors: Mapping[str, Cursor]) -> None:
+        self._folder = folder
+        self._cursors = dict(cursors)
+        self._headers: dict[Path, SpoolHeader] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __repr__(self) -> str:
+        return f"<Intake of {self._folder}: {len(self._headers)} spools>"
+
+    def look(self) -> Waiting:
+        """Everything that is complete in the spools and not yet acknowledged by `took`."""
+        entries: list[Entry] = []
+        cursors: dict[str, Cursor] = {}
+        finished: list[tuple[Path, str | None]] = []
+        damage: list[str] = []
+        # A file is sealed if that was so before it is read: what is behind its last frame then never comes.
+        paths = sorted(self._folder.glob("*.spool"))
+        headers = {path: self._header(path) for path in paths}
+        sealed = {path for path in paths if self._sealed(path, headers)}
+        for path in paths:
+            header = headers[path]
+            if header is None:
+                if path in sealed:
+                    finished.append((path, None))
+                continue
+            cursor = self._cursors.get(header.spool_id, Cursor(offset=0, sequence=0))
+            try:
+                for frame in SpoolReader(path, cursor.offset, cursor.sequence).frames():
+                    if frame.sequence:
+                        entries.append(decode_entry(frame.body))
+                    cursor = Cursor(offset=frame.end, sequence=frame.sequence + 1)
+            except LedgerUnavailable as error:
+                damage.append(str(error))
+                continue
+            finally:
+                if cursor != self._cursors.get(header.spool_id):
+                    cursors[header.spool_id] = cursor
+            if path in sealed:
+                finished.append((path, header.spool_id))
+        return Waiting(entries=entries, cursors=cursors, finished=finished, damage=damage)
+
+    def took(self, waiting: Waiting) -> list[str]:
+        """The ledger holds what waited: remove the files that are done with. The spools whose cursors may go."""
+        self._cursors.update(waiting.cursors)
+        gone = []
+        for path, spool_id in waiting.finished:
+            path.unlink(missing_ok=True)
+            self._headers.pop(path, None)
+            if spool_id is not None:
+                self._cursors.pop(spool_id, None)
+                gone.append(spool_id)
+        return gone
+
+    def _header(self, path: Path) -> SpoolHeader | None:
+        if path not in self._headers:
+            found = SpoolReader(path).header()
+            if found is None:
+                return None
+            self._headers[path] = found
+        return self._headers[path]
+
+    @staticmethod
+    def _sealed(path: Path, headers: Mapping[Path, SpoolHeader | None]) -> bool:
+        """Whether nobody appends any more: the writer has a newer file, or is gone."""
+        header = headers[path]
+        if header is None:
+            # A crash while the file was made; its name holds the writer's process id.
+            return start_ticks_of(int(path.name.rpartition("-")[0].rpartition("-")[2])) is None
+        newer = any(
+            other is not None and other.writer_id == header.writer_id and other.number > header.number
+            for other in headers.values()
+        )
+        return newer or not is_running(header)

@@ -1,0 +1,102 @@
+"""Where the node's metered energy of a period went, and how one tenant's total follows from it: to the microjoule."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from greenserve.carbon.entries import PLATFORM, UNMETERED, it_uj
+from greenserve.units import decimal_joules
+
+_COPIED = ("idle_uj", "background_uj", "foreign_uj", "gap_uj", "waste_uj")
+
+
+class Reconciliation:
+    """Folds settled lines and device intervals in order of index; an interval closes the lines before it.
+
+    State: energy [uJ] by place for the intervals that closed within [start_us, end_us), and the tenant's own lines
+    by whether they ended in the period and whether their interval closed in it.
+    """
+
+    def __init__(self, *, tenant: str, start_us: int, end_us: int) -> None:
+        self._tenant, self._start_us, self._end_us = tenant, start_us, end_us
+        self._since: list[tuple[str, int, bool]] = []
+        self._pools = dict.fromkeys(_COPIED, 0)
+        self._before_uj: dict[str, int] = {}
+        self._after_uj: dict[str, int] = {}
+        self.intervals = self.unmetered_ns = 0
+        self.metered_uj = self.own_uj = self.others_uj = self.platform_uj = 0
+        self.own_of_other_periods_uj = self.own_closed_elsewhere_uj = 0
+        self.sources: set[str] = set()
+        self.tiers: set[str] = set()
+
+    def settle(self, body: Mapping[str, Any]) -> None:
+        """Take a settled line; what no meter saw or nobody is charged for is not a tenant's part."""
+        energy_uj = it_uj(body)
+        if body["charged"] and energy_uj is not None and UNMETERED not in body["flags"]:
+            self._since.append((body["tenant"], energy_uj, self._within(body["ended_us"])))
+
+    def close(self, body: Mapping[str, Any]) -> None:
+        """Take a device interval: the lines settled since the one before it are its own."""
+        lines, self._since = self._since, []
+        if not self._within(body["at_us"]):
+            own = (uj for name, uj, within in lines if name == self._tenant and within)
+            self.own_closed_elsewhere_uj += sum(own)
+            return
+        for name, energy_uj, within in lines:
+            if name == self._tenant:
+                self.own_uj += energy_uj
+                self.own_of_other_periods_uj += 0 if within else energy_uj
+            elif name == PLATFORM:
+                self.platform_uj += energy_uj
+            else:
+                self.others_uj += energy_uj
+        device = body["device"]
+        self._before_uj.setdefault(device, body["pending_before_uj"])
+        self._after_uj[device] = body["pending_after_uj"]
+        for pool in _COPIED:
+            self._pools[pool] += body[pool]
+        self.intervals += body["intervals"]
+        self.unmetered_ns += body["unmetered_ns"]
+        self.metered_uj += body["metered_uj"]
+        self.sources.add(body["source"])
+        self.tiers.add(body["tier"])
+
+    def difference_uj(self) -> int:
+        """Metered minus placed [uJ]; 0 in a ledger that verifies."""
+        placed = self.own_uj + self.others_uj + self.platform_uj + sum(self._pools.values())
+        return self.metered_uj + sum(self._before_uj.values()) - placed - sum(self._after_uj.values())
+
+    def document(self) -> dict[str, object]:
+        """The lines of the statement: metered + pending before = all the others, difference 0."""
+        platform_uj = self.platform_uj + self._pools["waste_uj"]
+        lines = {
+            "metered": self.metered_uj,
+            "pending_before": sum(self._before_uj.values()),
+            "this_tenant": self.own_uj,
+            "other_tenants": self.others_uj,
+            "platform": platform_uj,
+            **{name.removesuffix("_uj"): uj for name, uj in self._pools.items() if name != "waste_uj"},
+            "pending_after": sum(self._after_uj.values()),
+            "difference": self.difference_uj(),
+        }
+        return {f"{name}_joules": decimal_joules(uj) for name, uj in lines.items()} | {
+            "intervals": self.intervals,
+            "unmetered_time_ns": self.unmetered_ns,
+            "sources": sorted(self.sources),
+        }
+
+    def bridge(self, *, total_uj: int, provisional_uj: int, unreconciled_uj: int) -> dict[str, object]:
+        """From the tenant's line above to its total: what settled in another period, not yet, or never."""
+        explained = self.own_uj - self.own_of_other_periods_uj + self.own_closed_elsewhere_uj
+        lines = {
+            "reconciled_here": self.own_uj,
+            "of_requests_of_other_periods": -self.own_of_other_periods_uj,
+            "reconciled_in_other_periods": self.own_closed_elsewhere_uj,
+            "provisional": provisional_uj,
+            "unreconciled": unreconciled_uj,
+            "total": total_uj,
+            "difference": total_uj - explained - provisional_uj - unreconciled_uj,
+        }
+        return {f"{name}_joules": decimal_joules(uj) for name, uj in lines.items()}
+
+    def _within(self, at_us: int) -> bool:
+        return self._start_us <= at_us < self._end_us

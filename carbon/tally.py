@@ -1,0 +1,176 @@
+"""Sums over a tenant's usage lines, with what they do not cover beside them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from math import isqrt
+from types import MappingProxyType
+from typing import Any
+
+from greenserve.carbon.entries import UNMETERED, it_uj
+from greenserve.records import TIERS
+from greenserve.units import decimal_grams, decimal_joules, decimal_kwh
+
+BASIS_POINTS = 10_000
+REQUEST_BP = 1_000
+CLASS_BP = 300
+GRID_BP = MappingProxyType({"observed": 500, "estimated": 1_000, "forecast": 1_500, "recorded": 3_000, "annual": 4_000})
+"""Half widths of 90 % intervals [1/100 %]: one request's share, a class of requests, the grid by origin (E12)."""
+TIER_RANK: Mapping[str, int] = MappingProxyType({tier: rank for rank, tier in enumerate(TIERS)})
+COLUMNS = ("loc_lifecycle_ng", "loc_direct_ng")
+
+
+class Tally:
+    """Sums of merged usage bodies. State: counters that `add` alone changes; energies are IT energy [uJ]."""
+
+    def __init__(self) -> None:
+        self.requests = self.unmetered = self.provisional = self.unreconciled = 0
+        self.outcomes: Counter[str] = Counter()
+        self.cache: Counter[str] = Counter()
+        self.rows = self.tokens = self.tokens_unknown = 0
+        self.active_uj = self.held_uj = self.host_uj = self.low_uj = self.high_uj = 0
+        self.facility_uj = self.facility_unknown_uj = 0
+        self.provisional_uj = self.unreconciled_uj = 0
+        self.emissions_ng = dict.fromkeys(COLUMNS, 0)
+        self.uncovered_uj = dict.fromkeys(COLUMNS, 0)
+        self.covered = dict.fromkeys(COLUMNS, 0)
+        self.by_tier: Counter[str] = Counter()
+        self.by_origin: Counter[str] = Counter()
+        self.intensities: Counter[int] = Counter()
+
+    @property
+    def energy_uj(self) -> int:
+        """IT energy of all metered requests [uJ]."""
+        return self.active_uj + self.held_uj + self.host_uj
+
+    def add(self, body: Mapping[str, Any]) -> None:
+        """Count one request, by its newest line."""
+        self.requests += 1
+        self.outcomes[body["outcome"]] += 1
+        self.cache[body["cache"]] += 1
+        self.rows += body["rows"]
+        self.tokens += body["tokens_in"] or 0
+        self.tokens_unknown += body["tokens_in"] is None
+        energy_uj = it_uj(body)
+        if energy_uj is None:
+            self.unmetered += 1
+            return
+        self.active_uj += body["active_uj"]
+        self.held_uj += body["held_uj"]
+        self.host_uj += body["host_uj"]
+        self.low_uj += body["low_uj"]
+        self.high_uj += body["high_uj"]
+        self.by_tier[body["tier"]] += energy_uj
+        if body["state"] == "provisional":
+            self.provisional += 1
+            self.provisional_uj += energy_uj
+        elif UNMETERED in body["flags"]:
+            self.unreconciled += 1
+            self.unreconciled_uj += energy_uj
+        self._add_carbon(body, energy_uj)
+
+    def _add_carbon(self, body: Mapping[str, Any], energy_uj: int) -> None:
+        if body["facility_uj"] is None:
+            self.facility_unknown_uj += energy_uj
+        else:
+            self.facility_uj += body["facility_uj"]
+        reading = body["ci"]
+        self.by_origin["unknown" if reading is None else reading["origin"]] += energy_uj
+        if reading is not None and body["facility_uj"] is not None:
+            self.intensities[reading["mg_per_kwh"]] += body["facility_uj"]
+        for column in COLUMNS:
+            if body[column] is None:
+                self.uncovered_uj[column] += energy_uj
+            else:
+                self.emissions_ng[column] += body[column]
+                self.covered[column] += 1
+
+    @property
+    def tier(self) -> str | None:
+        """The weakest tier of the parts, None where nothing was metered."""
+        return max(self.by_tier, key=lambda tier: TIER_RANK[tier]) if self.by_tier else None
+
+    def half_width_bp(self, *, grid: bool) -> int:
+        """Half width of the 90 % interval of the sum [1/100 %], by E12; the meter's part is common to all lines."""
+        energy_uj = self.energy_uj
+        if not energy_uj:
+            return 0
+        meter = (self.high_uj - self.low_uj) * BASIS_POINTS // (2 * energy_uj)
+        squares = meter**2 + REQUEST_BP**2 // max(1, self.requests - self.unmetered) + CLASS_BP**2
+        known_uj = sum(self.by_origin[origin] for origin in GRID_BP)
+        if grid and known_uj:
+            squares += (sum(GRID_BP[origin] * self.by_origin[origin] for origin in GRID_BP) // known_uj) ** 2
+        return isqrt(squares)
+
+    def document(self) -> dict[str, object]:
+        """All figures as members: quantities as decimal strings with the unit in the name, unknown as None."""
+        energy_low, energy_high = _range(self.energy_uj, self.half_width_bp(grid=False))
+        energy_known = self.requests == 0 or self.requests > self.unmetered
+        counts: dict[str, object] = {
+            "requests": self.requests,
+            **{f"requests_{name}": self.outcomes[name] for name in ("ok", "error", "cancelled")},
+            **{f"cache_{name}": self.cache[name] for name in ("hit", "joined", "miss", "off")},
+            "rows": self.rows,
+            "tokens_in": self.tokens,
+            "tokens_unknown_requests": self.tokens_unknown,
+        }
+        energy = {
+            "active_joules": decimal_joules(self.active_uj),
+            "held_joules": decimal_joules(self.held_uj),
+            "host_joules": decimal_joules(self.host_uj),
+            "energy_joules": decimal_joules(self.energy_uj),
+            "energy_low_joules": decimal_joules(energy_low),
+            "energy_high_joules": decimal_joules(energy_high),
+            "energy_kwh": decimal_kwh(self.energy_uj),
+            "facility_joules": decimal_joules(self.facility_uj),
+            "facility_kwh": decimal_kwh(self.facility_uj),
+        }
+        rest: dict[str, object] = {
+            "facility_unknown_joules": decimal_joules(self.facility_unknown_uj),
+            "tier": self.tier,
+            "unmetered_requests": self.unmetered,
+            "provisional_requests": self.provisional,
+            "provisional_joules": decimal_joules(self.provisional_uj),
+            "unreconciled_requests": self.unreconciled,
+            "unreconciled_joules": decimal_joules(self.unreconciled_uj),
+        }
+        shown: dict[str, object] = dict(energy) if energy_known else dict.fromkeys(energy)
+        if self.facility_unknown_uj and not self.facility_uj:
+            shown |= dict.fromkeys(("facility_joules", "facility_kwh"))
+        return counts | shown | self._carbon() | self._intensity() | rest
+
+    def _carbon(self) -> dict[str, object]:
+        shown: dict[str, object] = {}
+        for column in COLUMNS:
+            name = column.removesuffix("_ng")
+            total: int | None = self.emissions_ng[column]
+            if not self.covered[column] and self.requests:
+                total = None
+            low, high = (None, None) if total is None else _range(total, self.half_width_bp(grid=True))
+            shown[f"{name}_gco2e"] = None if total is None else decimal_grams(total)
+            shown[f"{name}_low_gco2e"] = None if low is None else decimal_grams(low)
+            shown[f"{name}_high_gco2e"] = None if high is None else decimal_grams(high)
+            shown[f"{name}_uncovered_joules"] = decimal_joules(self.uncovered_uj[column])
+        return shown | {"market_gco2e": None, "embodied_gco2e": None}
+
+    def _intensity(self) -> dict[str, object]:
+        weight = sum(self.intensities.values())
+        known = sorted(self.intensities)
+        mean = None
+        if weight:
+            mean = decimal_g_per_kwh(sum(value * part for value, part in self.intensities.items()) // weight)
+        return {
+            "intensity_min_gco2e_per_kwh": decimal_g_per_kwh(known[0]) if known else None,
+            "intensity_mean_gco2e_per_kwh": mean,
+            "intensity_max_gco2e_per_kwh": decimal_g_per_kwh(known[-1]) if known else None,
+        }
+
+
+def decimal_g_per_kwh(mg_per_kwh: int) -> str:
+    """Intensity [mg/kWh] as an exact decimal string in g/kWh."""
+    return f"{Decimal(mg_per_kwh).scaleb(-3):f}"
+
+
+def _range(total: int, half_width_bp: int) -> tuple[int, int]:
+    low = total * max(0, BASIS_POINTS - half_width_bp) // BASIS_POINTS
+    return low, -(-total * (BASIS_POINTS + half_width_bp) // BASIS_POINTS)

@@ -1,0 +1,106 @@
+"""A question on its way through a variant, and everybody who asked it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from greenserve.carbon.apportion import apportion_list
+from greenserve.errors import GreenServeError
+from greenserve.records import Decision, Span
+from greenserve.serve.models import ServedVariant
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one request got: logits [rows, classes], the span's times [ns], its own share of CPU and held time [ns].
+
+    `held_ns` is span time x the share of the device that this process holds; `decision` is the leader's.
+    """
+
+    logits: Logits
+    decision: Decision
+    batch_id: str
+    batch_rows: int
+    start_ns: int
+    end_ns: int
+    cpu_ns: int
+    held_ns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiter:
+    """One who asked. `abandoned` receives the run of a waiter who left before it landed: its share is still owed."""
+
+    future: "asyncio.Future[Run]"
+    abandoned: Callable[[Run], None]
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """Rows of one question; the batcher adds results row by row and lands the flight with the last one."""
+
+    served: ServedVariant
+    decision: Decision
+    rows: tuple[tuple[int, ...], ...]
+    deadline_ns: int
+    waiters: list[Waiter] = field(default_factory=list)
+    on_landed: Callable[[Logits | None], None] = lambda logits: None
+    failed: bool = False
+    _logits: dict[int, Logits] = field(default_factory=dict)
+    _spans: list[Span] = field(default_factory=list)
+    _cpu_ns: int = 0
+    _held_ns: int = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits."""
+        return not self.failed and any(not waiter.future.done() for waiter in self.waiters)
+
+    def join(self, waiter: Waiter, *, deadline_ns: int) -> None:
+        """One more who asks; the flight may now take as long as its most patient waiter."""
+        self.waiters.append(waiter)
+        self.deadline_ns = max(self.deadline_ns, deadline_ns)
+
+    def add(self, *, index: int, logits: Logits, span: Span, cpu_ns: int, held_ns: int) -> bool:
+        """Take the result of one row; True when it was the last."""
+        self._logits[index] = logits
+        if not self._spans or self._spans[-1] is not span:
+            self._spans.append(span)
+        self._cpu_ns += cpu_ns
+        self._held_ns += held_ns
+        return len(self._logits) == len(self.rows)
+
+    def land(self) -> None:
+        """Give everybody the run; what it cost is shared equally, also with those who left meanwhile."""
+        logits = np.stack([self._logits[index] for index in range(len(self.rows))])
+        equal = [1] * len(self.waiters)
+        cpu, held = apportion_list(self._cpu_ns, equal), apportion_list(self._held_ns, equal)
+        for waiter, cpu_ns, held_ns in zip(self.waiters, cpu, held, strict=True):
+            run = Run(
+                logits=logits,
+                decision=self.decision,
+                batch_id=self._spans[0].batch_id,
+                batch_rows=len(self._spans[0].lengths),
+                start_ns=min(span.start_ns for span in self._spans),
+                end_ns=max(span.end_ns for span in self._spans),
+                cpu_ns=cpu_ns,
+                held_ns=held_ns,
+            )
+            if waiter.future.cancelled():
+                waiter.abandoned(run)
+            elif not waiter.future.done():
+                waiter.future.set_result(run)
+        self.on_landed(logits)
+
+    def fail(self, error: GreenServeError) -> None:
+        """Give everybody who still waits the error."""
+        self.failed = True
+        self.on_landed(None)
+        for waiter in self.waiters:
+            if not waiter.future.done():
+                waiter.future.set_exception(error)

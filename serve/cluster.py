@@ -1,0 +1,58 @@
+"""The local Ray that a gateway runs on: its environment before the import, its start, its end.
+
+Ray reads its constants when it is imported and its workers inherit them, so this module sets them first.
+"""
+
+import logging
+import os
+import secrets
+from pathlib import Path
+
+ENVIRONMENT = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "0",
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.2",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_worker_niceness": "0",  # Ray's default of 15 lets every other process go first
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+}
+OBJECT_STORE_BYTES = 256 * 2**20
+
+
+def prepare(folder: Path) -> None:
+    """Set what Ray and its workers read, before anything imports ray; the token guards Ray's own ports."""
+    token = folder / "ray.token"
+    descriptor = os.open(token, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    os.environ.update(ENVIRONMENT)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+
+
+def start_ray(folder: Path, *, cpus: int) -> None:
+    """Start a local Ray whose session lives in the run folder; `cpus` are Ray's logical ones."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        _temp_dir=str(folder / "ray"),
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        configure_logging=False,
+    )
+
+
+def stop_ray() -> None:
+    """End the local Ray."""
+    import ray
+
+    ray.shutdown()

@@ -1,0 +1,1 @@
+"""Engines: what runs a batch of one variant."""

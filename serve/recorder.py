@@ -1,0 +1,196 @@
+"""From a finished request to its durable ledger line; an answer leaves only after that.
+
+State: the lines that wait for the next group, the requests in progress, and the CPU time up to which host work has
+been handed out; changed only on the event loop. Whatever waits is one group: one write, one sync, no timer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from greenserve.canonical import ledger_json
+from greenserve.carbon.apportion import apportion_list
+from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
+from greenserve.carbon.ledger.spool import SpoolWriter
+from greenserve.carbon.power_model import CpuPower
+from greenserve.carbon.provisional import share_of, usage_of
+from greenserve.errors import GreenServeError
+from greenserve.ports import Clock
+from greenserve.records import Admitted, Decision, Usage
+from greenserve.serve.batching.flight import Logits, Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A request that is about to be answered, or whose client left; `run` is None for a cache hit."""
+
+    admitted: Admitted
+    decision: Decision
+    variant_digest: str
+    logits: Logits
+    run: Run | None
+    cache: CacheResult
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What the ledger now holds of a request: its provisional usage, and its emissions [ng] where known."""
+
+    usage: Usage
+    emissions_ng: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pending:
+    finished: Finished
+    future: "asyncio.Future[Recorded]"
+
+
+class Recorder:
+    """Turns finished requests into spooled ledger lines, in groups."""
+
+    def __init__(
+        self,
+        *,
+        spool: SpoolWriter,
+        power: CpuPower,
+        clock: Clock,
+        run_id: str,
+        engine_cpu_ns: Callable[[], int],
+    ) -> None:
+        self._spool = spool
+        self._power = power
+        self._clock = clock
+        self._run_id = run_id
+        self._engine_cpu_ns = engine_cpu_ns
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._waiting: list[_Pending] = []
+        self._work = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._in_progress = 0
+        self._handed_out_ns = 0
+        self._closing = False
+
+    def start(self) -> None:
+        """Begin to write groups on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._loop(), name="recording")
+
+    async def close(self) -> None:
+        """Write what waits, end the task, close the file."""
+        self._closing = True
+        self._work.set()
+        if self._task is not None:
+            await self._task
+        self._thread.shutdown(wait=True)
+        self._spool.close()
+
+    def begin(self) -> None:
+        """A request starts. CPU time that went by while nothing was in progress is nobody's request."""
+        if self._in_progress == 0:
+            self._handed_out_ns = self._host_clock_ns()
+        self._in_progress += 1
+
+    def end(self) -> None:
+        """A request is over."""
+        self._in_progress -= 1
+
+    def submit(self, finished: Finished) -> "asyncio.Future[Recorded]":
+        """Queue a line; the future holds its usage once it is durable, or LedgerUnavailable."""
+        future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Pending(finished, future))
+        self._work.set()
+        return future
+
+    def submit_unanswered(self, finished: Finished) -> None:
+        """Queue the line of a request whose client left; nobody waits for it."""
+        self.submit(finished).add_done_callback(_forget)
+
+    def _host_clock_ns(self) -> int:
+        return time.process_time_ns() - self._engine_cpu_ns()
+
+    async def _loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not (self._closing and not self._waiting):
+            await self._work.wait()
+            self._work.clear()
+            group, self._waiting = self._waiting, []
+            if not group:
+                continue
+            try:
+                recorded, bodies = self._lines_of([pending.finished for pending in group])
+                await loop.run_in_executor(self._thread, self._spool.append, bodies)
+            except Exception as error:  # nothing of this group may be acknowledged, and the loop goes on
+                fault = error if isinstance(error, GreenServeError) else GreenServeError(f"not recorded: {error!r}")
+                for pending in group:
+                    if not pending.future.done():
+                        pending.future.set_exception(fault)
+                continue
+            for pending, result in zip(group, recorded, strict=True):
+                if not pending.future.done():
+                    pending.future.set_result(result)
+
+    def _lines_of(self, group: list[Finished]) -> tuple[list[Recorded], list[bytes]]:
+        """The group's results and bodies; the host CPU time since the last group is shared equally."""
+        host_ns = max(0, self._host_clock_ns() - self._handed_out_ns)
+        self._handed_out_ns += host_ns
+        now_ns, now_us = self._clock.monotonic_ns(), self._clock.unix_us()
+        recorded, bodies = [], []
+        for finished, host_cpu_ns in zip(group, apportion_list(host_ns, [1] * len(group)), strict=True):
+            line = self._line(finished, host_cpu_ns, now_ns, now_us)
+            body = usage_body(line)
+            known = [body[name] for name in ("loc_lifecycle_ng", "loc_direct_ng") if body[name] is not None]
+            assert line.usage is not None
+            recorded.append(Recorded(usage=line.usage, emissions_ng=known[0] if known else None))
+            bodies.append(ledger_json(body))
+        return recorded, bodies
+
+    def _line(self, finished: Finished, host_cpu_ns: int, now_ns: int, now_us: int) -> UsageLine:
+        request, decision, run = finished.admitted.request, finished.decision, finished.run
+        share = share_of(
+            request.request_id,
+            cpu_ns=run.cpu_ns if run else 0,
+            host_cpu_ns=host_cpu_ns,
+            held_ns=run.held_ns if run else 0,
+            power=self._power,
+        )
+        return UsageLine(
+            request_id=request.request_id,
+            tenant=finished.admitted.tenant.tenant_id,
+            key_id=finished.admitted.key_id,
+            model=request.model,
+            run_id=self._run_id,
+            ended_us=now_us,
+            start_ns=run.start_ns if run else request.received_ns,
+            end_ns=run.end_ns if run else max(now_ns, request.received_ns + 1),
+            outcome=finished.outcome,
+            protocol=request.protocol,
+            cache=finished.cache,
+            rows=len(request.rows),
+            usage=usage_of(share, self._power),
+            intensity=decision.intensity,
+            pue_milli=decision.pue_milli,
+            variant=decision.variant,
+            variant_digest=finished.variant_digest,
+            region=decision.region,
+            zone=decision.zone,
+            emulated=decision.emulated,
+            device="cpu",
+            batch_id=run.batch_id if run else None,
+            n_rows=run.batch_rows if run else None,
+            tokens_in=request.tokens,
+            cpu_ns=share.cpu_ns,
+            host_cpu_ns=share.host_cpu_ns,
+            held_ns=share.held_ns,
+            reason=decision.reason,
+            budget_id=finished.admitted.reservation.budget_id,
+            reserved=finished.admitted.reservation.amount,
+            flags=decision.flags,
+        )
+
+
+def _forget(future: "asyncio.Future[Recorded]") -> None:
+    if not future.cancelled():
+        future.exception()

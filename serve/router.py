@@ -1,0 +1,118 @@
+"""Routing as the gateway uses it: one snapshot per model, made again when the grid's slot changes.
+
+State: snapshots and the routing state of this replica, changed only on the event loop.
+"""
+
+from dataclasses import replace
+
+from greenserve.carbon.emissions import emissions_ng, facility_uj
+from greenserve.config import Config
+from greenserve.ports import Clock, IntensityFeed
+from greenserve.records import Admitted, Decision, IntensityReading
+from greenserve.routing.build import Served, snapshot_from
+from greenserve.routing.picker import pick
+from greenserve.routing.records import Objective, PoolState, Region, Snapshot, features_of
+from greenserve.routing.state import RoutingState
+from greenserve.serve.batching.batcher import Batcher
+from greenserve.serve.models import Models, ServedModel
+from greenserve.units import US_PER_S, uj_from_joules
+
+US_PER_DAY = 86_400 * US_PER_S
+TYPICAL_TOKENS = 32
+UNKNOWN_GRID_MG_PER_KWH = 820_000
+
+
+class Router:
+    """Picks region and variant for each request."""
+
+    def __init__(self, *, config: Config, models: Models, feed: IntensityFeed, clock: Clock, fingerprint: str) -> None:
+        self._models = models
+        self._feed = feed
+        self._clock = clock
+        self._fingerprint = fingerprint
+        self._policy = config.routing.policy
+        self._regions = tuple(
+            Region(name=region.name, zone=region.zone, pue_milli=region.pue_milli, emulated=region.emulated)
+            for region in config.regions
+        )
+        self._profiles = {served.key: served.profile for model in models for served in model.variants.values()}
+        self._state = RoutingState()
+        self._snapshots: dict[str, Snapshot] = {}
+        self._valid_until_us = 0
+        self._day = 0
+        self.refresh()
+
+    @property
+    def readings(self) -> dict[str, IntensityReading | None]:
+        """The readings in force, by zone."""
+        return {zone: reading for snapshot in self._snapshots.values() for zone, reading in snapshot.readings.items()}
+
+    def refresh(self) -> None:
+        """Make new snapshots where a reading has run out."""
+        now_us = self._clock.unix_us()
+        if now_us < self._valid_until_us:
+            return
+        readings = {region.zone: self._feed.read(zone=region.zone, at_us=now_us) for region in self._regions}
+        known = [reading.end_us for reading in readings.values() if reading is not None]
+        self._valid_until_us = min(known, default=now_us + 60 * US_PER_S)
+        for model in self._models:
+            self._snapshots[model.name] = snapshot_from(
+                Served(name=model.name, manifest=model.manifest, loaded=frozenset(model.variants)),
+                self._regions,
+                readings,
+                fingerprint=self._fingerprint,
+                objective=self._objective(model),
+                version=now_us // US_PER_S,
+                max_batch=model.settings.batching.max_batch,
+            )
+        if now_us // US_PER_DAY != self._day:
+            self._day = now_us // US_PER_DAY
+            self._state.start_window()
+
+    def route(self, admitted: Admitted, model: ServedModel, batcher: Batcher) -> Decision:
+        """The choice for a request, given what waits now; raises NoFeasibleRoute."""
+        snapshot = self._snapshots[model.name]
+        rows = admitted.request.rows
+        features = features_of(admitted, length=max(map(len, rows)))
+        self._observe(batcher)
+        decision = pick(snapshot, self._state, features, self._clock.monotonic_ns())
+        self._state.apply(decision, snapshot=snapshot, features=features)
+        return decision
+
+    def priced_now(self, model: str, decision: Decision) -> Decision:
+        """A stored answer's decision at the grid's present intensity: a hit uses host energy now, in that region."""
+        reading = self._snapshots[model].readings.get(decision.zone)
+        return replace(decision, reason="cache", intensity=reading, beaten=(), energy_j=None, emissions_g=None)
+
+    def upper_bound(self, model: ServedModel, *, tokens: int, rows: int) -> tuple[int, int]:
+        """(uJ, ng) that a request may cost at most by its dearest known variant; an unknown grid counts as coal."""
+        joules = [
+            served.profile.q99 * rows * served.profile.joules(batch=1, length=tokens / rows)
+            for served in model.variants.values()
+            if served.profile is not None
+        ]
+        energy_uj = uj_from_joules(2.0 * max(joules, default=1.0))
+        worst_ng = 0
+        for region in self._regions:
+            reading = self._snapshots[model.name].readings.get(region.zone)
+            mg_per_kwh = UNKNOWN_GRID_MG_PER_KWH if reading is None else reading.mg_per_kwh
+            worst_ng = max(worst_ng, emissions_ng(facility_uj(energy_uj, region.pue_milli), mg_per_kwh))
+        return energy_uj, worst_ng
+
+    def _objective(self, model: ServedModel) -> Objective:
+        wanted = model.settings.objective
+        return Objective(
+            latency_s=wanted.p95_s,
+            quality_floor=wanted.quality_floor,
+            quality_mean=wanted.quality_mean,
+            policy=self._policy,
+        )
+
+    def _observe(self, batcher: Batcher) -> None:
+        waiting = batcher.backlog()
+        backlog_s = 0.0
+        for key, rows in waiting.items():
+            profile = self._profiles.get(key)
+            if rows and profile is not None:
+                backlog_s += profile.seconds(batch=rows, length=TYPICAL_TOKENS)
+        self._state.observe(self._regions[0].name, PoolState(backlog_s=backlog_s, residual_s=batcher.residual_s()))

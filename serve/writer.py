@@ -1,0 +1,77 @@
+"""The thread of the ledger's one writer: takes spools in, reads the meter, settles.
+
+State: the ingest, used by this thread alone after `start`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from greenserve.carbon.ledger.ingest import Ingest, Node
+from greenserve.carbon.ledger.spool import boot_id
+from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.meters.cpu_time import host_power
+from greenserve.carbon.meters.own_cpu import OwnCpu
+from greenserve.carbon.meters.pick import Picked, pick_meter
+from greenserve.clock import SystemClock
+from greenserve.config import Config
+from greenserve.errors import GreenServeError
+from greenserve.serve.replica import spool_folder
+
+log = logging.getLogger("greenserve.writer")
+STEP_S = 0.1
+SILENCE_S = 30.0
+
+
+class LedgerWriter:
+    """Runs the ingest until `stop`, which settles everything."""
+
+    def __init__(self, *, config: Config, run_id: str, root_pid: int) -> None:
+        picked = pick_configured(config)
+        self._ledger = SqliteLedger(config.ledger.path)
+        self._ingest = Ingest(
+            ledger=self._ledger,
+            spool_folder=spool_folder(config.ledger.path),
+            node=Node(meter=picked.meter, own_cpu=OwnCpu(root_pid).read_ns, boot_id=boot_id(), run_id=run_id),
+            clock=SystemClock(),
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._alive_at_s = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to take in."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take in the last lines, settle every request, let the ledger go."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def check(self) -> None:
+        """Raise RuntimeError where the writer has ended or made no step for half a minute."""
+        silent_s = time.monotonic() - self._alive_at_s
+        if not self._thread.is_alive() or silent_s > SILENCE_S:
+            raise RuntimeError(f"the ledger's writer has made no step for {silent_s:.0f} s")
+
+    def _run(self) -> None:
+        while not self._stopping.wait(STEP_S):
+            self._guarded(self._ingest.step)
+            self._alive_at_s = time.monotonic()
+        self._guarded(self._ingest.finish)
+        self._ledger.close()
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except GreenServeError as error:
+            log.error("the ledger did not take a step: %s", error)
+
+
+def pick_configured(config: Config) -> Picked:
+    """The meter that the configuration asks for, with the reasons against the others."""
+    cpu = config.energy.cpu
+    power = host_power(idle_w=cpu.idle_w, max_w=cpu.max_w) if cpu else None
+    return pick_meter(config.energy.meters, clock=SystemClock(), power=power)

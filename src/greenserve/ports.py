@@ -1,0 +1,84 @@
+"""The seams: what GreenServe needs from meters, feeds, engines, the ledger, the cache and other regions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from greenserve.records import Batch, Decision, Entry, InferenceRequest, IntensityReading, Reading, Span
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+
+class Clock(Protocol):
+    """Monotonic time for durations, civil time for records."""
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds of a clock that never steps, common to all processes of a node."""
+
+    def unix_us(self) -> int:
+        """Microseconds since 1970-01-01 UTC."""
+
+
+class EnergyMeter(Protocol):
+    """One device's cumulative energy."""
+
+    def read(self) -> Reading:
+        """The counter now; raises MeterUnavailable instead of returning a zero that was not measured."""
+
+    def describe(self) -> Mapping[str, object]:
+        """Source, tier, half width [%] and parameters, as they appear on entries and statements."""
+
+
+class IntensityFeed(Protocol):
+    """Grid intensity by zone and time."""
+
+    def read(self, *, zone: str, at_us: int) -> IntensityReading | None:
+        """The reading that holds at `at_us` [us since 1970 UTC], or None where this feed knows none."""
+
+    def zones(self) -> frozenset[str]:
+        """The zones that this feed covers."""
+
+
+class Engine(Protocol):
+    """Runs batches of one variant; blocking, called from one executor thread."""
+
+    def load(self) -> None:
+        """Read the files and be ready to run; raises ManifestInvalid where they do not fit."""
+
+    def run(self, batch: Batch) -> tuple[Arrays, Span]:
+        """Outputs by name, one row each for the rows of the batch in their order, and the span that they took."""
+
+    def describe(self) -> Mapping[str, object]:
+        """Kind, provider, threads, device: what the entry and `status` say."""
+
+
+class Ledger(Protocol):
+    """Append-only entries behind one writer."""
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        """Add what is new, in one durable transaction; the number added. The same key with another body raises."""
+
+    def entries(self, *, after: int = -1, tenant: str | None = None) -> Iterable[tuple[int, Entry]]:
+        """(index, entry) in order of index, from the one after `after`, of one tenant or of all."""
+
+    def verify(self) -> Sequence[str]:
+        """Findings, empty when everything re-derives: each names the first bad index."""
+
+
+class ResponseCache(Protocol):
+    """Answers by digest of their question."""
+
+    def get(self, key: bytes) -> Arrays | None:
+        """The stored outputs of one row, or None."""
+
+    def put(self, key: bytes, outputs: Arrays) -> None:
+        """Keep the outputs of one row for as long as size and age allow."""
+
+
+class RegionClient(Protocol):
+    """Another region's gateway."""
+
+    async def forward(self, request: InferenceRequest, decision: Decision) -> tuple[Arrays, Mapping[str, object]]:
+        """The outputs and the reported usage of a request run in that region."""

@@ -1,0 +1,258 @@
+"""The records that cross files. Frozen; quantities carry their unit in the name; ledger quantities are integers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Tier = Literal["metered", "measured", "measured_raw", "modelled", "class_average", "simulated"]
+TIERS: tuple[Tier, ...] = ("metered", "measured", "measured_raw", "modelled", "class_average", "simulated")
+Policy = Literal["min-carbon", "balanced", "min-latency"]
+Basis = Literal["direct", "lifecycle"]
+Kind = Literal["average", "marginal"]
+Origin = Literal["observed", "estimated", "forecast", "annual", "recorded"]
+
+
+def weakest_tier(tiers: frozenset[Tier]) -> Tier:
+    """The tier of a sum: the weakest of its parts. ValueError for no parts."""
+    if not tiers:
+        raise ValueError("the tier of nothing is not known")
+    return max(tiers, key=TIERS.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What a caller asks for on top of its tenant's rules; hints only narrow. None = not asked."""
+
+    policy: Policy | None = None
+    deadline_s: float | None = None
+    min_quality: float | None = None
+    regions: frozenset[str] | None = None
+    variant: str | None = None
+    no_store: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceRequest:
+    """One decoded call. `rows` holds one tuple of token ids per item; times are monotonic [ns]."""
+
+    request_id: str
+    model: str
+    rows: tuple[tuple[int, ...], ...]
+    outputs: tuple[str, ...]
+    protocol: Literal["http", "grpc"]
+    received_ns: int
+    deadline_ns: int
+    hints: Hints = field(default_factory=Hints)
+    client_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.rows or not all(self.rows):
+            raise ValueError("a request holds at least one row, and a row at least one token")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, before padding."""
+        return sum(map(len, self.rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """Who is accounted to, with the rules of its requests. None = the model's own objective."""
+
+    tenant_id: str
+    name: str
+    quality_floor: float | None = None
+    quality_mean: float | None = None
+    policy: Policy | None = None
+    regions: frozenset[str] | None = None
+    exposure: Literal["off", "rounded", "exact"] = "rounded"
+    rate_per_s: float | None = None
+    burst: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A lease on a budget before the work starts [ng or uJ]; `degrade` asks routing for cheaper answers, 0..1."""
+
+    budget_id: str | None
+    amount: int
+    degrade: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A request that may run: whose it is, under which key, with its budget reservation."""
+
+    request: InferenceRequest
+    tenant: Tenant
+    key_id: str
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beaten:
+    """A candidate that lost: its score parts [g] and why. Score is None where it was not admissible."""
+
+    region: str
+    variant: str
+    verdict: str
+    latency_s: float | None = None
+    energy_j: float | None = None
+    emissions_g: float | None = None
+    score_g: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The choice for one request and its reason; expectations are floats: latency [s], energy [J], emissions [g]."""
+
+    region: str
+    zone: str
+    variant: str
+    reason: str
+    latency_s: float
+    energy_j: float | None
+    emissions_g: float | None
+    intensity: "IntensityReading | None"
+    pue_milli: int
+    emulated: bool
+    flags: tuple[str, ...] = ()
+    beaten: tuple[Beaten, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One sequence of a batch and the request that it belongs to; `index` is its place within the request."""
+
+    request_id: str
+    index: int
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows that run together on one variant, padded to `padded_length` tokens."""
+
+    batch_id: str
+    variant: str
+    rows: tuple[Row, ...]
+    padded_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A batch's time on a device, monotonic [ns]; `cpu_ns` is the CPU time of the engine's threads in it."""
+
+    batch_id: str
+    variant: str
+    device: str
+    start_ns: int
+    end_ns: int
+    cpu_ns: int
+    lengths: tuple[int, ...]
+    padded_length: int
+
+    def __post_init__(self) -> None:
+        if self.end_ns <= self.start_ns or self.cpu_ns < 0:
+            raise ValueError(f"a span ends after it starts and uses CPU time >= 0, got {self!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A meter's cumulative counter [uJ] at a monotonic time [ns]; `static_uj` is the part that flows when idle.
+
+    `busy_ns` is the cumulative CPU time of the device (all logical CPUs); None where the device counts none.
+    """
+
+    device: str
+    energy_uj: int
+    static_uj: int
+    at_ns: int
+    source: str
+    tier: Tier
+    busy_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """The difference of two readings of a device over [start_ns, end_ns), monotonic [ns]."""
+
+    device: str
+    start_ns: int
+    end_ns: int
+    energy_uj: int
+    static_uj: int
+    tier: Tier
+    source: str
+    busy_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.end_ns <= self.start_ns or not 0 <= self.static_uj <= self.energy_uj:
+            raise ValueError(f"an interval has a positive length and 0 <= static <= energy, got {self!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """A request's energy [uJ] by part, with 90 % bounds; idle and overhead are known per tenant-hour only (None)."""
+
+    request_id: str
+    active_uj: int
+    held_uj: int
+    host_uj: int
+    low_uj: int
+    high_uj: int
+    tier: Tier
+    state: Literal["provisional", "settled", "restated"]
+    idle_uj: int | None = None
+    overhead_uj: int | None = None
+
+    @property
+    def energy_uj(self) -> int:
+        """What the request is charged: active + held + host [uJ]."""
+        return self.active_uj + self.held_uj + self.host_uj
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntensityReading:
+    """A zone's grid intensity over [start_us, end_us) UTC, mgCO2e per kWh, with where it came from."""
+
+    zone: str
+    start_us: int
+    end_us: int
+    mg_per_kwh: int
+    basis: Basis
+    kind: Kind
+    origin: Origin
+    provider: str
+    retrieved_us: int
+
+    def __post_init__(self) -> None:
+        if self.end_us <= self.start_us or not 0 <= self.mg_per_kwh <= 2_000_000:
+            raise ValueError(f"an intensity holds for a positive time and lies in 0..2,000,000 mg/kWh, got {self!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One append-only ledger line. `key` names its subject for ever: (kind, key, attempt, revision) is unique.
+
+    `body` holds only strings, integers, booleans, None, lists and objects of these; `hour` counts from 1970 UTC.
+    """
+
+    kind: str
+    key: str
+    attempt: int
+    revision: int
+    tenant: str
+    hour: int
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A tenant's period [start_us, end_us): the canonical document from which every format derives."""
+
+    statement_id: str
+    tenant: str
+    start_us: int
+    end_us: int
+    document: Mapping[str, object]

@@ -1,0 +1,281 @@
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenserve.canonical import ledger_json
+from greenserve.carbon.entries import UsageLine, usage_body
+from greenserve.carbon.ledger.ingest import Ingest, Node, Pace
+from greenserve.carbon.ledger.spool import SpoolWriter
+from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.clock import ManualClock
+from greenserve.errors import LedgerUnavailable, MeterUnavailable
+from greenserve.records import Entry, Reading
+from greenserve.units import NS_PER_S
+
+Lines = Callable[..., UsageLine]
+STATIC_MW, DYNAMIC_MW = 2_000, 3_000
+
+
+class HandMeter:
+    """A node of 2 W at rest and 3 W per busy CPU, whose CPU time the test sets."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.busy_ns = 0
+        self.broken = False
+
+    def read(self) -> Reading:
+        if self.broken:
+            raise MeterUnavailable("the hand meter is broken; mend it")
+        at_ns = self._clock.monotonic_ns()
+        static_uj = STATIC_MW * at_ns // 1_000_000
+        return Reading(
+            device="cpu",
+            energy_uj=static_uj + DYNAMIC_MW * self.busy_ns // 1_000_000,
+            static_uj=static_uj,
+            at_ns=at_ns,
+            source="hand",
+            tier="modelled",
+            busy_ns=self.busy_ns,
+        )
+
+    def describe(self) -> Mapping[str, object]:
+        return {"device": "cpu", "source": "hand", "tier": "modelled", "half_width_pct": 35}
+
+
+class World:
+    """One node: a ledger, a spool, a meter and a clock; `open` starts a writer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = ManualClock(monotonic_ns=100 * NS_PER_S)
+        self.meter = HandMeter(self.clock)
+        self.book = SqliteLedger(folder / "ledger.db")
+        self.spool = SpoolWriter(folder / "spool", "gateway")
+
+    def open(self, run_id: str = "run-1", boot_id: str = "boot-1") -> Ingest:
+        return Ingest(
+            ledger=self.book,
+            spool_folder=self.folder / "spool",
+            node=Node(meter=self.meter, own_cpu=lambda: self.meter.busy_ns, boot_id=boot_id, run_id=run_id),
+            clock=self.clock,
+            pace=Pace(settle_every_ns=NS_PER_S, grace_ns=2 * NS_PER_S),
+        )
+
+    def request(self, a_line: Lines, **changes: Any) -> str:
+        """One request of 10 ms that used 5 ms of CPU and ends now."""
+        self.clock.advance(duration_ns=10_000_000)
+        self.meter.busy_ns += 5_000_000
+        now_ns = self.clock.monotonic_ns()
+        times = {"start_ns": now_ns - 10_000_000, "end_ns": now_ns, "ended_us": self.clock.unix_us()}
+        line = a_line(**(times | {"cpu_ns": 4_000_000, "host_cpu_ns": 1_000_000} | changes))
+        self.spool.append([ledger_json(usage_body(line))])
+        return line.request_id
+
+    def lines(self, kind: str = "usage", revision: int = 1) -> list[Entry]:
+        return [entry for _, entry in self.book.entries() if (entry.kind, entry.revision) == (kind, revision)]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.spool.close()
+    made.book.close()
+
+
+def steps(world: World, ingest: Ingest, count: int) -> None:
+    for _ in range(count):
+        world.clock.advance(duration_ns=NS_PER_S)
+        ingest.step()
+
+
+def test_a_request_is_recorded_then_settled_against_the_meter(world: World, a_line: Lines) -> None:
+    """All dynamic energy of a lone request's CPU time becomes its own: 5 ms at 3 W are 15,000 uJ."""
+    ingest = world.open()
+    world.request(a_line)
+
+    ingest.step()
+    provisional = len(world.lines(revision=0))
+    steps(world, ingest, 4)
+    ingest.finish()
+
+    (settled,) = world.lines()
+    body: Any = settled.body
+    assert 1 == provisional
+    assert (12_000, 3_000, "modelled", []) == (body["active_uj"], body["host_uj"], body["tier"], body["flags"])
+    total = body["active_uj"] + body["host_uj"] + body["held_uj"]
+    assert (total * 65 // 100, -(-total * 135 // 100)) == (body["low_uj"], body["high_uj"])
+    assert [] == world.book.verify()
+
+
+def test_every_metered_microjoule_has_its_place(world: World, a_line: Lines) -> None:
+    """Over many requests of two tenants, some lost, the intervals sum to the counter's difference."""
+    ingest = world.open()
+    start = world.meter.read()
+    for number in range(40):
+        world.request(a_line, tenant=("acme", "globex")[number % 2], charged=number % 5 != 0)
+        if number % 7 == 0:
+            steps(world, ingest, 1)
+    ingest.finish()
+
+    metered = sum(int(str(entry.body["metered_uj"])) for entry in world.lines("device_interval", 0))
+    assert world.meter.read().energy_uj - start.energy_uj == metered
+    assert 40 == len(world.lines())
+    assert [] == world.book.verify()
+
+
+def test_the_spool_is_emptied_once_its_writer_is_gone(world: World, a_line: Lines) -> None:
+    """A dead process's file is taken in and removed; a living writer's stays until it has a newer one."""
+    ingest = world.open()
+    line = a_line(start_ns=world.clock.monotonic_ns(), end_ns=world.clock.monotonic_ns() + 5)
+    program = (
+        "import sys; from pathlib import Path; from greenserve.carbon.ledger.spool import SpoolWriter\n"
+        "SpoolWriter(Path(sys.argv[1]), 'other').append([sys.argv[2].encode()])"
+    )
+    text = ledger_json(usage_body(line)).decode()
+    subprocess.run([sys.executable, "-c", program, str(world.folder / "spool"), text], check=True, timeout=60)
+    world.request(a_line)
+
+    ingest.step()
+    steps(world, ingest, 1)
+
+    assert 2 == len(world.lines(revision=0))
+    assert 1 == len(list((world.folder / "spool").glob("*.spool")))
+    assert 1 == len(world.book.cursors())
+    ingest.finish()
+
+
+def test_a_writer_that_died_is_continued_in_the_same_run(world: World, a_line: Lines) -> None:
+    """The counters go on from the last interval, so energy of the time without a writer is not lost."""
+    first = world.open()
+    start = world.meter.read()
+    world.request(a_line)
+    steps(world, first, 5)
+    first.abandon()
+    world.clock.advance(duration_ns=10 * NS_PER_S)
+    world.request(a_line)
+
+    second = world.open()
+    steps(world, second, 5)
+    second.finish()
+
+    metered = sum(int(str(entry.body["metered_uj"])) for entry in world.lines("device_interval", 0))
+    assert world.meter.read().energy_uj - start.energy_uj == metered
+    assert [[], []] == [entry.body["flags"] for entry in world.lines()]
+    assert [] == world.book.verify()
+
+
+def test_energy_of_open_requests_is_not_lost_with_the_writer(world: World, a_line: Lines) -> None:
+    """What a request had received when the writer died becomes background, and conservation still holds."""
+    first = world.open()
+    now_ns = world.clock.monotonic_ns()
+    world.request(a_line, start_ns=now_ns, end_ns=now_ns + 60 * NS_PER_S)
+    steps(world, first, 6)
+    first.abandon()
+
+    second = world.open()
+    world.clock.advance(duration_ns=60 * NS_PER_S)
+    second.finish()
+
+    released = [entry.body for entry in world.lines("device_interval", 0) if "writer_restarted" in str(entry.body)]
+    assert 1 == len(released)
+    assert 0 < int(str(released[0]["background_uj"]))
+    assert [] == world.book.verify()
+
+
+def test_requests_of_another_run_keep_their_estimate(world: World, a_line: Lines) -> None:
+    """Monotonic times of another boot mean nothing here: the provisional value stays, flagged `unmetered`."""
+    world.request(a_line, run_id="run-0")
+    old = world.open("run-0")
+    old.step()
+    old.abandon()
+    world.request(a_line, run_id="run-0")
+
+    new = world.open("run-1", "boot-2")
+    new.step()
+    new.finish()
+
+    assert [["unmetered"], ["unmetered"]] == [entry.body["flags"] for entry in world.lines()]
+    assert [54_603, 54_603] == [entry.body["active_uj"] for entry in world.lines()]
+    assert [] == world.book.verify()
+
+
+def test_a_request_without_figures_is_settled_as_unknown(world: World, a_line: Lines) -> None:
+    """Nothing measured at the source: null, flagged, never zero."""
+    ingest = world.open()
+    world.request(a_line, usage=None, cpu_ns=None, host_cpu_ns=None, held_ns=None)
+
+    ingest.finish()
+
+    (settled,) = world.lines()
+    assert (None, ["unmetered"]) == (settled.body["active_uj"], settled.body["flags"])
+    assert [] == world.book.verify()
+
+
+def test_a_broken_meter_is_told_and_bridged(world: World, a_line: Lines) -> None:
+    """While it fails nothing settles; the counter is cumulative, so the next reading covers the time."""
+    ingest = world.open()
+    start = world.meter.read()
+    world.meter.broken = True
+    world.request(a_line)
+    world.clock.advance(duration_ns=3 * NS_PER_S)
+    faults = [ingest.step().meter_fault]
+    world.meter.broken = False
+    steps(world, ingest, 4)
+    faults.append(ingest.step().meter_fault)
+    ingest.finish()
+
+    metered = sum(int(str(entry.body["metered_uj"])) for entry in world.lines("device_interval", 0))
+    assert ["the hand meter is broken; mend it", None] == faults
+    assert world.meter.read().energy_uj - start.energy_uj == metered
+    assert [[]] == [entry.body["flags"] for entry in world.lines()]
+
+
+def test_an_idle_node_writes_an_interval_a_minute(world: World) -> None:
+    """Readings go on each second; the ledger does not grow with them."""
+    ingest = world.open()
+
+    steps(world, ingest, 130)
+
+    assert 2 == len(world.lines("device_interval", 0))
+    ingest.finish()
+    assert 3 == len(world.lines("device_interval", 0))
+
+
+def test_there_is_one_writer(world: World) -> None:
+    """The second one is refused and told who holds the lock; after the first ends the next may."""
+    first = world.open()
+
+    with pytest.raises(LedgerUnavailable, match="writes the ledger"):
+        world.open()
+    first.finish()
+
+    world.open().finish()
+
+
+def test_a_damaged_spool_stops_nothing_else_and_is_loud(world: World, a_line: Lines) -> None:
+    """Other spools are taken in, and every step names the damaged file until somebody has looked at it."""
+    ingest = world.open()
+    for _ in range(3):
+        world.request(a_line)
+    world.spool.close()
+    (path,) = (world.folder / "spool").glob("*.spool")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    world.request(a_line)
+
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable, match="is damaged"):
+            ingest.step()
+
+    assert 2 == len(world.lines(revision=0))
+    assert path.exists()
+    with pytest.raises(LedgerUnavailable, match="is damaged"):
+        ingest.finish()
+    assert 2 == len(world.lines())

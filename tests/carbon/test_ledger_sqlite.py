@@ -1,0 +1,176 @@
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from greenserve.carbon.budgets import Budget
+from greenserve.carbon.entries import UsageLine, unmetered_entry, usage_entry
+from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.errors import LedgerUnavailable
+from greenserve.records import Entry
+
+AT_US = 1_767_225_600_000_000
+DAY_US = 86_400_000_000
+Lines = Callable[..., UsageLine]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[SqliteLedger]:
+    opened = SqliteLedger(tmp_path / "ledger.db")
+    yield opened
+    opened.close()
+
+
+def tamper(book: SqliteLedger, statement: str) -> None:
+    """What a person with a database tool can do: without the triggers."""
+    with sqlite3.connect(book.path) as connection:
+        connection.execute("DROP TRIGGER IF EXISTS entry_no_update")
+        connection.execute("DROP TRIGGER IF EXISTS entry_no_delete")
+        connection.execute(statement)
+    connection.close()
+
+
+def a_budget(unit: str = "gCO2e", per: str = "day") -> Budget:
+    return Budget(budget_id="b", tenant="acme", unit=unit, limit=10**9, per=per, mode="enforce")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("verb", ["UPDATE entry SET tenant = 'x'", "DELETE FROM entry"])
+def test_entries_refuse_to_change(book: SqliteLedger, a_line: Lines, verb: str) -> None:
+    """The table itself is append-only."""
+    book.append([usage_entry(a_line())])
+
+    with sqlite3.connect(book.path) as connection, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        connection.execute(verb)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        ("UPDATE entry SET body = CAST(replace(body, '54603', '54604') AS BLOB) WHERE idx = 2", "entry 2"),
+        ("UPDATE entry SET tenant = 'globex' WHERE idx = 2", "entry 2: the columns differ"),
+        ("UPDATE entry SET hour = hour + 1 WHERE idx = 2", "entry 2: the columns differ"),
+        ("UPDATE entry SET chain = zeroblob(32) WHERE idx = 2", "entry 2"),
+        ("DELETE FROM entry WHERE idx = 2", "index 2 was expected here"),
+        ("UPDATE rollup SET emissions_ng = emissions_ng - 1", "folded again"),
+        ("DELETE FROM rollup", "folded again"),
+    ],
+)
+def test_every_kind_of_change_is_found(book: SqliteLedger, a_line: Lines, statement: str, finding: str) -> None:
+    """A changed body, column, hash or sum and a missing row are findings that name the index."""
+    book.append([usage_entry(a_line()) for _ in range(4)])
+    assert [] == book.verify()
+
+    tamper(book, statement)
+
+    assert any(finding in found for found in book.verify())
+
+
+def test_a_cut_tail_is_seen_from_an_older_head(book: SqliteLedger, a_line: Lines) -> None:
+    """The rest of a cut ledger verifies; only the head kept elsewhere tells."""
+    book.append([usage_entry(a_line()) for _ in range(3)])
+    head = book.head()
+
+    tamper(book, "DELETE FROM entry WHERE idx = 2")
+    tamper(book, "DELETE FROM rollup")
+
+    assert head.chain != book.chain_at(2)
+    assert book.chain_at(head.size) is None
+
+
+def test_a_budget_reads_what_is_recorded_and_settling_replaces(book: SqliteLedger, a_line: Lines) -> None:
+    """Used is the fold of the window: provisional first, then the settled value instead of it."""
+    line = a_line(ended_us=AT_US + 1)
+    provisional = usage_entry(line)
+    book.append([provisional, usage_entry(a_line(tenant="globex")), usage_entry(a_line(ended_us=AT_US - 1))])
+    before = [book.used(a_budget(unit), AT_US) for unit in ("gCO2e", "J", "requests")]
+
+    settled = dict(unmetered_entry(provisional.body).body) | {
+        "active_uj": 1000, "held_uj": 0, "host_uj": 0, "facility_uj": 1120, "loc_lifecycle_ng": 10,
+    }  # fmt: skip
+    book.append([replace(unmetered_entry(provisional.body), body=settled)])
+
+    assert [597, 61_903, 1] == before
+    assert [10, 1000, 1] == [book.used(a_budget(unit), AT_US) for unit in ("gCO2e", "J", "requests")]
+    assert 2 == book.used(a_budget("requests", "lifetime"), AT_US)
+    assert 0 == book.used(a_budget("requests"), AT_US + DAY_US)
+    assert [] == book.verify()
+
+
+def test_a_budget_assumes_coal_where_the_intensity_is_unknown(book: SqliteLedger, a_line: Lines) -> None:
+    """Unknown emissions never make a budget cheaper: 69,331 uJ at 820 g/kWh."""
+    book.append([usage_entry(a_line(intensity=None))])
+
+    assert 15_792 == book.used(a_budget(), AT_US)
+
+
+def test_what_is_not_charged_uses_no_budget(book: SqliteLedger, a_line: Lines) -> None:
+    """Energy that the platform lost is not the tenant's."""
+    book.append([usage_entry(a_line(charged=False))])
+
+    assert [0, 0] == [book.used(a_budget(unit), AT_US) for unit in ("J", "requests")]
+    assert 1 == len(book.unsettled())
+
+
+def test_unsettled_requests_are_found_again(book: SqliteLedger, a_line: Lines) -> None:
+    """After a crash the writer loads exactly the requests that have a provisional line alone."""
+    first, second = usage_entry(a_line()), usage_entry(a_line())
+    book.append([first, second, unmetered_entry(first.body)])
+
+    assert [second.key] == [entry.key for entry in book.unsettled()]
+
+
+def test_two_writers_never_number_the_same_row(book: SqliteLedger, a_line: Lines) -> None:
+    """A command and the gateway's writer append to one file at once; the chain stays whole."""
+    other = SqliteLedger(book.path)
+    groups: list[list[Entry]] = [[usage_entry(a_line()) for _ in range(40)] for _ in range(2)]
+
+    def write(ledger: SqliteLedger, group: list[Entry]) -> None:
+        for entry in group:
+            ledger.append([entry])
+
+    threads = [threading.Thread(target=write, args=pair) for pair in zip((book, other), groups, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 80 == book.head().size
+    assert [] == other.verify()
+    other.close()
+
+
+def test_a_missing_ledger_is_not_made_by_readers(tmp_path: Path) -> None:
+    """A mistyped path gives an error, not an empty statement."""
+    with pytest.raises(LedgerUnavailable, match="there is no ledger at"):
+        SqliteLedger(tmp_path / "none.db", must_exist=True)
+    with pytest.raises(LedgerUnavailable, match="does not exist"):
+        SqliteLedger(tmp_path / "no" / "folder.db")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """The message names the file."""
+    path = tmp_path / "ledger.db"
+    path.write_text("not a database, " * 100)
+
+    with pytest.raises(LedgerUnavailable, match=r"ledger\.db"):
+        SqliteLedger(path)
+
+
+def test_a_newer_format_is_refused(book: SqliteLedger) -> None:
+    """An older program never writes into tables that it does not know."""
+    tamper(book, "PRAGMA user_version = 99")
+
+    with pytest.raises(LedgerUnavailable, match="format 99"):
+        SqliteLedger(book.path)
+
+
+def test_the_file_is_durable(book: SqliteLedger) -> None:
+    """Write-ahead log with full synchronisation, on every connection."""
+    with book.reading() as connection:
+        modes = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+
+    assert ["wal", 2] == modes
