@@ -91,21 +91,9 @@ class UsageLine:
 def usage_body(line: UsageLine) -> Body:
     """The provisional body (revision 0): facility energy by E9 and emissions by E11 follow here, nowhere else."""
     usage, reading = line.usage, line.intensity
-    intensity: Body | None = None
-    if reading is not None:
-        intensity = {
-            "basis": reading.basis,
-            "end_us": reading.end_us,
-            "kind": reading.kind,
-            "mg_per_kwh": reading.mg_per_kwh,
-            "origin": reading.origin,
-            "provider": reading.provider,
-            "start_us": reading.start_us,
-            "zone": reading.zone,
-        }
+    intensity = None if reading is None else _intensity_members(reading)
     facility, direct_ng, lifecycle_ng = site_figures(usage.energy_uj if usage else None, line.pue_milli, intensity)
-    return {
-        "active_uj": usage and usage.active_uj,
+    return _energy_members(usage) | {
         "attempt": line.attempt,
         "batch_id": line.batch_id,
         "budget_id": line.budget_id,
@@ -122,16 +110,12 @@ def usage_body(line: UsageLine) -> Body:
         "facility_uj": facility,
         "flags": line.flags,
         "held_ns": line.held_ns,
-        "held_uj": usage and usage.held_uj,
-        "high_uj": usage and usage.high_uj,
         "host_cpu_ns": line.host_cpu_ns,
-        "host_uj": usage and usage.host_uj,
         "idle_uj": None,
         "key_id": line.key_id,
         "kind": "usage",
         "loc_direct_ng": direct_ng,
         "loc_lifecycle_ng": lifecycle_ng,
-        "low_uj": usage and usage.low_uj,
         "market_ng": None,
         "method": METHOD,
         "model": line.model,
@@ -150,7 +134,6 @@ def usage_body(line: UsageLine) -> Body:
         "start_ns": line.start_ns,
         "state": "provisional",
         "tenant": line.tenant,
-        "tier": usage and usage.tier,
         "tokens_in": line.tokens_in,
         "v": VERSION,
         "variant": line.variant,
@@ -162,6 +145,32 @@ def usage_body(line: UsageLine) -> Body:
 def usage_entry(line: UsageLine) -> Entry:
     """The provisional line of a request, ready for the ledger."""
     return entry_of(usage_body(line))
+
+
+def _energy_members(usage: Usage | None) -> Body:
+    if usage is None:
+        return dict.fromkeys(("active_uj", "held_uj", "host_uj", "low_uj", "high_uj", "tier"))
+    return {
+        "active_uj": usage.active_uj,
+        "held_uj": usage.held_uj,
+        "host_uj": usage.host_uj,
+        "low_uj": usage.low_uj,
+        "high_uj": usage.high_uj,
+        "tier": usage.tier,
+    }
+
+
+def _intensity_members(reading: IntensityReading) -> Body:
+    return {
+        "basis": reading.basis,
+        "end_us": reading.end_us,
+        "kind": reading.kind,
+        "mg_per_kwh": reading.mg_per_kwh,
+        "origin": reading.origin,
+        "provider": reading.provider,
+        "start_us": reading.start_us,
+        "zone": reading.zone,
+    }
 
 
 _CARRIED = (
@@ -190,23 +199,17 @@ def settled_entry(provisional: Mapping[str, Any], usage: Usage | None, flags: Se
         usage.energy_uj if usage else None, provisional["pue_milli"], provisional["ci"]
     )
     body: Body = {name: provisional[name] for name in _CARRIED}
-    body |= {
-        "active_uj": usage and usage.active_uj,
+    body |= _energy_members(usage) | {
         "embodied_ng": None,
         "facility_uj": facility,
         "flags": [*provisional["flags"], *flags],
-        "held_uj": usage and usage.held_uj,
-        "high_uj": usage and usage.high_uj,
-        "host_uj": usage and usage.host_uj,
         "kind": "usage",
         "loc_direct_ng": direct_ng,
         "loc_lifecycle_ng": lifecycle_ng,
-        "low_uj": usage and usage.low_uj,
         "market_ng": None,
         "method": METHOD,
         "revision": 1,
         "state": "settled",
-        "tier": usage and usage.tier,
         "v": VERSION,
     }
     return entry_of(body)

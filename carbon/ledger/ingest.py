@@ -63,6 +63,7 @@ class Ingest:
         self._unwritten: list[Entry] = []
         self._ends: dict[int, tuple[Reading, int]] = {}
         self._meter_fault: str | None = None
+        self._more = False
         try:
             self._intake = Intake(spool_folder, ledger.cursors())
             described = node.meter.describe()
@@ -102,6 +103,9 @@ class Ingest:
         try:
             self._write()
             added, damage = self._take()
+            while self._more:
+                further, damage = self._take()
+                added += further
             self._measure(self._clock.monotonic_ns())
             settled = self._settle(self._settler.finish())
             left, self._open = self._open, {}
@@ -143,6 +147,7 @@ class Ingest:
                 self._ledger.forget_cursors(gone)
             self._track(added)
             self._write()
+        self._more = waiting.more
         return len(added), waiting.damage
 
     def _track(self, entries: Sequence[Entry]) -> None:

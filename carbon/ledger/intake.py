@@ -10,15 +10,21 @@ from greenserve.carbon.ledger.spool import SpoolHeader, SpoolReader, is_running,
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
+LARGEST_GROUP = 5_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """The entries of one look at the spools, the cursors behind them, files that are done with, and damage found."""
+    """The entries of one look at the spools, the cursors behind them, files that are done with, and damage found.
+
+    At most LARGEST_GROUP entries: `more` says that some were left for the next look.
+    """
 
     entries: Sequence[Entry]
     cursors: Mapping[str, Cursor]
     finished: Sequence[tuple[Path, str | None]]
     damage: Sequence[str]
+    more: bool
 
 
 class Intake:
@@ -34,36 +40,37 @@ class Intake:
         return f"<Intake of {self._folder}: {len(self._headers)} spools>"
 
     def look(self) -> Waiting:
-        """Everything that is complete in the spools and not yet acknowledged by `took`."""
+        """What is complete in the spools and not yet acknowledged by `took`, up to LARGEST_GROUP entries."""
         entries: list[Entry] = []
         cursors: dict[str, Cursor] = {}
         finished: list[tuple[Path, str | None]] = []
         damage: list[str] = []
         # A file is sealed if that was so before it is read: what is behind its last frame then never comes.
-        paths = sorted(self._folder.glob("*.spool"))
-        headers = {path: self._header(path) for path in paths}
-        sealed = {path for path in paths if self._sealed(path, headers)}
-        for path in paths:
-            header = headers[path]
+        headers = {path: self._header(path) for path in sorted(self._folder.glob("*.spool"))}
+        sealed = {path for path in headers if self._sealed(path, headers)}
+        for path, header in headers.items():
             if header is None:
                 if path in sealed:
                     finished.append((path, None))
                 continue
-            cursor = self._cursors.get(header.spool_id, Cursor(offset=0, sequence=0))
+            before = self._cursors.get(header.spool_id, Cursor(offset=0, sequence=0))
+            cursor = before
             try:
                 for frame in SpoolReader(path, cursor.offset, cursor.sequence).frames():
+                    if len(entries) == LARGEST_GROUP:
+                        break
                     if frame.sequence:
                         entries.append(decode_entry(frame.body))
                     cursor = Cursor(offset=frame.end, sequence=frame.sequence + 1)
+                else:
+                    if path in sealed:
+                        finished.append((path, header.spool_id))
             except LedgerUnavailable as error:
                 damage.append(str(error))
-                continue
-            finally:
-                if cursor != self._cursors.get(header.spool_id):
-                    cursors[header.spool_id] = cursor
-            if path in sealed:
-                finished.append((path, header.spool_id))
-        return Waiting(entries=entries, cursors=cursors, finished=finished, damage=damage)
+            if cursor != before:
+                cursors[header.spool_id] = cursor
+        more = len(entries) == LARGEST_GROUP
+        return Waiting(entries=entries, cursors=cursors, finished=finished, damage=damage, more=more)
 
     def took(self, waiting: Waiting) -> list[str]:
         """The ledger holds what waited: remove the files that are done with. The spools whose cursors may go."""

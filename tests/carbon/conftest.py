@@ -1,3 +1,5 @@
+"""Builders of usage lines, shared by the tests of the ledger and its readers."""
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Budgets: windows, verdicts, and quantities as people write them."""
+
 from typing import Any
 
 import pytest

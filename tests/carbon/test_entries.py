@@ -1,3 +1,5 @@
+"""What a ledger body holds, and that its figures follow from its parts."""
+
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,3 +1,5 @@
+"""The one writer, over a meter and a clock that the test moves by hand."""
+
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -197,11 +199,12 @@ def test_requests_of_another_run_keep_their_estimate(world: World, a_line: Lines
     world.request(a_line, run_id="run-0")
 
     new = world.open("run-1", "boot-2")
+    world.request(a_line, run_id="run-0")
     new.step()
     new.finish()
 
-    assert [["unmetered"], ["unmetered"]] == [entry.body["flags"] for entry in world.lines()]
-    assert [54_603, 54_603] == [entry.body["active_uj"] for entry in world.lines()]
+    assert [["unmetered"]] * 3 == [entry.body["flags"] for entry in world.lines()]
+    assert [54_603] * 3 == [entry.body["active_uj"] for entry in world.lines()]
     assert [] == world.book.verify()
 
 
@@ -279,3 +282,20 @@ def test_a_damaged_spool_stops_nothing_else_and_is_loud(world: World, a_line: Li
     with pytest.raises(LedgerUnavailable, match="is damaged"):
         ingest.finish()
     assert 2 == len(world.lines())
+
+
+def test_a_long_queue_is_taken_in_bounded_groups_and_drained_at_the_end(world: World, a_line: Lines) -> None:
+    """After a long stop no transaction grows without bound, and `finish` leaves nothing behind."""
+    ingest = world.open()
+    now_ns = world.clock.monotonic_ns()
+    world.clock.advance(duration_ns=NS_PER_S)
+    for _ in range(11):
+        lines = [a_line(start_ns=now_ns, end_ns=now_ns + 1_000) for _ in range(1_000)]
+        world.spool.append([ledger_json(usage_body(line)) for line in lines])
+
+    first = ingest.step()
+    last = ingest.finish()
+
+    assert (5_000, 6_000, 0) == (first.added, last.added, last.waiting)
+    assert world.book.unsettled() == []
+    assert [] == world.book.verify()

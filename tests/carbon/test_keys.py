@@ -1,3 +1,5 @@
+"""The text of API keys: made, read back, refused."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

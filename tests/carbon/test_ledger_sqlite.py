@@ -1,3 +1,5 @@
+"""What only the SQLite ledger has: a file that can be changed, shared, missing or newer."""
+
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator

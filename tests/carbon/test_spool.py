@@ -1,3 +1,5 @@
+"""Spools: what was acknowledged is there, and damage is told from a torn tail."""
+
 import os
 import subprocess
 import sys

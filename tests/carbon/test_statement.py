@@ -1,3 +1,5 @@
+"""Statements: folds of entries that reconcile, add over periods and read the same in all formats."""
+
 import csv
 import io
 import json

@@ -1,3 +1,5 @@
+"""Tenants, keys and budgets in the ledger, with their history."""
+
 import stat
 from collections.abc import Iterator
 from pathlib import Path

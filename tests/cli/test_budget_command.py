@@ -1,81 +1,68 @@
-import json
-import subprocess
-import sys
-from pathlib import Path
+"""`greenserve budget`."""
+
 from typing import Any
 
-import pytest
-
-CONFIG = """
-version: 1
-models: [{name: sentiment, manifest: manifest.json}]
-regions: [{name: north, zone: SE, pue: {value: 1.12, source: a test}}]
-intensity: {sources: [{kind: annual, values: {SE: 31gCO2e/kWh}, year: 2025, source: a test}]}
-ledger: {url: "sqlite:///ledger.db"}
-"""
+WRONG = {
+    "budget set nobody 1gCO2e": "no tenant 'nobody'",
+    "budget set acme 1lb": "write a number and one of ngCO2e",
+    "budget set acme 1gCO2e --at 0%": "1% to 100%",
+    "budget set acme 1gCO2e --per year": "lifetime",
+    "budget rm acme --yes": "0 budgets fit acme",
+}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "greenserve.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def greenserve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "greenserve.cli.main", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-
-
-def document(folder: Path, *arguments: str) -> Any:
-    done = greenserve(folder, *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def test_a_budget_is_set_again_listed_and_removed(folder: Path) -> None:
+def test_a_budget_is_set_again_listed_and_removed(greenserve: Any) -> None:
     """One per tenant, unit and window: setting it again changes it."""
-    greenserve(folder, "tenant", "create", "acme")
-
-    document(folder, "budget", "set", "acme", "5mgCO2e", "--per", "day", "--mode", "enforce")
-    document(folder, "budget", "set", "acme", "1mgCO2e", "--per", "day", "--mode", "degrade", "--at", "70%")
-    (listed,) = document(folder, "budget", "ls")["budgets"]
-    removed = document(folder, "budget", "rm", "acme", "--yes")
-
-    assert ("0.001", "gCO2e", "0", "degrade", 70, 0) == tuple(
-        listed[name] for name in ("limit", "unit", "used", "mode", "at_pct", "used_pct")
+    _, _, _, listed, removed, after = greenserve(
+        "tenant create acme",
+        "budget set acme 5mgCO2e --per day --mode enforce",
+        "budget set acme 1mgCO2e --per day --mode degrade --at 70%",
+        "budget ls --json",
+        "budget rm acme --yes --json",
+        "budget ls --json",
     )
-    assert listed["budget"] == removed["budget"]
-    assert [] == document(folder, "budget", "ls")["budgets"]
+
+    (budget,) = listed.document["budgets"]
+    assert ("0.001", "gCO2e", "0", "degrade", 70, 0) == tuple(
+        budget[name] for name in ("limit", "unit", "used", "mode", "at_pct", "used_pct")
+    )
+    assert budget["budget"] == removed.document["budget"]
+    assert [] == after.document["budgets"]
 
 
-def test_the_table_fits_a_terminal(folder: Path) -> None:
+def test_of_several_budgets_one_must_be_named(greenserve: Any) -> None:
+    """By its window or its id; nothing is removed by guessing."""
+    _, _, _, vague, by_window, by_id = greenserve(
+        "tenant create acme",
+        "budget set acme 5J --per day",
+        "budget set acme 7J --per week",
+        "budget rm acme --yes",
+        "budget rm acme --per week --yes --json",
+        "budget rm acme.j.day --yes --json",
+    )
+
+    assert 2 == vague.code
+    assert "acme.j.day, acme.j.week" in vague.err
+    assert ["acme.j.week", "acme.j.day"] == [by_window.document["budget"], by_id.document["budget"]]
+
+
+def test_the_table_fits_a_terminal(greenserve: Any) -> None:
     """Limit, use, and when it renews, in 80 columns."""
-    greenserve(folder, "tenant", "create", "acme")
+    _, made, _, listed = greenserve(
+        "tenant create acme",
+        "budget set acme 2.5kWh --per month",
+        "budget set acme 1000requests --per lifetime",
+        "budget ls",
+    )
 
-    made = greenserve(folder, "budget", "set", "acme", "2.5kWh", "--per", "month")
-    greenserve(folder, "budget", "set", "acme", "1000requests", "--per", "lifetime")
-    listed = greenserve(folder, "budget", "ls")
-
-    assert 80 >= max(map(len, (made.stdout + listed.stdout).splitlines()))
-    assert "9000 kJ" in listed.stdout
-    assert "never" in listed.stdout
+    assert 80 >= max(map(len, (made.out + listed.out).splitlines()))
+    assert "9000 kJ" in listed.out
+    assert "never" in listed.out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("set", "nobody", "1gCO2e"), "no tenant 'nobody'"),
-        (("set", "acme", "1lb"), "write a number and one of ngCO2e"),
-        (("set", "acme", "1gCO2e", "--at", "0%"), "1% to 100%"),
-        (("set", "acme", "1gCO2e", "--per", "year"), "lifetime"),
-        (("rm", "acme", "--yes"), "0 budgets fit acme"),
-    ],
-)
-def test_wrong_usage_is_told_with_exit_code_2(folder: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_wrong_usage_is_told_with_exit_code_2(greenserve: Any) -> None:
     """The message says which units, windows and thresholds there are."""
-    greenserve(folder, "tenant", "create", "acme")
+    _, *wrong = greenserve("tenant create acme", *WRONG)
 
-    done = greenserve(folder, "budget", *arguments)
-
-    assert (2, "") == (done.returncode, done.stdout)
-    assert told in done.stderr
+    assert [(2, "")] * len(WRONG) == [(done.code, done.out) for done in wrong]
+    assert [] == [done.err for done, told in zip(wrong, WRONG.values(), strict=True) if told not in done.err]

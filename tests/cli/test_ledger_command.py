@@ -1,11 +1,9 @@
+"""`greenserve ledger`, over sound, changed and cut ledgers."""
+
 import json
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.entries import UsageLine, usage_entry
@@ -15,31 +13,6 @@ from greenserve.ids import new_request_id
 from greenserve.records import Entry, IntensityReading, Usage
 
 AT_US = 1_767_225_600_000_000
-
-CONFIG = """
-version: 1
-models: [{name: sentiment, manifest: manifest.json}]
-regions: [{name: north, zone: SE, pue: {value: 1.12, source: a test}}]
-intensity: {sources: [{kind: annual, values: {SE: 31gCO2e/kWh}, year: 2025, source: a test}]}
-ledger: {url: "sqlite:///ledger.db"}
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "greenserve.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def greenserve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "greenserve.cli.main", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-
-
-def document(folder: Path, *arguments: str) -> Any:
-    done = greenserve(folder, *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def a_request(tenant: str = "acme", *, ended_us: int = AT_US) -> Entry:
@@ -67,20 +40,26 @@ def record(folder: Path, entries: list[Entry]) -> None:
     book.close()
 
 
-def test_a_sound_ledger_verifies_and_tells_its_head(folder: Path) -> None:
+def test_a_sound_ledger_verifies_and_tells_its_head(folder: Path, greenserve: Any) -> None:
     """The head of `status` is what `verify --against` takes, now and after more entries."""
     record(folder, [a_request() for _ in range(3)])
-    status = document(folder, "ledger", "status")
+    (status,) = greenserve("ledger status --json")
     record(folder, [a_request()])
 
-    done = greenserve(folder, "ledger", "verify", "--against", f"{status['size']}:{status['chain']}")
+    head = f"{status.document['size']}:{status.document['chain']}"
+    verified, shown, malformed = greenserve(
+        f"ledger verify --against {head}", "ledger status", "ledger verify --against abc"
+    )
 
-    assert (3, 3) == (status["size"], status["provisional_requests"])
-    assert 0 == done.returncode
-    assert "verified: 4 entries" in done.stdout
+    assert (3, 3) == (status.document["size"], status.document["provisional_requests"])
+    assert 0 == verified.code
+    assert "verified: 4 entries" in verified.out
+    assert "4, of these 4 requests still provisional" in shown.out
+    assert 2 == malformed.code
+    assert "ledger status" in malformed.err
 
 
-def test_a_changed_byte_is_exit_code_5_and_names_the_entry(folder: Path) -> None:
+def test_a_changed_byte_is_exit_code_5_and_names_the_entry(folder: Path, greenserve: Any) -> None:
     """One byte of one body."""
     record(folder, [a_request() for _ in range(3)])
     with sqlite3.connect(folder / "ledger.db") as connection:
@@ -88,48 +67,40 @@ def test_a_changed_byte_is_exit_code_5_and_names_the_entry(folder: Path) -> None
         connection.execute("UPDATE entry SET body = CAST(replace(body, '54603', '54604') AS BLOB) WHERE idx = 1")
     connection.close()
 
-    done = greenserve(folder, "ledger", "verify", "--json")
+    (done,) = greenserve("ledger verify --json")
 
-    assert 5 == done.returncode
-    assert any(finding.startswith("entry 1") for finding in json.loads(done.stdout)["findings"])
+    assert 5 == done.code
+    assert any(finding.startswith("entry 1") for finding in json.loads(done.out)["findings"])
 
 
-def test_a_cut_tail_is_exit_code_5_against_an_older_head(folder: Path) -> None:
+def test_a_cut_tail_is_exit_code_5_against_an_older_head(folder: Path, greenserve: Any) -> None:
     """Without the older head the rest looks sound; with it the missing entries are told."""
     entries = [a_request() for _ in range(3)]
     record(folder, entries)
-    head = document(folder, "ledger", "status")
-    (folder / "ledger.db").unlink()
+    (status,) = greenserve("ledger status --json")
+    for file in folder.glob("ledger.db*"):
+        file.unlink()
     record(folder, entries[:2])
 
-    done = greenserve(folder, "ledger", "verify", "--against", f"{head['size']}:{head['chain']}")
+    alone, against = greenserve(
+        "ledger verify", f"ledger verify --against {status.document['size']}:{status.document['chain']}"
+    )
 
-    assert 0 == greenserve(folder, "ledger", "verify").returncode
-    assert 5 == done.returncode
-    assert "its tail was cut" in done.stdout
+    assert [0, 5] == [alone.code, against.code]
+    assert "its tail was cut" in against.out
 
 
-def test_an_export_is_enough_to_check_the_chain(folder: Path) -> None:
+def test_an_export_is_enough_to_check_the_chain(folder: Path, greenserve: Any) -> None:
     """Each line holds the body whose bytes the chain binds, so that a stranger can follow it."""
     record(folder, [a_request(), a_request("globex")])
 
-    lines = [json.loads(line) for line in greenserve(folder, "ledger", "export").stdout.splitlines()]
-    one = greenserve(folder, "ledger", "export", "--tenant", "globex", "-o", "out.jsonl")
+    exported, one = greenserve("ledger export", "ledger export --tenant globex -o out.jsonl")
 
+    lines = [json.loads(line) for line in exported.out.splitlines()]
     previous = bytes(32)
     for line in lines:
         previous = link(previous, ledger_json(line["body"]))
         assert line["chain"] == previous.hex()
     assert 2 == len(lines)
-    assert "1 entries exported" in one.stderr
+    assert "1 entries exported" in one.err
     assert 1 == len((folder / "out.jsonl").read_text().splitlines())
-
-
-def test_a_malformed_head_is_wrong_usage(folder: Path) -> None:
-    """The message says where a head comes from."""
-    record(folder, [a_request()])
-
-    done = greenserve(folder, "ledger", "verify", "--against", "abc")
-
-    assert 2 == done.returncode
-    assert "ledger status" in done.stderr

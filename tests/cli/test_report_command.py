@@ -1,6 +1,6 @@
+"""`greenserve report`, over a ledger made for it."""
+
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +13,13 @@ from greenserve.records import Entry, IntensityReading, Usage
 
 AT_US = 1_767_225_600_000_000
 
-CONFIG = """
-version: 1
-models: [{name: sentiment, manifest: manifest.json}]
-regions: [{name: north, zone: SE, pue: {value: 1.12, source: a test}}]
-intensity: {sources: [{kind: annual, values: {SE: 31gCO2e/kWh}, year: 2025, source: a test}]}
-ledger: {url: "sqlite:///ledger.db"}
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "greenserve.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def greenserve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "greenserve.cli.main", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-
-
-def document(folder: Path, *arguments: str) -> Any:
-    done = greenserve(folder, *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+WRONG = {
+    "report --tenant nobody": "no tenant 'nobody'",
+    "report --tenant acme --period 2026-13": "2026-11",
+    "report --tenant acme --period 2026-02-30": "2026-11",
+    "report --tenant acme -f pdf": "json, html, csv",
+    "report": "--tenant",
+}
 
 
 def a_request(tenant: str = "acme", *, ended_us: int = AT_US) -> Entry:
@@ -65,63 +48,54 @@ def record(folder: Path, entries: list[Entry]) -> None:
 
 
 @pytest.fixture
-def used(folder: Path) -> Path:
-    greenserve(folder, "tenant", "create", "acme")
+def used(folder: Path, greenserve: Any) -> Path:
+    """Acme asked once in January, once in February; globex once."""
+    greenserve("tenant create acme")
     first = a_request()
-    record(
-        folder,
-        [first, unmetered_entry(first.body), a_request("globex"), a_request(ended_us=AT_US + 40 * 86_400_000_000)],
-    )
+    later = a_request(ended_us=AT_US + 40 * 86_400_000_000)
+    record(folder, [first, unmetered_entry(first.body), a_request("globex"), later])
     return folder
 
 
-def test_a_report_writes_three_formats_with_one_truth(used: Path) -> None:
+def test_a_report_writes_three_formats_with_one_truth(used: Path, greenserve: Any) -> None:
     """JSON, HTML and CSV of one period, named after it; the terminal shows the headline figures."""
-    done = greenserve(used, "report", "--tenant", "acme", "--period", "2026-01", "-o", "out")
+    (done,) = greenserve("report --tenant acme --period 2026-01 -o out")
 
     written = sorted(path.name for path in (used / "out").iterdir())
     totals = json.loads((used / "out" / "acme-2026-01.json").read_bytes())["totals"]
-    assert (0, ["acme-2026-01.csv", "acme-2026-01.html", "acme-2026-01.json"]) == (done.returncode, written)
+    assert (0, ["acme-2026-01.csv", "acme-2026-01.html", "acme-2026-01.json"]) == (done.code, written)
     assert (1, "0.061903", "0.000000597") == tuple(
         totals[name] for name in ("requests", "energy_joules", "loc_lifecycle_gco2e")
     )
-    assert "0.061903 J, modelled" in done.stdout
-    assert "unsigned" in done.stdout
-    assert 80 >= max(len(line) for line in done.stdout.splitlines() if not line.startswith("verify"))
+    assert "0.061903 J, modelled" in done.out
+    assert "unsigned" in done.out
+    assert 80 >= max(len(line) for line in done.out.splitlines() if not line.startswith("verify"))
 
 
-def test_all_covers_everything_and_its_proof_verifies(used: Path) -> None:
+def test_all_covers_everything_and_its_proof_verifies(used: Path, greenserve: Any) -> None:
     """Every hour of the ledger; the head on the statement is one that `ledger verify` accepts."""
-    statement = document(used, "report", "-t", "acme", "-f", "json")["statement"]
+    (done,) = greenserve("report -t acme -f json --json")
+    statement = done.document["statement"]
 
-    again = greenserve(used, *statement["proof"]["verify"].split()[1:])
+    (verified,) = greenserve(statement["proof"]["verify"].removeprefix("greenserve "))
 
     assert (2, "2026-01-01T00:00:00Z") == (statement["totals"]["requests"], statement["start"])
-    assert 0 == again.returncode
+    assert 0 == verified.code
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("--tenant", "nobody"), "no tenant 'nobody'"),
-        (("--tenant", "acme", "--period", "2026-13"), "2026-11"),
-        (("--tenant", "acme", "--period", "2026-02-30"), "2026-11"),
-        (("--tenant", "acme", "-f", "pdf"), "json, html, csv"),
-    ],
-)
-def test_wrong_usage_is_told_with_exit_code_2(used: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_wrong_usage_is_told_with_exit_code_2(used: Path, greenserve: Any) -> None:
     """A statement of nobody or of no time is never written."""
-    done = greenserve(used, "report", *arguments)
+    wrong = greenserve(*WRONG)
 
-    assert (2, "") == (done.returncode, done.stdout)
-    assert told in done.stderr
+    assert [(2, "")] * len(WRONG) == [(done.code, done.out) for done in wrong]
+    assert [] == [done.err for done, told in zip(wrong, WRONG.values(), strict=True) if told not in done.err]
     assert not (used / "reports").exists()
 
 
-def test_without_a_ledger_there_is_no_report(folder: Path) -> None:
+def test_without_a_ledger_there_is_no_report(folder: Path, greenserve: Any) -> None:
     """A mistyped path does not become an empty statement."""
-    done = greenserve(folder, "report", "-t", "acme")
+    (done,) = greenserve("report -t acme")
 
-    assert 1 == done.returncode
-    assert "there is no ledger at" in done.stderr
+    assert 1 == done.code
+    assert "there is no ledger at" in done.err
     assert not (folder / "ledger.db").exists()

@@ -1,24 +1,33 @@
+"""The ledger seam: one suite on every implementation."""
+
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenserve.canonical import ledger_json
-from greenserve.carbon.entries import UsageLine, device_entry, unmetered_entry, usage_entry
+from greenserve.carbon.entries import UsageLine, device_entry, entry_of, unmetered_entry, usage_entry
 from greenserve.carbon.ledger.chain import Head
 from greenserve.carbon.ledger.memory import MemoryLedger
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.errors import LedgerUnavailable
 from greenserve.ids import new_request_id
+from greenserve.ports import Ledger
 from greenserve.records import Entry, Usage
 
 AT_US = 1_767_225_600_000_000
-Book = SqliteLedger | MemoryLedger
+
+
+class Book(Ledger, Protocol):
+    """A ledger that tells its head."""
+
+    def head(self) -> Head: ...
 
 
 def an_entry(*, active_uj: int = 1000, tenant: str = "acme", **changes: Any) -> Entry:
@@ -127,20 +136,65 @@ def test_columns_must_follow_from_the_body(book: Book) -> None:
         book.append([moved])
 
 
+def an_interval(start_ns: int, *, metered_uj: int, **parts: int) -> Entry:
+    names = (
+        "active",
+        "held",
+        "host",
+        "idle",
+        "waste",
+        "background",
+        "foreign",
+        "gap",
+        "pending_before",
+        "pending_after",
+    )
+    closed: dict[str, Any] = {f"{name}_uj": parts.get(name, 0) for name in names}
+    closed |= {
+        "device": "cpu", "start_ns": start_ns, "end_ns": start_ns + 1, "intervals": 1, "metered_uj": metered_uj,
+        "static_uj": 0, "unmetered_ns": 0, "tier": "modelled", "source": "s", "flags": [],
+    }  # fmt: skip
+    return device_entry(closed, at_us=AT_US, run_id="r", boot_id="b", end={})
+
+
 def test_a_wrong_balance_of_a_device_is_found(book: Book) -> None:
     """Metered energy that no pool holds, and parts that no request settled, are findings that name the index."""
-    parts = dict.fromkeys(("active", "held", "host", "idle", "waste", "background", "foreign", "gap"), 0)
-    closed = {f"{name}_uj": value for name, value in (parts | {"active": 5}).items()} | {
-        "device": "cpu", "start_ns": 0, "end_ns": 9, "intervals": 1, "metered_uj": 8, "static_uj": 0,
-        "pending_before_uj": 0, "pending_after_uj": 0, "unmetered_ns": 0, "tier": "modelled", "source": "s",
-        "flags": [],
-    }  # fmt: skip
-    book.append([an_entry(), device_entry(closed, at_us=AT_US, run_id="r", boot_id="b", end={})])
+    book.append([an_entry(), an_interval(0, metered_uj=8, active=5)])
 
     findings = book.verify()
 
     assert any("entry 1" in finding and "8 uJ, placed 5" in finding for finding in findings)
     assert any("active_uj is 5, the requests settled with it sum to 0" in finding for finding in findings)
+
+
+def test_energy_cannot_vanish_between_two_intervals(book: Book) -> None:
+    """What was pending after one interval is pending before the next one of the device."""
+    book.append([an_interval(0, metered_uj=8, pending_after=8), an_interval(1, metered_uj=5, idle=5)])
+
+    assert ["entry 1"] == [finding[:7] for finding in book.verify()]
+
+
+def test_a_line_with_wrong_arithmetic_is_found(book: Book) -> None:
+    """Site energy and emissions follow from the line's own parts (E9, E11), though the chain is whole."""
+    body = dict(an_entry(active_uj=1000).body)
+    book.append([an_entry(), entry_of(body | {"facility_uj": 999})])
+
+    findings = [finding for finding in book.verify() if "rollup" not in finding]
+
+    assert 1 == len(findings)
+    assert findings[0].startswith("entry 1 ")
+    assert "(1000, None, None)" in findings[0]
+
+
+def test_the_chain_binds_each_entry_to_all_before_it(book: Book) -> None:
+    """The head is SHA-256(previous || SHA-256(body)), from 32 zero bytes on."""
+    entries = [an_entry(), an_entry()]
+    book.append(entries)
+
+    chain = bytes(32)
+    for entry in entries:
+        chain = sha256(chain + sha256(ledger_json(entry.body)).digest()).digest()
+    assert Head(size=2, chain=chain.hex()) == book.head()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

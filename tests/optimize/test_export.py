@@ -11,7 +11,7 @@ from greenserve.errors import GreenServeError
 from greenserve.inputs import pad
 from greenserve.optimize.export import Exported, export_encoder, load_encoder
 from greenserve.optimize.features import features_of
-from greenserve.optimize.graph import attach_head
+from greenserve.optimize.graph import attach_head, strip
 from greenserve.optimize.heads import Head
 from greenserve.optimize.prune import keep_first_layers
 from greenserve.optimize.quantize import needs_reduced_range, quantize_dynamic, required_isa
@@ -49,6 +49,22 @@ def test_export_twice_gives_the_same_bytes_without_paths(exported: Exported, tin
     assert exported.file.read_bytes() == again.file.read_bytes()
     assert (model.doc_string, len(model.metadata_props)) == ("", 0)
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
+
+
+def test_whatever_an_exporter_writes_beside_the_model_is_stripped(exported: Exported, tmp_path: Path) -> None:
+    """Documentation and metadata of model, graph, nodes and tensors hold source paths; the answers stay."""
+    model = onnx.load(exported.file)
+    model.doc_string = model.graph.doc_string = "from here/there.py"
+    model.metadata_props.add(key="trace", value="here/there.py")
+    for node in model.graph.node:
+        node.doc_string = "here/there.py"
+        node.metadata_props.add(key="trace", value="here/there.py")
+    onnx.save(model, tmp_path / "dirty.onnx")
+
+    strip(tmp_path / "dirty.onnx")
+
+    assert b"there.py" not in (tmp_path / "dirty.onnx").read_bytes()
+    assert features_of(tmp_path / "dirty.onnx", ROWS) == pytest.approx(features_of(exported.file, ROWS))
 
 
 def test_a_dropped_layer_is_gone_from_graph_and_parameters(

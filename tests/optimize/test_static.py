@@ -45,12 +45,16 @@ def test_the_table_keeps_the_weighted_distances() -> None:
         assert wanted == pytest.approx(float(np.linalg.norm(restored[one] - restored[other])), rel=0.02)
 
 
-def test_the_table_does_not_depend_on_signs_of_the_solver() -> None:
-    """Mirrored input gives the mirrored components the same sign again, so equal runs make equal files."""
-    table, _ = token_table(vectors(), width=WIDTH)
-    mirrored, _ = token_table(-vectors(), width=WIDTH)
+def test_each_components_largest_entry_is_positive() -> None:
+    """A solver may return either sign; fixing it is what makes equal runs write equal files."""
+    given = vectors()
+    table, scale = token_table(given, width=WIDTH)
+    frequency = 1 / np.arange(1, 51)
+    weights = SMOOTHING / (SMOOTHING + frequency / frequency.sum())
 
-    assert (-table).tolist() == mirrored.tolist()
+    components, *_ = np.linalg.lstsq(given - given.mean(axis=0), table * scale / weights[:, None], rcond=None)
+
+    assert (components.max(axis=0) > -components.min(axis=0) - 0.02).all()  # INT8 rounding may swap near ties
 
 
 def test_rows_are_gathered_before_they_are_scaled(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 import importlib
 import sys
+from typing import Annotated, Any
 
-import click
 import typer
+from typer.core import TyperGroup
 
 from greenserve import __version__
 from greenserve.cli.output import messages
@@ -35,50 +36,50 @@ EXIT_CODES = {
 }
 
 
-class LazyGroups(click.Group):
+class LazyGroups(TyperGroup):
     """Knows its commands by name and one line each; imports a command's module when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """All names, in the order of use."""
         return list(GROUPS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command of that name, loaded now."""
-        if name not in GROUPS:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, loaded now; None where there is none."""
+        if cmd_name not in GROUPS:
             return None
-        module = importlib.import_module(f"greenserve.cli.{name}")
-        command = typer.main.get_command(module.app)
-        command.name = name
+        command = typer.main.get_command(importlib.import_module(f"greenserve.cli.{cmd_name}").app)
+        command.name = cmd_name
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The table itself: nothing is imported for it."""
         with formatter.section("Commands"):
             formatter.write_dl(list(GROUPS.items()))
 
 
-@click.group(cls=LazyGroups, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
-@click.version_option(__version__, prog_name="greenserve")
-def root() -> None:
+root = typer.Typer(cls=LazyGroups, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"greenserve {__version__}")
+        raise typer.Exit
+
+
+@root.callback(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+def greenserve(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
     """Serve models over HTTP and gRPC and know what every answer cost in joules and gCO2e, and who caused it."""
 
 
 def main() -> None:
     """Run a command; errors become one message and the exit code of their kind."""
     try:
-        code = root.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        messages.print("interrupted")
-        code = 130
+        typer.main.get_command(root)(prog_name="greenserve")
     except GreenServeError as error:
-        messages.print(f"greenserve: {error}", markup=False, style="bold red" if sys.stderr.isatty() else "")
-        code = EXIT_CODES.get(error.code, 1)
-    sys.exit(code if isinstance(code, int) else 0)
+        messages.print(f"greenserve: {error}", markup=False)
+        sys.exit(EXIT_CODES.get(error.code, 1))
 
 
 if __name__ == "__main__":
