@@ -43,7 +43,7 @@ proto: $(READY)  ## Generate the message classes of the wire protocols again
 	cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. greenserve/proto/inference.proto
 
 bench: $(READY)  ## Measure, and record under benchmarks/results/
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python -m benchmarks.run
 
 clean:  ## Remove the environment and what tools left; ledgers, variants and reports stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info

@@ -12,18 +12,25 @@ from typing import cast
 import orjson
 import uvloop
 
+REQUEST_ID = b"greenserve-request-id: "
+RETRY_S = 0.05
 WORDS = ("the", "new", "phone", "is", "great", "but", "battery", "bad", "today", "rain", "my", "team", "won", "again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run measured: answers, failures, wall time [s], latencies [s] sorted, energy reported [uJ]."""
+    """What a run measured: answers, failures, wall time [s], latencies [s] sorted, energy reported [uJ].
+
+    `request_ids` holds the ids of all answers, also those before and after the measured time, where they were kept.
+    """
 
     answers: int
     failures: int
     wall_s: float
     latencies_s: Sequence[float]
     energy_uj: int
+    request_ids: Sequence[str] = ()
+    lost_connections: int = 0
 
     @property
     def per_s(self) -> float:
@@ -67,6 +74,7 @@ class _Connection(asyncio.Protocol):
         self._unread = b""
         self._sent_s = 0.0
         self._transport: asyncio.Transport | None = None
+        self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
@@ -89,7 +97,7 @@ class _Connection(asyncio.Protocol):
         self._send()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._run.lost()
+        self._run.lost(self)
 
     def _send(self) -> None:
         assert self._transport is not None
@@ -104,16 +112,17 @@ class _Connection(asyncio.Protocol):
 class _Run:
     """State: what was counted so far; warm-up answers are not."""
 
-    def __init__(self, requests: Sequence[bytes], *, warm_up_s: float, duration_s: float) -> None:
+    def __init__(self, requests: Sequence[bytes], *, warm_up_s: float, duration_s: float, keep_ids: bool) -> None:
         self._requests = requests
+        self._keep_ids = keep_ids
+        self.request_ids: list[str] = []
+        self.lost_connections = 0
         self._next = 0
         self._start_s = time.perf_counter() + warm_up_s
         self._end_s = self._start_s + duration_s
         self.latencies_s: list[float] = []
         self.failures = 0
         self.energy_uj = 0
-        self.open = 0
-        self.done = asyncio.Event()
 
     def next_request(self) -> bytes | None:
         if time.perf_counter() > self._end_s:
@@ -121,7 +130,14 @@ class _Run:
         self._next += 1
         return self._requests[self._next % len(self._requests)]
 
+    @property
+    def over(self) -> bool:
+        return time.perf_counter() > self._end_s
+
     def answered(self, head: bytes, latency_s: float) -> None:
+        if self._keep_ids and head.startswith(b"http/1.1 200"):
+            at = head.find(REQUEST_ID) + len(REQUEST_ID)
+            self.request_ids.append(head[at : at + 36].decode())
         if not self._start_s <= time.perf_counter() <= self._end_s:
             return
         if not head.startswith(b"http/1.1 200"):
@@ -132,28 +148,42 @@ class _Run:
         if at >= 0:
             self.energy_uj += int(head[at + 19 : head.find(b";", at)])
 
-    def lost(self) -> None:
-        self.open -= 1
-        if self.open == 0:
-            self.done.set()
+    def lost(self, connection: _Connection) -> None:
+        if not self.over:
+            self.lost_connections += 1
+        connection.closed.set()
 
 
-async def _closed_loop(requests: Sequence[bytes], host: str, port: int, connections: int, run: _Run) -> None:
+async def _closed_loop(host: str, port: int, connections: int, run: _Run) -> None:
+    """Keep `connections` open until the time is over; one that is lost is opened again."""
     loop = asyncio.get_running_loop()
-    run.open = connections
-    for _ in range(connections):
-        await loop.create_connection(lambda: _Connection(run), host, port)
-    await run.done.wait()
+
+    async def keep_one() -> None:
+        while not run.over:
+            try:
+                _, connection = await loop.create_connection(lambda: _Connection(run), host, port)
+            except OSError:
+                await asyncio.sleep(RETRY_S)
+                continue
+            await connection.closed.wait()
+
+    await asyncio.gather(*(keep_one() for _ in range(connections)))
 
 
 def drive(
-    requests: Sequence[bytes], *, host: str, port: int, connections: int, duration_s: float, warm_up_s: float = 2.0
+    requests: Sequence[bytes],
+    *,
+    address: tuple[str, int],
+    connections: int,
+    duration_s: float,
+    warm_up_s: float = 2.0,
+    keep_ids: bool = False,
 ) -> Outcome:
     """Send `requests` in turn on `connections` connections for `duration_s` [s] after a warm-up."""
 
     async def main() -> _Run:
-        run = _Run(requests, warm_up_s=warm_up_s, duration_s=duration_s)
-        await _closed_loop(requests, host, port, connections, run)
+        run = _Run(requests, warm_up_s=warm_up_s, duration_s=duration_s, keep_ids=keep_ids)
+        await _closed_loop(*address, connections, run)
         return run
 
     run = uvloop.run(main())
@@ -163,4 +193,6 @@ def drive(
         wall_s=duration_s,
         latencies_s=sorted(run.latencies_s),
         energy_uj=run.energy_uj,
+        request_ids=run.request_ids,
+        lost_connections=run.lost_connections,
     )

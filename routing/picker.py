@@ -1,7 +1,5 @@
 """Choose region and variant for one request, in microseconds."""
 
-from math import nan
-
 from greenserve.errors import NoFeasibleRoute
 from greenserve.records import Beaten, Decision, IntensityReading
 from greenserve.routing.judge import Judgement, judge, lost_by
@@ -16,8 +14,8 @@ REFUSALS_SHOWN = 24
 def pick(snapshot: Snapshot, state: RoutingState, features: Features, now_ns: int) -> Decision:
     """The choice for one request at `now_ns` (monotonic); changes nothing, so `state.apply` it where it is carried out.
 
-    Raises NoFeasibleRoute that says of each arc why it cannot answer. A latency that nobody measured is NaN, with the
-    flag `latency-unknown`; unknown energy and emissions are None.
+    Raises NoFeasibleRoute that says of each arc why it cannot answer. A latency that nobody measured is None, with the
+    flag `latency-unknown`; unknown energy and emissions are None too.
     """
     judged = judge(snapshot, state, features, now_ns)
     if judged.lone is not None:
@@ -73,7 +71,7 @@ def _unpriced(snapshot: Snapshot, judged: Judgement, arc: Arc) -> Decision:
         zone=arc.zone,
         variant=arc.variant,
         reason=judged.reason,
-        latency_s=nan if eta_s is None else eta_s,
+        latency_s=eta_s,
         energy_j=None,
         emissions_g=None,
         intensity=reading,

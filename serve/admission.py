@@ -5,7 +5,7 @@ times per tenant, and what this replica has promised of each budget; changed onl
 """
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -71,11 +71,11 @@ class Admission:
             caller = self._callers[credential] = self._proven(credential)
         return caller
 
-    def admit(self, caller: Caller, request: InferenceRequest, *, upper: tuple[int, int]) -> Admitted:
-        """Let a request in under its tenant's rate and budgets; `upper` is what it may cost at most [uJ, ng]."""
+    def admit(self, caller: Caller, request: InferenceRequest, *, upper: Callable[[], tuple[int, int]]) -> Admitted:
+        """Let a request in under its tenant's rate and budgets; `upper` tells what it may cost at most [uJ, ng]."""
         self._pace(caller.tenant)
         budgets = self._tenancy.budgets.get(caller.tenant.tenant_id, ()) if self._tenancy else ()
-        reservation = self._reserve(budgets, upper) if budgets else UNBOUND
+        reservation = self._reserve(budgets, upper()) if budgets else UNBOUND
         return Admitted(request=request, tenant=caller.tenant, key_id=caller.key_id, reservation=reservation)
 
     def release(self, admitted: Admitted) -> None:

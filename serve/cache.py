@@ -13,7 +13,7 @@ from blake3 import blake3
 from theine import Cache as Store
 
 from greenserve.records import Admitted, Decision
-from greenserve.serve.batching.flight import Flight, Logits
+from greenserve.serve.batching.flight import Flight, Probabilities
 from greenserve.serve.models import ServedModel
 
 LARGEST_ANSWER_BYTES = 65_536
@@ -21,9 +21,9 @@ LARGEST_ANSWER_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cached:
-    """A stored answer: logits [rows, classes] and the decision that made them."""
+    """A stored answer: probabilities [rows, classes] and the decision that made them."""
 
-    logits: Logits
+    probabilities: Probabilities
     decision: Decision
 
 
@@ -84,10 +84,12 @@ class AnswerCache:
             return
         self._flights[key] = flight
 
-        def landed(logits: Logits | None) -> None:
+        def landed(probabilities: Probabilities | None) -> None:
             if self._flights.get(key) is flight:
                 del self._flights[key]
-            if logits is not None and logits.nbytes <= LARGEST_ANSWER_BYTES:
-                self._stores[model].set(key, Cached(logits=logits, decision=flight.decision), self._ttl[model])
+            if probabilities is not None and probabilities.nbytes <= LARGEST_ANSWER_BYTES:
+                self._stores[model].set(
+                    key, Cached(probabilities=probabilities, decision=flight.decision), self._ttl[model]
+                )
 
         flight.on_landed = landed

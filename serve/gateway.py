@@ -5,12 +5,11 @@ from functools import partial
 
 from greenserve.carbon.entries import Outcome
 from greenserve.ids import new_request_id
-from greenserve.inputs import softmax
 from greenserve.ports import Clock
 from greenserve.records import Admitted, Decision, InferenceRequest
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
-from greenserve.serve.batching.flight import Flight, Logits, Run, Waiter
+from greenserve.serve.batching.flight import Flight, Probabilities, Run, Waiter
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.call import Answer, CacheResult, Call
 from greenserve.serve.models import Models, ServedModel
@@ -52,7 +51,7 @@ class Gateway:
             caller = self.admission.authenticate(call.credential)
             model = self.models.find(call.model, call.version)
             request = self._decode(call, model)
-            upper = self.router.upper_bound(model, tokens=request.tokens, rows=len(request.rows))
+            upper = partial(self.router.upper_bound, model, request)
             admitted = self.admission.admit(caller, request, upper=upper)
             self._mark(times, "admit")
             try:
@@ -73,7 +72,7 @@ class Gateway:
         if cached is not None:
             self._mark(times, "cache")
             decision = self.router.priced_now(model.name, cached.decision)
-            return _finished(admitted, model, decision, cached.logits, cache="hit")
+            return _finished(admitted, model, decision, cached.probabilities, cache="hit")
         waiter = Waiter(
             asyncio.get_running_loop().create_future(),
             partial(self._record_abandoned, admitted, model),
@@ -98,7 +97,7 @@ class Gateway:
         run = await self._landing(waiter)
         times.append(("queue", max(run.start_ns, times[-1][1])))
         times.append(("model", run.end_ns))
-        return _finished(admitted, model, run.decision, run.logits, cache=result, run=run)
+        return _finished(admitted, model, run.decision, run.probabilities, cache=result, run=run)
 
     async def _landing(self, waiter: Waiter) -> Run:
         try:
@@ -110,7 +109,9 @@ class Gateway:
             raise
 
     def _record_abandoned(self, admitted: Admitted, model: ServedModel, run: Run) -> None:
-        finished = _finished(admitted, model, run.decision, run.logits, cache="off", run=run, outcome="cancelled")
+        finished = _finished(
+            admitted, model, run.decision, run.probabilities, cache="off", run=run, outcome="cancelled"
+        )
         self.recorder.submit_unanswered(finished)
 
     def _decode(self, call: Call, model: ServedModel) -> InferenceRequest:
@@ -135,7 +136,7 @@ def _finished(
     admitted: Admitted,
     model: ServedModel,
     decision: Decision,
-    logits: Logits,
+    probabilities: Probabilities,
     *,
     cache: CacheResult,
     run: Run | None = None,
@@ -145,7 +146,7 @@ def _finished(
         admitted=admitted,
         decision=decision,
         variant_digest=model.variants[decision.variant].variant.digest,
-        logits=logits,
+        probabilities=probabilities,
         run=run,
         cache=cache,
         outcome=outcome,
@@ -160,8 +161,8 @@ def _encode(finished: Finished, recorded: Recorded, model: ServedModel, times: t
         model=model.name,
         version=model.version,
         outputs=request.outputs,
-        labels=tuple(labels[index] for index in finished.logits.argmax(axis=1)),
-        probabilities=softmax(finished.logits),
+        labels=tuple(labels[index] for index in finished.probabilities.argmax(axis=1).tolist()),
+        probabilities=finished.probabilities,
         decision=finished.decision,
         usage=recorded.usage,
         emissions_ng=recorded.emissions_ng,

@@ -15,11 +15,11 @@ from greenserve.carbon.apportion import apportion_list
 from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
-from greenserve.carbon.provisional import share_of, usage_of
+from greenserve.carbon.provisional import provisional_usage
 from greenserve.errors import GreenServeError
 from greenserve.ports import Clock
 from greenserve.records import Admitted, Decision, Usage
-from greenserve.serve.batching.flight import Logits, Run
+from greenserve.serve.batching.flight import Probabilities, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Finished:
     admitted: Admitted
     decision: Decision
     variant_digest: str
-    logits: Logits
+    probabilities: Probabilities
     run: Run | None
     cache: CacheResult
     outcome: Outcome
@@ -149,12 +149,9 @@ class Recorder:
 
     def _line(self, finished: Finished, host_cpu_ns: int, now_ns: int, now_us: int) -> UsageLine:
         request, decision, run = finished.admitted.request, finished.decision, finished.run
-        share = share_of(
-            request.request_id,
-            cpu_ns=run.cpu_ns if run else 0,
-            host_cpu_ns=host_cpu_ns,
-            held_ns=run.held_ns if run else 0,
-            power=self._power,
+        cpu_ns, held_ns = (run.cpu_ns, run.held_ns) if run else (0, 0)
+        usage = provisional_usage(
+            request.request_id, cpu_ns=cpu_ns, host_cpu_ns=host_cpu_ns, held_ns=held_ns, power=self._power
         )
         return UsageLine(
             request_id=request.request_id,
@@ -169,7 +166,7 @@ class Recorder:
             protocol=request.protocol,
             cache=finished.cache,
             rows=len(request.rows),
-            usage=usage_of(share, self._power),
+            usage=usage,
             intensity=decision.intensity,
             pue_milli=decision.pue_milli,
             variant=decision.variant,
@@ -181,9 +178,9 @@ class Recorder:
             batch_id=run.batch_id if run else None,
             n_rows=run.batch_rows if run else None,
             tokens_in=request.tokens,
-            cpu_ns=share.cpu_ns,
-            host_cpu_ns=share.host_cpu_ns,
-            held_ns=share.held_ns,
+            cpu_ns=cpu_ns,
+            host_cpu_ns=host_cpu_ns,
+            held_ns=held_ns,
             reason=decision.reason,
             budget_id=finished.admitted.reservation.budget_id,
             reserved=finished.admitted.reservation.amount,

@@ -193,6 +193,7 @@ class GatewayReplica:
                 loop="none",
                 lifespan="off",
                 access_log=False,
+                proxy_headers=False,
                 log_config=None,
                 server_header=False,
                 date_header=False,

@@ -7,19 +7,21 @@ from dataclasses import replace
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
 from greenserve.config import Config
+from greenserve.errors import DeadlineExceeded, GreenServeError, InvalidRequest, NoFeasibleRoute
 from greenserve.ports import Clock, IntensityFeed
-from greenserve.records import Admitted, Decision, IntensityReading
+from greenserve.records import Admitted, Decision, Hints, InferenceRequest, IntensityReading
 from greenserve.routing.build import Served, snapshot_from
 from greenserve.routing.picker import pick
-from greenserve.routing.records import Objective, PoolState, Region, Snapshot, features_of
+from greenserve.routing.records import Features, Objective, PoolState, Region, Snapshot, features_of
 from greenserve.routing.state import RoutingState
 from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.models import Models, ServedModel
-from greenserve.units import US_PER_S, uj_from_joules
+from greenserve.units import NS_PER_S, US_PER_S, uj_from_joules
 
 US_PER_DAY = 86_400 * US_PER_S
 TYPICAL_TOKENS = 32
 UNKNOWN_GRID_MG_PER_KWH = 820_000
+PATIENCE_NS = 86_400 * NS_PER_S
 
 
 class Router:
@@ -70,12 +72,20 @@ class Router:
             self._state.start_window()
 
     def route(self, admitted: Admitted, model: ServedModel, batcher: Batcher) -> Decision:
-        """The choice for a request, given what waits now; raises NoFeasibleRoute."""
+        """The choice for a request, given what waits now.
+
+        Raises InvalidRequest for a variant or region that does not exist, DeadlineExceeded where only the time is
+        missing, else NoFeasibleRoute.
+        """
         snapshot = self._snapshots[model.name]
         rows = admitted.request.rows
         features = features_of(admitted, length=max(map(len, rows)))
+        self._check(admitted.request.hints, model)
         self._observe(batcher)
-        decision = pick(snapshot, self._state, features, self._clock.monotonic_ns())
+        try:
+            decision = pick(snapshot, self._state, features, self._clock.monotonic_ns())
+        except NoFeasibleRoute as error:
+            raise self._refusal(snapshot, features, error) from None
         self._state.apply(decision, snapshot=snapshot, features=features)
         return decision
 
@@ -84,8 +94,9 @@ class Router:
         reading = self._snapshots[model].readings.get(decision.zone)
         return replace(decision, reason="cache", intensity=reading, beaten=(), energy_j=None, emissions_g=None)
 
-    def upper_bound(self, model: ServedModel, *, tokens: int, rows: int) -> tuple[int, int]:
+    def upper_bound(self, model: ServedModel, request: InferenceRequest) -> tuple[int, int]:
         """(uJ, ng) that a request may cost at most by its dearest known variant; an unknown grid counts as coal."""
+        rows, tokens = len(request.rows), request.tokens
         joules = [
             served.profile.q99 * rows * served.profile.joules(batch=1, length=tokens / rows)
             for served in model.variants.values()
@@ -98,6 +109,23 @@ class Router:
             mg_per_kwh = UNKNOWN_GRID_MG_PER_KWH if reading is None else reading.mg_per_kwh
             worst_ng = max(worst_ng, emissions_ng(facility_uj(energy_uj, region.pue_milli), mg_per_kwh))
         return energy_uj, worst_ng
+
+    def _check(self, hints: Hints, model: ServedModel) -> None:
+        if hints.variant is not None and hints.variant not in model.variants:
+            raise InvalidRequest(
+                f"parameters.greenserve_variant: no variant {hints.variant!r}; there are {', '.join(model.variants)}"
+            )
+        names = {region.name for region in self._regions}
+        if hints.regions is not None and (unknown := sorted(hints.regions - names)):
+            raise InvalidRequest(f"GreenServe-Regions: no region {unknown[0]!r}; there are {', '.join(sorted(names))}")
+
+    def _refusal(self, snapshot: Snapshot, features: Features, error: NoFeasibleRoute) -> GreenServeError:
+        patient = replace(features, deadline_ns=features.deadline_ns + PATIENCE_NS)
+        try:
+            pick(snapshot, self._state, patient, self._clock.monotonic_ns())
+        except NoFeasibleRoute:
+            return error
+        return DeadlineExceeded(f"the deadline has passed or cannot be met, nothing was run. {error}")
 
     def _objective(self, model: ServedModel) -> Objective:
         wanted = model.settings.objective

@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from greenserve.carbon.shapley import split_amounts
+from greenserve.carbon.provisional import split_span
 from greenserve.errors import DeadlineExceeded, Draining, InferenceFailed, Overloaded
 from greenserve.ids import new_request_id
+from greenserve.inputs import softmax
 from greenserve.ports import Clock
 from greenserve.records import Batch, Row, Span
-from greenserve.serve.batching.flight import Flight, Logits
+from greenserve.serve.batching.flight import Flight, Probabilities
 from greenserve.serve.batching.queue import DeadlineQueue, Waiting
-from greenserve.units import MILLI, ns_from_seconds, seconds_from_ns
+from greenserve.units import ns_from_seconds, seconds_from_ns
 
 log = logging.getLogger("greenserve.batching")
 
@@ -41,7 +42,7 @@ class Ran:
     """Rows that went through the engine together, or the error that they met."""
 
     rows: Sequence[FlightRow]
-    logits: Logits | None
+    probabilities: Probabilities | None
     span: Span | None
     error: str | None = None
 
@@ -160,10 +161,11 @@ class Batcher:
             outputs, span = served.engine.run(batch)
         except Exception as error:  # an engine may raise anything; the request that caused it gets the message
             if len(rows) == 1:
-                return [Ran(rows=rows, logits=None, span=None, error=type(error).__name__)]
+                return [Ran(rows=rows, probabilities=None, span=None, error=type(error).__name__)]
             middle = len(rows) // 2
             return self._execute(rows[:middle]) + self._execute(rows[middle:])
-        return [Ran(rows=rows, logits=outputs["logits"].astype("float32", copy=False), span=span)]
+        probabilities = softmax(outputs["logits"].astype("float32", copy=False))
+        return [Ran(rows=rows, probabilities=probabilities, span=span)]
 
     def _land_all(self, ran: Sequence[Ran]) -> None:
         for each in ran:
@@ -175,17 +177,17 @@ class Batcher:
                     row.flight.fail(InferenceFailed("the answer could not be put together"))
 
     def _land(self, ran: Ran) -> None:
-        if ran.logits is None or ran.span is None:
+        if ran.probabilities is None or ran.span is None:
             for row in ran.rows:
                 row.flight.fail(InferenceFailed(f"the model could not run text[{row.index}] ({ran.error})"))
             return
         span = ran.span
         self.spans_cpu_ns += span.cpu_ns
         cost = ran.rows[0].flight.served.cost
-        held_ns = (span.end_ns - span.start_ns) * self._share_milli // MILLI
-        cpu, held = split_amounts((span.cpu_ns, held_ns), span.lengths, cost)
-        for row, logits, cpu_ns, held_ns in zip(ran.rows, ran.logits, cpu, held, strict=True):
-            if row.flight.add(index=row.index, logits=logits, span=span, cpu_ns=cpu_ns, held_ns=held_ns):
+        cpu, held = split_span(span, cost, self._share_milli)
+        for place, (row, cpu_ns, held_ns) in enumerate(zip(ran.rows, cpu, held, strict=True)):
+            own = ran.probabilities[place : place + 1]
+            if row.flight.add(index=row.index, probabilities=own, span=span, cpu_ns=cpu_ns, held_ns=held_ns):
                 row.flight.land()
 
 

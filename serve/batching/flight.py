@@ -12,17 +12,17 @@ from greenserve.errors import GreenServeError
 from greenserve.records import Decision, Span
 from greenserve.serve.models import ServedVariant
 
-Logits = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What one request got: logits [rows, classes], the span's times [ns], its own share of CPU and held time [ns].
+    """What one request got: probabilities [rows, classes], span times [ns], its own part of CPU and held time [ns].
 
     `held_ns` is span time x the share of the device that this process holds; `decision` is the leader's.
     """
 
-    logits: Logits
+    probabilities: Probabilities
     decision: Decision
     batch_id: str
     batch_rows: int
@@ -49,9 +49,9 @@ class Flight:
     rows: tuple[tuple[int, ...], ...]
     deadline_ns: int
     waiters: list[Waiter] = field(default_factory=list)
-    on_landed: Callable[[Logits | None], None] = lambda logits: None
+    on_landed: Callable[[Probabilities | None], None] = lambda probabilities: None
     failed: bool = False
-    _logits: dict[int, Logits] = field(default_factory=dict)
+    _rows: dict[int, Probabilities] = field(default_factory=dict)
     _spans: list[Span] = field(default_factory=list)
     _cpu_ns: int = 0
     _held_ns: int = 0
@@ -66,23 +66,24 @@ class Flight:
         self.waiters.append(waiter)
         self.deadline_ns = max(self.deadline_ns, deadline_ns)
 
-    def add(self, *, index: int, logits: Logits, span: Span, cpu_ns: int, held_ns: int) -> bool:
-        """Take the result of one row; True when it was the last."""
-        self._logits[index] = logits
+    def add(self, *, index: int, probabilities: Probabilities, span: Span, cpu_ns: int, held_ns: int) -> bool:
+        """Take the result [1, classes] of one row; True when it was the last."""
+        self._rows[index] = probabilities
         if not self._spans or self._spans[-1] is not span:
             self._spans.append(span)
         self._cpu_ns += cpu_ns
         self._held_ns += held_ns
-        return len(self._logits) == len(self.rows)
+        return len(self._rows) == len(self.rows)
 
     def land(self) -> None:
         """Give everybody the run; what it cost is shared equally, also with those who left meanwhile."""
-        logits = np.stack([self._logits[index] for index in range(len(self.rows))])
+        rows = [self._rows[index] for index in range(len(self.rows))]
+        probabilities = rows[0] if len(rows) == 1 else np.concatenate(rows)
         equal = [1] * len(self.waiters)
         cpu, held = apportion_list(self._cpu_ns, equal), apportion_list(self._held_ns, equal)
         for waiter, cpu_ns, held_ns in zip(self.waiters, cpu, held, strict=True):
             run = Run(
-                logits=logits,
+                probabilities=probabilities,
                 decision=self.decision,
                 batch_id=self._spans[0].batch_id,
                 batch_rows=len(self._spans[0].lengths),
@@ -95,7 +96,7 @@ class Flight:
                 waiter.abandoned(run)
             elif not waiter.future.done():
                 waiter.future.set_result(run)
-        self.on_landed(logits)
+        self.on_landed(probabilities)
 
     def fail(self, error: GreenServeError) -> None:
         """Give everybody who still waits the error."""

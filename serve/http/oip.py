@@ -112,7 +112,10 @@ def _texts(inputs: object, max_items: int) -> tuple[str, ...]:
         raise InvalidRequest(f"inputs[0].name: 'text' is needed, got {tensor.get('name')!r}")
     if tensor.get("datatype") != "BYTES":
         raise InvalidRequest(f"inputs[0].datatype: 'BYTES' is needed, got {tensor.get('datatype')!r}")
-    if "binary_data_size" in (tensor.get("parameters") or {}):
+    parameters = tensor.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise InvalidRequest(f"inputs[0].parameters: an object is needed, got {_kind(parameters)}")
+    if "binary_data_size" in parameters:
         raise InvalidRequest("inputs[0].parameters.binary_data_size: binary tensors are not read here; send JSON data")
     count = _element_count(tensor.get("shape"), max_items)
     data = tensor.get("data")

@@ -28,9 +28,11 @@ class TextEncoder:
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
     def encode(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-        """Token ids of each text; raises InvalidRequest for one that is too long where cutting is not allowed."""
+        """Token ids of each text; raises InvalidRequest for none, and for too many where cutting is not allowed."""
         rows = tuple(tuple(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts)))
         for index, row in enumerate(rows):
+            if not row:
+                raise InvalidRequest(f"text[{index}] holds no token, only spaces or signs that the model does not read")
             if len(row) > self._max_length:
                 raise InvalidRequest(f"text[{index}] has {len(row)} tokens; at most {self._max_length} are allowed")
         return rows

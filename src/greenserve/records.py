@@ -104,13 +104,13 @@ class Beaten:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The choice for one request and its reason; expectations are floats: latency [s], energy [J], emissions [g]."""
+    """The choice for one request and its reason; expectations are floats or unknown (None): [s], [J], [g]."""
 
     region: str
     zone: str
     variant: str
     reason: str
-    latency_s: float
+    latency_s: float | None
     energy_j: float | None
     emissions_g: float | None
     intensity: "IntensityReading | None"

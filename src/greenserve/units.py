@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 UJ_PER_J = 1_000_000
 NG_PER_G = 1_000_000_000
@@ -37,6 +38,7 @@ def seconds_from_ns(duration_ns: int) -> float:
     return duration_ns / NS_PER_S
 
 
+@lru_cache(maxsize=1024)
 def ns_from_seconds(duration_s: float) -> int:
     """Seconds [s] to the nearest nanosecond [ns]; half to even."""
     return round(Fraction(duration_s) * NS_PER_S)

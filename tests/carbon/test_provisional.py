@@ -1,11 +1,11 @@
-"""A batch's span becomes one estimate per request."""
+"""A batch's span becomes one estimate per row and request."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.carbon.power_model import CpuPower
-from greenserve.carbon.provisional import Share, provisional_usages, usage_of
+from greenserve.carbon.provisional import provisional_usage, split_span
 from greenserve.carbon.shapley import BatchCost
 from greenserve.records import Span, Usage
 
@@ -26,59 +26,40 @@ def a_span(*, lengths: tuple[int, ...], cpu_ns: int = 252_000, duration_ns: int 
     )
 
 
-def test_each_request_pays_the_sum_of_its_rows() -> None:
-    """phi = 57,333; 61,333; 133,333 of 252,000 ns: request a owns the first and the last row."""
-    shares = provisional_usages(a_span(lengths=(8, 16, 64)), ["a", "b", "a"], COST, POWER, [7_000, 500], 500)
+def test_each_row_pays_its_shapley_value() -> None:
+    """phi = 57,333; 61,333; 133,333 of 252,000 ns, and the same of the held half of 504,000 ns."""
+    cpu, held = split_span(a_span(lengths=(8, 16, 64)), COST, 500)
 
-    assert (
-        Share(
-            request_id="a",
-            cpu_ns=190_667,
-            host_cpu_ns=7_000,
-            held_ns=190_667,
-            active_uj=381,
-            held_uj=1_906,
-            host_uj=14,
-        ),
-        Share(request_id="b", cpu_ns=61_333, host_cpu_ns=500, held_ns=61_333, active_uj=122, held_uj=613, host_uj=1),
-    ) == shares
+    assert [57_333, 61_333, 133_334] == cpu
+    assert cpu == held
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 256)), min_size=1, max_size=32),
+    st.lists(st.integers(1, 256), min_size=1, max_size=32),
     st.integers(0, 10**10),
     st.integers(1, 10**10),
     st.integers(1, 1_000),
 )
-def test_the_shares_sum_to_the_span(
-    rows: list[tuple[str, int]], cpu_ns: int, duration_ns: int, share_milli: int
-) -> None:
-    """CPU time and held time are split without a rest, one share per distinct request."""
-    span = a_span(lengths=tuple(length for _, length in rows), cpu_ns=cpu_ns, duration_ns=duration_ns)
-    owners = [owner for owner, _ in rows]
+def test_the_parts_sum_to_the_span(lengths: list[int], cpu_ns: int, duration_ns: int, share_milli: int) -> None:
+    """CPU time and held time are split without a rest, one part per row."""
+    span = a_span(lengths=tuple(lengths), cpu_ns=cpu_ns, duration_ns=duration_ns)
 
-    shares = provisional_usages(span, owners, COST, POWER, [0] * len(set(owners)), share_milli)
+    cpu, held = split_span(span, COST, share_milli)
 
-    assert list(dict.fromkeys(owners)) == [share.request_id for share in shares]
-    assert cpu_ns == sum(share.cpu_ns for share in shares)
-    assert duration_ns * share_milli // 1_000 == sum(share.held_ns for share in shares)
+    assert [len(lengths)] * 2 == [len(cpu), len(held)]
+    assert cpu_ns == sum(cpu)
+    assert duration_ns * share_milli // 1_000 == sum(held)
 
 
-def test_splitting_a_request_into_two_changes_nothing_for_the_others() -> None:
-    """Players are rows, so who sends them together plays no role."""
-    span = a_span(lengths=(8, 16, 64))
-
-    together = provisional_usages(span, ["a", "b", "a"], COST, POWER, [0, 0], 1_000)
-    apart = provisional_usages(span, ["a", "b", "c"], COST, POWER, [0, 0, 0], 1_000)
-
-    assert together[1] == apart[1]
-    assert together[0].cpu_ns == apart[0].cpu_ns + apart[2].cpu_ns
+@pytest.mark.parametrize("share_milli", [0, 1_001, -1])
+def test_the_share_is_a_part_of_the_device(share_milli: int) -> None:
+    """Nobody holds nothing, or more than the whole device."""
+    with pytest.raises(ValueError, match=r"1\.\.1000"):
+        split_span(a_span(lengths=(8, 16)), COST, share_milli)
 
 
 def test_a_usage_carries_tier_state_and_range() -> None:
     """Energy never without its evidence; idle and overhead stay unknown."""
-    share = Share(request_id="a", cpu_ns=1, host_cpu_ns=1, held_ns=1, active_uj=60, held_uj=30, host_uj=10)
-
     expected = Usage(
         request_id="a",
         active_uj=60,
@@ -90,14 +71,13 @@ def test_a_usage_carries_tier_state_and_range() -> None:
         state="provisional",
     )
 
-    assert expected == usage_of(share, POWER)
+    assert expected == provisional_usage("a", cpu_ns=30_000, host_cpu_ns=5_000, held_ns=3_000, power=POWER)
 
 
-@pytest.mark.parametrize(
-    ("owners", "host_cpu_ns", "share_milli"),
-    [(["a"], [0], 1_000), (["a", "b"], [0], 1_000), (["a", "b"], [0, 0], 0), (["a", "b"], [0, 0], 1_001)],
-)
-def test_ids_and_times_must_fit_the_rows(owners: list[str], host_cpu_ns: list[int], share_milli: int) -> None:
-    """One id per row, one host time per request, a share of the device."""
-    with pytest.raises(ValueError, match="needs"):
-        provisional_usages(a_span(lengths=(8, 16)), owners, COST, POWER, host_cpu_ns, share_milli)
+@given(st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**9))
+def test_more_work_never_costs_less(cpu_ns: int, host_cpu_ns: int, held_ns: int, more_ns: int) -> None:
+    """Every part grows with its own time."""
+    less = provisional_usage("a", cpu_ns=cpu_ns, host_cpu_ns=host_cpu_ns, held_ns=held_ns, power=POWER)
+    more = provisional_usage("a", cpu_ns=cpu_ns + more_ns, host_cpu_ns=host_cpu_ns, held_ns=held_ns, power=POWER)
+
+    assert less.energy_uj <= more.energy_uj

@@ -1,0 +1,36 @@
+"""What all tests share: hypothesis' profiles, the tiny model, and one running gateway."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.gateway_process import GatewayProcess
+from tests.tiny_model import write_tiny_model
+
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
+settings.register_profile("deep", deadline=None, max_examples=5_000)
+settings.load_profile("ci")  # `--hypothesis-profile=deep` comes later and wins
+
+NewGateway = Callable[[], GatewayProcess]
+
+
+@pytest.fixture(scope="session")
+def tiny_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of a tiny three-class model with three variants."""
+    return write_tiny_model(tmp_path_factory.mktemp("variants") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def new_gateway(tmp_path_factory: pytest.TempPathFactory, tiny_manifest: Path) -> Iterator[NewGateway]:
+    """Makes gateways that are not started yet; none outlives the session."""
+    made: list[GatewayProcess] = []
+
+    def make() -> GatewayProcess:
+        made.append(GatewayProcess(folder=tmp_path_factory.mktemp("gateway"), manifest=tiny_manifest))
+        return made[-1]
+
+    yield make
+    for gateway in made:
+        gateway.end()
