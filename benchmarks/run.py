@@ -86,7 +86,7 @@ def variants() -> dict[str, dict[str, float]]:
 
 
 def serve() -> dict[str, Any]:
-    """Requests per second at 32 connections against bare ONNX Runtime, rounds interleaved; then what accounting says."""
+    """Requests per second at 32 connections beside bare ONNX Runtime, rounds interleaved; then the accounts."""
     rounds = []
     with gateway() as running:
         print(f"ready                      {running.ready_s:.1f} s after `greenserve serve` (bar 15)")

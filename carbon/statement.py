@@ -135,7 +135,7 @@ class _Fold:
         self._flags.update(body["flags"])
         reading = body["ci"]
         if body["emulated"]:
-            self._mark("emulated regions", f"region {body['region']} was executed on another region's machine")
+            self._mark("emulated regions", f"region {body['region']} was executed on the gateway's own machine")
         if body["tier"] == "simulated":
             self._mark("simulated energy", "energy was replayed from a series, not measured")
         site = (body["region"] or "", body["pue_milli"])

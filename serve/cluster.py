@@ -6,6 +6,7 @@ Ray reads its constants when it is imported and its workers inherit them, so thi
 import logging
 import os
 import secrets
+import signal
 from pathlib import Path
 
 ENVIRONMENT = {
@@ -36,19 +37,27 @@ def prepare(folder: Path) -> None:
 
 
 def start_ray(folder: Path, *, cpus: int) -> None:
-    """Start a local Ray whose session lives in the run folder; `cpus` are Ray's logical ones."""
+    """Start a local Ray whose session lives in the run folder; `cpus` are Ray's logical ones.
+
+    Ray's processes inherit a blocked SIGTERM: a service manager signals the whole group, and without its servers the
+    gateways could not drain.
+    """
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=str(folder / "ray"),
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        configure_logging=False,
-    )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(folder / "ray"),
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def stop_ray() -> None:

@@ -132,8 +132,11 @@ def _serve(config: Config, state: RunState, folder: RunFolder, as_json: bool) ->
 
 
 def _drain(processes: dict[int, int]) -> bool:
-    """Remove the application, then Ray; False where Ray is gone already (a signal may reach the whole group)."""
+    """Remove the application, then Ray; False where Ray was killed: then its client would spin, so it is not asked."""
     done = threading.Event()
+    ray_server = {pid: ticks for pid, ticks in processes.items() if name_of(pid) == "gcs_server"}
+    if not still_running(ray_server):
+        return False
 
     def remove() -> None:
         serve_app.remove()
@@ -141,9 +144,7 @@ def _drain(processes: dict[int, int]) -> bool:
         done.set()
 
     threading.Thread(target=remove, name="draining", daemon=True).start()
-    ray_server = [pid for pid in processes if name_of(pid) == "gcs_server"]
-    lost = partial(still_running, {pid: processes[pid] for pid in ray_server})
-    wait_until(lambda: done.is_set() or not lost(), DRAIN_PATIENCE_S)
+    wait_until(lambda: done.is_set() or not still_running(ray_server), DRAIN_PATIENCE_S)
     return done.wait(RAY_END_S)
 
 
