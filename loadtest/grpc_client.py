@@ -1,6 +1,7 @@
 """A small Open Inference Protocol client over gRPC, blocking and asynchronous, without generated service code."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -33,6 +34,13 @@ _ERRORS: Mapping[str, type[GreenServeError]] = MappingProxyType(
 )
 
 Answer = tuple[ModelInferResponse, Mapping[str, str]]
+
+
+@contextmanager
+def channel_to(address: str) -> Iterator[Any]:
+    """An open channel to `host:port`, without TLS (this version's gateway listens on loopback only)."""
+    with grpc.insecure_channel(address) as channel:
+        yield channel
 
 
 def request_of(model: str, texts: Sequence[str]) -> ModelInferRequest:

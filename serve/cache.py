@@ -6,38 +6,26 @@ process's random secret, over everything that may change the answer.
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 
 from blake3 import blake3
-from theine import Cache as Store
 
-from greenserve.records import Admitted, Decision
+from greenserve.ports import CachedAnswer, ResponseCache
+from greenserve.records import Admitted
+from greenserve.serve.answer_store import MemoryAnswers
 from greenserve.serve.batching.flight import Flight, Probabilities
 from greenserve.serve.models import ServedModel
 
-LARGEST_ANSWER_BYTES = 65_536
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cached:
-    """A stored answer: probabilities [rows, classes] and the decision that made them."""
-
-    probabilities: Probabilities
-    decision: Decision
-
 
 class AnswerCache:
-    """W-TinyLFU store of answers per model, and the flights that others may join."""
+    """A store of answers per model, and the flights that others may join."""
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self._secret = secrets.token_bytes(32)
-        self._stores: dict[str, Store[bytes, Cached]] = {
-            model.name: Store(model.settings.cache.max_entries, nolock=True)
+        self._stores: dict[str, ResponseCache] = {
+            model.name: MemoryAnswers(max_entries=settings.max_entries, ttl_s=settings.ttl_s)
             for model in models
-            if model.settings.cache.enabled
+            if (settings := model.settings.cache).enabled
         }
-        self._ttl = {model.name: timedelta(seconds=model.settings.cache.ttl_s) for model in models}
         self._flights: dict[bytes, Flight] = {}
 
     def __repr__(self) -> str:
@@ -69,9 +57,9 @@ class AnswerCache:
         )
         return blake3(repr(rules).encode(), key=self._secret).digest()
 
-    def get(self, model: str, key: bytes | None) -> Cached | None:
+    def get(self, model: str, key: bytes | None) -> CachedAnswer | None:
         """The stored answer, or None."""
-        return None if key is None else self._stores[model].get(key)[0]
+        return None if key is None else self._stores[model].get(key)
 
     def in_flight(self, key: bytes | None) -> Flight | None:
         """A flight with the same question whose answer somebody still waits for."""
@@ -87,9 +75,8 @@ class AnswerCache:
         def landed(probabilities: Probabilities | None) -> None:
             if self._flights.get(key) is flight:
                 del self._flights[key]
-            if probabilities is not None and probabilities.nbytes <= LARGEST_ANSWER_BYTES:
-                self._stores[model].set(
-                    key, Cached(probabilities=probabilities, decision=flight.decision), self._ttl[model]
-                )
+            if probabilities is not None:
+                answer = CachedAnswer(probabilities=probabilities, decision=flight.decision)
+                self._stores[model].put(key, answer)
 
         flight.on_landed = landed

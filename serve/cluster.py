@@ -9,6 +9,9 @@ import secrets
 import signal
 from pathlib import Path
 
+from greenserve.serve.run_folder import TOKEN_FILE
+from greenserve.serve.supervisor import end_processes, processes_of
+
 ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
@@ -24,11 +27,16 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 OBJECT_STORE_BYTES = 256 * 2**20
+LEFTOVER_PATIENCE_S = 3.0
 
 
 def prepare(folder: Path) -> None:
-    """Set what Ray and its workers read, before anything imports ray; the token guards Ray's own ports."""
-    token = folder / "ray.token"
+    """Set what Ray and its workers read, before anything imports ray; the token guards Ray's own ports.
+
+    Whoever holds the folder ends first what a run left there whose driver was killed.
+    """
+    end_processes(processes_of(folder), patience_s=LEFTOVER_PATIENCE_S)
+    token = folder / TOKEN_FILE
     descriptor = os.open(token, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))

@@ -14,6 +14,9 @@ from greenserve.carbon.ledger.spool import start_ticks_of
 from greenserve.config import run_folder_base
 from greenserve.errors import ConfigInvalid, DependencyMissing
 
+TOKEN_FILE = "ray.token"
+STATE_FILE = "run.json"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
@@ -66,14 +69,14 @@ class RunFolder:
 
     def write(self, state: RunState) -> None:
         """Publish the state, whole or not at all."""
-        fresh = self.path / "run.json.new"
+        fresh = self.path / f"{STATE_FILE}.new"
         fresh.write_bytes(orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2))
-        fresh.replace(self.path / "run.json")
+        fresh.replace(self.path / STATE_FILE)
 
     def read(self) -> RunState:
         """The state of the gateway that runs on this port; raises DependencyMissing where none does."""
         try:
-            return RunState(**orjson.loads((self.path / "run.json").read_bytes()))
+            return RunState(**orjson.loads((self.path / STATE_FILE).read_bytes()))
         except FileNotFoundError:
             raise DependencyMissing(
                 f"no gateway of yours runs on this port (looked in {self.path}); start one with `greenserve serve`"
@@ -81,7 +84,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Remove everything that the run left here, then the lock."""
-        for name in ("run.json", "run.json.new", "ray.token"):
+        for name in (STATE_FILE, f"{STATE_FILE}.new", TOKEN_FILE):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "ray", ignore_errors=True)
         if self._lock_descriptor is not None:

@@ -4,6 +4,7 @@ State: the run folder's lock, the processes that the run started; owned by the d
 `greenserve serve`.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from greenserve.carbon.ledger.spool import start_ticks_of
 from greenserve.errors import GreenServeError
 from greenserve.serve.ports import is_free
-from greenserve.serve.run_folder import RunState
+from greenserve.serve.run_folder import TOKEN_FILE, RunFolder, RunState
 
 POLL_S = 0.1
 
@@ -35,6 +36,20 @@ def processes_below(root_pid: int) -> dict[int, int]:
             if ticks is not None and child not in found:
                 found[child] = ticks
                 waiting.append(child)
+    return found
+
+
+def processes_of(folder: Path) -> dict[int, int]:
+    """{pid: start in clock ticks} of every process of this user that inherited the run folder's Ray token, also of
+    those whose driver was killed."""
+    marker = f"={folder / TOKEN_FILE}\0".encode()
+    found: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                ticks = start_ticks_of(int(entry.name))
+                if ticks is not None and marker in (entry / "environ").read_bytes():
+                    found[int(entry.name)] = ticks
     return found
 
 
@@ -67,6 +82,7 @@ def stop_driver(state: RunState, *, patience_s: float = 60.0) -> list[str]:
     if state.alive:
         _signal(state.pid, signal.SIGTERM)
         wait_until(lambda: not state.alive, patience_s)
+    processes |= processes_of(RunFolder(port=int(state.http.rpartition(":")[2])).path)
     end_processes(processes, patience_s=5.0)
     return left_behind(state, processes)
 

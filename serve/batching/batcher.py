@@ -197,4 +197,7 @@ def _row_of(waiting: Waiting) -> FlightRow:
 
 
 def _is_wanted(waiting: Waiting) -> bool:
-    return _row_of(waiting).flight.wanted
+    flight = _row_of(waiting).flight
+    if not flight.wanted and not flight.failed:
+        flight.drop()
+    return flight.wanted

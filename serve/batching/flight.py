@@ -98,6 +98,11 @@ class Flight:
                 waiter.future.set_result(run)
         self.on_landed(probabilities)
 
+    def drop(self) -> None:
+        """Nobody waits any more: rows that did not start never will."""
+        self.failed = True
+        self.on_landed(None)
+
     def fail(self, error: GreenServeError) -> None:
         """Give everybody who still waits the error."""
         self.failed = True

@@ -1,6 +1,7 @@
 """The seams: what GreenServe needs from meters, feeds, engines, the ledger, the cache and other regions."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -67,14 +68,25 @@ class Ledger(Protocol):
         """Findings, empty when everything re-derives: each names the first bad index."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedAnswer:
+    """A stored answer: probabilities FP32 [rows, classes], and the decision that made them."""
+
+    probabilities: npt.NDArray[np.float32]
+    decision: Decision
+
+
 class ResponseCache(Protocol):
     """Answers by digest of their question."""
 
-    def get(self, key: bytes) -> Arrays | None:
-        """The stored outputs of one row, or None."""
+    def get(self, key: bytes) -> CachedAnswer | None:
+        """The stored answer, or None."""
 
-    def put(self, key: bytes, outputs: Arrays) -> None:
-        """Keep the outputs of one row for as long as size and age allow."""
+    def put(self, key: bytes, answer: CachedAnswer) -> None:
+        """Keep an answer for as long as size and age allow."""
+
+    def close(self) -> None:
+        """Let go of what the store holds."""
 
 
 class RegionClient(Protocol):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import grpc
 import httpx
 import orjson
 import typer
@@ -20,7 +19,7 @@ from greenserve.cli.output import data, messages
 from greenserve.config import Config, load_config
 from greenserve.errors import GreenServeError
 from greenserve.loadtest.answer import Cost, cost_of
-from greenserve.loadtest.grpc_client import infer
+from greenserve.loadtest.grpc_client import channel_to, infer
 from greenserve.loadtest.texts import text_of
 from greenserve.serve.writer import pick_configured
 from greenserve.units import MILLI, UJ_PER_J
@@ -181,7 +180,7 @@ def _ask(config: Config, keys: Mapping[str, str]) -> dict[str, list[Asked]]:
     asked: dict[str, list[Asked]] = {}
     with (
         httpx.Client(base_url=_url(config), trust_env=False, timeout=10.0) as client,
-        grpc.insecure_channel(_grpc(config)) as channel,
+        channel_to(_grpc(config)) as channel,
     ):
         for tenant, (protocol, count, _) in TENANTS.items():
             asked[tenant] = []
