@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from greenserve.config import Config
+from greenserve.errors import GreenServeError
 from greenserve.serve.engines.onnx_cpu import engine_for
 from greenserve.serve.replica import GatewayReplica
 from greenserve.serve.writer import LedgerWriter
@@ -83,12 +84,22 @@ def deploy(config: Config, *, run_id: str, cores: int, root_pid: int) -> None:
         graceful_shutdown_timeout_s=DRAIN_TIMEOUT_S,
         graceful_shutdown_wait_loop_s=0.2,
     )(GatewayDeployment)
-    serve.run_many(
-        [
-            serve.RunTarget(target=ledger.bind(config, root, run_id, root_pid), name=LEDGER_APP, route_prefix=None),
-            serve.RunTarget(target=gateway.bind(config, root, run_id, cores), name=GATEWAY_APP, route_prefix=None),
-        ]
-    )
+    try:
+        serve.run_many(
+            [
+                serve.RunTarget(target=ledger.bind(config, root, run_id, root_pid), name=LEDGER_APP, route_prefix=None),
+                serve.RunTarget(target=gateway.bind(config, root, run_id, cores), name=GATEWAY_APP, route_prefix=None),
+            ]
+        )
+    except RuntimeError:
+        raise GreenServeError(f"the gateway did not start: {_reason(serve.status())}") from None
+
+
+def _reason(status: Any) -> str:
+    """Why a replica did not start, in its own words: Serve's message ends with the exception that it raised."""
+    messages = [each.message for app in status.applications.values() for each in app.deployments.values()]
+    import sys; print("DEBUG", messages, file=sys.stderr)
+    return ""
 
 
 def remove() -> None:

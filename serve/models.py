@@ -77,10 +77,18 @@ def load_models(config: Config, *, engine_for: EngineFactory, fingerprint: str) 
     return Models([_load_model(model, engine_for, fingerprint) for model in config.models])
 
 
-def _load_model(settings: Model, engine_for: EngineFactory, fingerprint: str) -> ServedModel:
-    manifest = load_manifest(settings.manifest)
+def verified_manifest(path: Path) -> Manifest:
+    """The manifest, after every file that it names was compared with its digest; raises ManifestInvalid."""
+    manifest = load_manifest(path)
     if findings := verify_files(manifest):
-        raise ManifestInvalid(f"{settings.manifest} does not verify:\n" + "\n".join(findings))
+        raise ManifestInvalid(
+            f"{path} does not verify; build the variants again with `greenserve optimize`:\n" + "\n".join(findings)
+        )
+    return manifest
+
+
+def _load_model(settings: Model, engine_for: EngineFactory, fingerprint: str) -> ServedModel:
+    manifest = verified_manifest(settings.manifest)
     pre = manifest.preprocessing
     encoder = TextEncoder(
         tokenizer_file=manifest.path_of(pre.files[0]), max_length=pre.max_length, truncate=pre.truncate

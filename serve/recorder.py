@@ -5,6 +5,7 @@ been handed out; changed only on the event loop. Whatever waits is one group: on
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,12 @@ from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_bod
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
 from greenserve.carbon.provisional import provisional_usage
-from greenserve.errors import GreenServeError
+from greenserve.errors import LedgerUnavailable
 from greenserve.ports import Clock
 from greenserve.records import Admitted, Decision, Usage
 from greenserve.serve.batching.flight import Probabilities, Run
+
+log = logging.getLogger("greenserve.recorder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,11 @@ class Recorder:
                 recorded, bodies = self._lines_of([pending.finished for pending in group])
                 await loop.run_in_executor(self._thread, self._spool.append, bodies)
             except Exception as error:  # nothing of this group may be acknowledged, and the loop goes on
-                fault = error if isinstance(error, GreenServeError) else GreenServeError(f"not recorded: {error!r}")
+                log.error("a group of %d lines is not recorded: %s", len(group), error)
+                fault = LedgerUnavailable(
+                    "the ledger cannot take the record, and no answer leaves without it; try again later",
+                    retry_after_s=1,
+                )
                 for pending in group:
                     if not pending.future.done():
                         pending.future.set_exception(fault)

@@ -82,7 +82,10 @@ def stop_driver(state: RunState, *, patience_s: float = 60.0) -> list[str]:
     if state.alive:
         _signal(state.pid, signal.SIGTERM)
         wait_until(lambda: not state.alive, patience_s)
-    processes |= processes_of(RunFolder(port=int(state.http.rpartition(":")[2])).path)
+    folder = RunFolder(port=int(state.http.rpartition(":")[2])).path
+    while found := processes_of(folder):  # a dying Ray may still start a process
+        processes |= found
+        end_processes(found, patience_s=5.0)
     end_processes(processes, patience_s=5.0)
     return left_behind(state, processes)
 

@@ -13,7 +13,14 @@ settings.register_profile("ci", derandomize=True, deadline=None, max_examples=10
 settings.register_profile("deep", deadline=None, max_examples=5_000)
 settings.load_profile("ci")  # `--hypothesis-profile=deep` comes later and wins
 
-NewGateway = Callable[[], GatewayProcess]
+NewGateway = Callable[..., GatewayProcess]
+ENDED = frozenset({"stopped", "terminated"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that take a gateway after its end come last in their folder, whatever their file is called."""
+    folders = list(dict.fromkeys(item.path.parent for item in items))
+    items.sort(key=lambda item: (folders.index(item.path.parent), bool(ENDED & set(getattr(item, "fixturenames", ())))))
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +34,8 @@ def new_gateway(tmp_path_factory: pytest.TempPathFactory, tiny_manifest: Path) -
     """Makes gateways that are not started yet; none outlives the session."""
     made: list[GatewayProcess] = []
 
-    def make() -> GatewayProcess:
-        made.append(GatewayProcess(folder=tmp_path_factory.mktemp("gateway"), manifest=tiny_manifest))
+    def make(manifest: Path = tiny_manifest) -> GatewayProcess:
+        made.append(GatewayProcess(folder=tmp_path_factory.mktemp("gateway"), manifest=manifest))
         return made[-1]
 
     yield make

@@ -5,22 +5,67 @@ Precedence: command line > environment (`GREENSERVE_SERVER__HTTP__PORT=9090`) > 
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from greenserve.errors import ConfigInvalid
 from greenserve.quantities import parse_bytes, parse_duration_s, parse_mg_per_kwh, parse_rate_per_s
 from greenserve.records import Basis, Policy
+from greenserve.yaml_places import Path as Place
 from greenserve.yaml_places import read_yaml
 
-Seconds = Annotated[float, BeforeValidator(parse_duration_s)]
-Bytes = Annotated[int, BeforeValidator(parse_bytes)]
-PerSecond = Annotated[float, BeforeValidator(parse_rate_per_s)]
-MgPerKwh = Annotated[int, BeforeValidator(parse_mg_per_kwh)]
+
+def _seconds_text(value: float) -> str:
+    return f"{_plain(value)}s" if value >= 1 else f"{_plain(Decimal(str(value)) * 1000)}ms"
+
+
+def _bytes_text(value: int) -> str:
+    sizes = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
+    unit = next(unit for unit, size in sizes.items() if not value % size)
+    return f"{value // sizes[unit]}{unit}"
+
+
+def _plain(number: float | Decimal) -> str:
+    text = f"{Decimal(str(number)):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _default(text: str) -> Any:
+    """A default as a file would write it; it is read like any other value."""
+    return text
+
+
+def _quantity(parse: Callable[[object], float], write: Callable[[Any], str], *examples: str) -> tuple[object, ...]:
+    """How a quantity is read, written back so that reading it gives the same value, and described in the schema."""
+    written = PlainSerializer(write, return_type=str, when_used="json")
+    return BeforeValidator(parse), written, WithJsonSchema({"type": "string", "examples": list(examples)})
+
+
+Seconds = Annotated[float, *_quantity(parse_duration_s, _seconds_text, "30s", "250ms")]
+Bytes = Annotated[int, *_quantity(parse_bytes, _bytes_text, "8MiB")]
+PerSecond = Annotated[float, *_quantity(parse_rate_per_s, lambda value: f"{_plain(value)}/s", "200/s")]
+MgPerKwh = Annotated[int, *_quantity(parse_mg_per_kwh, lambda value: f"{value}mgCO2e/kWh", "215.8gCO2e/kWh")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -30,7 +75,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 class Section(BaseModel):
     """A part of the configuration: unknown keys are errors, values don't change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, validate_default=True)
 
 
 class Listener(Section):
@@ -51,8 +96,8 @@ class Listener(Section):
 class Limits(Section):
     """Ceilings; clients may shorten the time, never lift one."""
 
-    request_timeout_s: Seconds = Field(default=30.0, alias="request_timeout")
-    max_body_bytes: Bytes = Field(default=8 * 2**20, alias="max_body")
+    request_timeout_s: Seconds = Field(default=_default("30s"), alias="request_timeout")
+    max_body_bytes: Bytes = Field(default=_default("8MiB"), alias="max_body")
     max_queued: Annotated[int, Field(ge=1, le=100_000)] = 512
     max_items: Annotated[int, Field(ge=1, le=4096)] = 256
 
@@ -76,7 +121,7 @@ class RaySection(Section):
 class Objective(Section):
     """What every answer of a model must meet; quality is the manifest's metric, 0..1."""
 
-    p95_s: Seconds = Field(default=0.2, alias="p95")
+    p95_s: Seconds = Field(default=_default("200ms"), alias="p95")
     quality_floor: Share = 0.0
     quality_mean: Share | None = None
 
@@ -92,7 +137,7 @@ class Cache(Section):
 
     enabled: bool = True
     scope: Literal["tenant", "shared"] = "tenant"
-    ttl_s: Seconds = Field(default=600.0, alias="ttl")
+    ttl_s: Seconds = Field(default=_default("10m"), alias="ttl")
     max_entries: Annotated[int, Field(ge=1)] = 16_384
 
 
@@ -182,7 +227,7 @@ class Routing(Section):
 class TenantDefaults(Section):
     """What holds for a tenant without a rate of its own."""
 
-    rate_per_s: PerSecond = Field(default=200.0, alias="rate")
+    rate_per_s: PerSecond = Field(default=_default("200/s"), alias="rate")
     burst: Annotated[int, Field(ge=1)] = 400
 
 
@@ -252,30 +297,56 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment stands above the file (which arrives as init values)."""
-        return env_settings, init_settings
+        """`load_config` merges all sources itself, so that the command line stands above the environment."""
+        return (init_settings,)
 
 
 DEFAULT_FILE = Path("greenserve.yaml")
 DEMO_FILE = Path("configs/demo.yaml")
 
 
+def config_file(path: Path | None) -> Path:
+    """The file that is read: `path`, else `greenserve.yaml` here, else `configs/demo.yaml`."""
+    return path or next((file for file in (DEFAULT_FILE, DEMO_FILE) if file.is_file()), DEFAULT_FILE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a configuration is merged from: the file's name, values and lines, and what the environment sets."""
+
+    name: str
+    document: Mapping[str, Any]
+    lines: Mapping[Place, int]
+    environment: Mapping[str, Any]
+
+
+def read_sources(path: Path | None) -> Sources:
+    """Read the file and the environment; raises ConfigInvalid where one cannot be read."""
+    chosen = config_file(path)
+    try:
+        text = chosen.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigInvalid(f"{chosen}: cannot be read ({why}); give a file with --config") from None
+    document, lines = read_yaml(text, name=str(chosen))
+    try:
+        environment = EnvSettingsSource(Config)()
+    except SettingsError as error:
+        what = str(error).removesuffix(' from source "EnvSettingsSource"')
+        raise ConfigInvalid(f"environment  {what}; write a whole section as JSON, or set its keys one by one") from None
+    return Sources(name=str(chosen), document=document, lines=lines, environment=environment)
+
+
 def load_config(path: Path | None, *, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Read, merge and check; without a path `greenserve.yaml` here, else `configs/demo.yaml`.
+    """Read, merge and check; `path` None as in `config_file`, `overrides` from the command line.
 
     Raises ConfigInvalid with every fault, one a line: place, key, what is allowed, the nearest valid spelling.
     """
-    chosen = path or next((file for file in (DEFAULT_FILE, DEMO_FILE) if file.is_file()), DEFAULT_FILE)
+    sources = read_sources(path)
     try:
-        text = chosen.read_text()
-    except OSError as error:
-        raise ConfigInvalid(f"{chosen}: cannot be read ({error.strerror}); give a file with --config") from None
-    document, lines = read_yaml(text, name=str(chosen))
-    merged = _merge(document, overrides or {})
-    try:
-        return Config(**merged)
+        return Config(**_merge(_merge(sources.document, sources.environment), overrides or {}))
     except ValidationError as error:
-        faults = [_fault(fault, str(chosen), lines) for fault in error.errors()]
+        faults = [_fault(fault, sources.name, sources.lines) for fault in error.errors()]
         plural = "fault" if len(faults) == 1 else "faults"
         raise ConfigInvalid("\n".join([*faults, f"({len(faults)} {plural}, nothing started)"])) from None
 
@@ -293,7 +364,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _fault(fault: Any, name: str, lines: Mapping[tuple[str | int, ...], int]) -> str:
+def _fault(fault: Any, name: str, lines: Mapping[Place, int]) -> str:
     path = tuple(part for part in fault["loc"] if part not in {"recorded", "annual"})
     dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     place = f"{name}:{_line_of(path, lines)}" if not _from_environment(path) else "environment"
@@ -305,7 +376,7 @@ def _fault(fault: Any, name: str, lines: Mapping[tuple[str | int, ...], int]) ->
     return f"{place}  {dotted}: {message}" if dotted else f"{place}  {message}"
 
 
-def _line_of(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]) -> int:
+def _line_of(path: Place, lines: Mapping[Place, int]) -> int:
     return next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), 1)
 
 
@@ -314,7 +385,7 @@ def _from_environment(path: Sequence[str | int]) -> bool:
     return any(name.upper() == wanted for name in os.environ)
 
 
-def _keys_beside(path: tuple[str | int, ...]) -> list[str]:
+def _keys_beside(path: Place) -> list[str]:
     schema: Any = Config.model_json_schema(by_alias=True)
     definitions, here = schema.get("$defs", {}), schema
     for part in path[:-1]:

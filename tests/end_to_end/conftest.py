@@ -39,11 +39,6 @@ SECRET = bytes(range(32))
 Asking = Callable[[Client, Ask], Told]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks at the stopped gateway comes last, whatever its file is called."""
-    items.sort(key=lambda item: "stopped" in getattr(item, "fixturenames", ()))
-
-
 @pytest.fixture(scope="session")
 def keys() -> dict[str, str]:
     """The keys by caller: of each tenant, and keys that are none."""

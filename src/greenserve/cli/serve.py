@@ -17,9 +17,9 @@ from greenserve.clock import SystemClock
 from greenserve.config import Config, load_config
 from greenserve.errors import ConfigInvalid, GreenServeError
 from greenserve.ids import new_request_id
-from greenserve.manifest import load_manifest
 from greenserve.serve import app as serve_app
 from greenserve.serve import cluster
+from greenserve.serve.models import verified_manifest
 from greenserve.serve.ports import holder_of, is_free
 from greenserve.serve.run_folder import RunFolder, RunState
 from greenserve.serve.supervisor import end_processes, left_behind, name_of, processes_below, still_running, wait_until
@@ -29,6 +29,7 @@ app = typer.Typer(add_completion=False)
 PORT_PATIENCE_S = 10.0
 DRAIN_PATIENCE_S = 90.0
 RAY_END_S = 5.0
+RAY_SERVERS = ("gcs_server", "raylet")
 
 
 @app.command()
@@ -63,7 +64,7 @@ def serve(
 
 def _plan(config: Config, path: Path | None) -> RunState:
     picked = pick_configured(config)
-    manifests = {model.name: load_manifest(model.manifest) for model in config.models}
+    manifests = {model.name: verified_manifest(model.manifest) for model in config.models}
     server = config.server
     return RunState(
         run_id=new_request_id(),
@@ -140,6 +141,8 @@ def _drain(processes: dict[int, int]) -> bool:
 
     def remove() -> None:
         serve_app.remove()
+        helpers = {pid: ticks for pid, ticks in processes_below(os.getpid()).items() if name_of(pid) not in RAY_SERVERS}
+        end_processes(helpers, patience_s=0.0)  # agents and monitors: Ray would wait a second for each
         cluster.stop_ray()
         done.set()
 

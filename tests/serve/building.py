@@ -1,0 +1,281 @@
+"""Builders of what the serving tests need, with defaults, and an engine that runs when it is told to."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from greenserve.carbon.feeds.build import feed_from
+from greenserve.carbon.ledger.spool import SpoolReader, SpoolWriter
+from greenserve.carbon.meters.cpu_time import host_power
+from greenserve.config import Config, TenantDefaults
+from greenserve.host import describe_host
+from greenserve.ids import new_request_id
+from greenserve.ports import Clock, Engine
+from greenserve.records import (
+    Admitted,
+    Batch,
+    Decision,
+    Hints,
+    InferenceRequest,
+    IntensityReading,
+    Reservation,
+    Span,
+    Tenant,
+)
+from greenserve.serve.admission import Admission
+from greenserve.serve.batching.batcher import Batcher
+from greenserve.serve.batching.flight import Flight, Run, Waiter
+from greenserve.serve.cache import AnswerCache
+from greenserve.serve.call import Call
+from greenserve.serve.engines.echo import EchoEngine
+from greenserve.serve.gateway import Gateway
+from greenserve.serve.models import Models, ServedVariant, load_models
+from greenserve.serve.recorder import Recorder
+from greenserve.serve.router import Router
+
+FAR_NS = 10**18
+TENANT = Tenant(tenant_id="acme", name="Acme", exposure="exact")
+Engines = Callable[[Path, str], Engine]
+
+
+class HeldEngine:
+    """An echo engine that waits before each batch until `release` allows one more; `batches` are those it was given.
+
+    State: the batches, appended by the engine's thread; permits, given by the test.
+    """
+
+    def __init__(self, variant: str, *, fail_on: int | None = None) -> None:
+        self._echo = EchoEngine(variant=variant, fail_on=fail_on)
+        self._permits = threading.Semaphore(0)
+        self._free = True
+        self.batches: list[Batch] = []
+
+    def hold(self) -> None:
+        """From now on every batch needs a permit."""
+        self._free = False
+
+    def release(self, batches: int = 1) -> None:
+        """Let batches run."""
+        self._permits.release(batches)
+
+    def load(self) -> None:
+        """Nothing to read."""
+
+    def run(self, batch: Batch) -> tuple[dict[str, npt.NDArray[np.generic]], Span]:
+        """As the echo engine, once there is a permit."""
+        if batch.batch_id != "warm-up":
+            self.batches.append(batch)
+            if not self._free:
+                assert self._permits.acquire(timeout=10.0)
+        return self._echo.run(batch)
+
+    def describe(self) -> Mapping[str, object]:
+        """Kind."""
+        return MappingProxyType({"kind": "held"})
+
+
+class HeldEngines:
+    """One engine per variant, by name."""
+
+    def __init__(self, *, fail_on: int | None = None) -> None:
+        self._fail_on = fail_on
+        self.by_variant: dict[str, HeldEngine] = {}
+
+    def __call__(self, model_file: Path, variant: str) -> Engine:
+        self.by_variant[variant] = HeldEngine(variant, fail_on=self._fail_on)
+        return self.by_variant[variant]
+
+    def hold(self) -> None:
+        """Hold all of them."""
+        for engine in self.by_variant.values():
+            engine.hold()
+
+    def release(self, batches: int = 1) -> None:
+        """Let batches of any of them run."""
+        for engine in self.by_variant.values():
+            engine.release(batches)
+
+    @property
+    def batches(self) -> list[Batch]:
+        """What all of them were given."""
+        return [batch for engine in self.by_variant.values() for batch in engine.batches]
+
+
+def a_config(manifest: Path, folder: Path, **changes: Any) -> Config:
+    """A configuration of the tiny model in two regions; `changes` replace sections."""
+    sections: dict[str, Any] = {
+        "version": 1,
+        "server": {"limits": {"max_queued": 64, "max_items": 32}},
+        "models": [{"name": "tiny", "manifest": manifest, "objective": {"p95": "500ms", "quality_floor": 0.6}}],
+        "regions": [
+            {"name": "here", "zone": "ZZ-HERE", "pue": {"value": 1.5, "source": "a test"}},
+            {"name": "north", "zone": "ZZ-NORTH", "emulated": True, "pue": {"value": 1.1, "source": "a test"}},
+        ],
+        "intensity": {
+            "sources": [
+                {
+                    "kind": "annual",
+                    "values": {"ZZ-HERE": "400gCO2e/kWh", "ZZ-NORTH": "40gCO2e/kWh"},
+                    "year": 2025,
+                    "source": "a test",
+                }
+            ]
+        },
+        "tenancy": {"auth": "anonymous"},
+        "ledger": {"url": f"sqlite:///{folder / 'ledger.db'}"},
+    }
+    return Config(**(sections | changes))
+
+
+def models_of(config: Config, engines: Engines) -> Models:
+    """The configured models on engines of the test's choice."""
+    return load_models(config, engine_for=engines, fingerprint=str(describe_host()["fingerprint"]))
+
+
+def a_request(**changes: Any) -> InferenceRequest:
+    """One row of two tokens, with all the time in the world."""
+    whole: dict[str, Any] = {
+        "request_id": new_request_id(),
+        "model": "tiny",
+        "rows": ((3, 0),),
+        "outputs": ("label", "probabilities"),
+        "protocol": "http",
+        "received_ns": 1_000,
+        "deadline_ns": FAR_NS,
+        "hints": Hints(),
+    }
+    return InferenceRequest(**(whole | changes))
+
+
+def an_admitted(*, tenant: Tenant = TENANT, **changes: Any) -> Admitted:
+    """An admitted request without a budget; `changes` are the request's."""
+    return Admitted(
+        request=a_request(**changes),
+        tenant=tenant,
+        key_id="0123456789ab",
+        reservation=Reservation(budget_id=None, amount=0),
+    )
+
+
+def a_decision(**changes: Any) -> Decision:
+    """Region north, variant fp32, at 40 g/kWh."""
+    reading = IntensityReading(
+        zone="ZZ-NORTH",
+        start_us=0,
+        end_us=4_000_000_000_000_000,
+        mg_per_kwh=40_000,
+        basis="lifecycle",
+        kind="average",
+        origin="annual",
+        provider="a test",
+        retrieved_us=0,
+    )
+    whole: dict[str, Any] = {
+        "region": "north",
+        "zone": "ZZ-NORTH",
+        "variant": "fp32",
+        "reason": "carbon",
+        "latency_s": 0.001,
+        "energy_j": 0.001,
+        "emissions_g": 1e-8,
+        "intensity": reading,
+        "pue_milli": 1100,
+        "emulated": True,
+    }
+    return Decision(**(whole | changes))
+
+
+class Asked:
+    """A flight with one waiter: its future, and the run that it was left with where it had gone."""
+
+    def __init__(self, served: ServedVariant, rows: Sequence[Sequence[int]], *, deadline_ns: int = FAR_NS) -> None:
+        self.future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        self.abandoned: list[Run] = []
+        self.flight = Flight(
+            served=served,
+            decision=a_decision(variant=served.variant.name),
+            rows=tuple(map(tuple, rows)),
+            deadline_ns=deadline_ns,
+        )
+        self.flight.join(Waiter(self.future, self.abandoned.append), deadline_ns=deadline_ns)
+
+    @property
+    def label(self) -> int:
+        """The echo engine's class of the first row; the future must be done."""
+        return int(self.future.result().probabilities[0].argmax())
+
+
+def a_batcher(models: Models, clock: Clock, *, max_queued: int = 64, max_batch: int = 4) -> Batcher:
+    """A batcher of the tiny model; it is not started."""
+    served = [variant for model in models for variant in model.variants.values()]
+    return Batcher(
+        clock=clock,
+        buckets=(4, 8, 16, 32, 64),
+        max_batch={variant.key: max_batch for variant in served},
+        max_queued=max_queued,
+        share_milli=500,
+    )
+
+
+def a_recorder(spool: SpoolWriter, clock: Clock, engine_cpu_ns: Callable[[], int] = lambda: 0) -> Recorder:
+    """A recorder into a spool; it is not started."""
+    return Recorder(spool=spool, power=host_power(), clock=clock, run_id="run-1", engine_cpu_ns=engine_cpu_ns)
+
+
+def a_gateway(config: Config, models: Models, folder: Path, clock: Clock) -> Gateway:
+    """A whole gateway of one replica without listeners; batcher and recorder are not started."""
+    batcher = a_batcher(models, clock)
+    return Gateway(
+        models=models,
+        admission=Admission(
+            auth=config.tenancy.auth,
+            defaults=TenantDefaults(rate="10000/s", burst=10_000),  # type: ignore[arg-type]
+            replicas=1,
+            clock=clock,
+        ),
+        cache=AnswerCache(list(models)),
+        router=Router(
+            config=config,
+            models=models,
+            feed=feed_from(config.intensity.sources),
+            clock=clock,
+            fingerprint=str(describe_host()["fingerprint"]),
+        ),
+        batcher=batcher,
+        recorder=a_recorder(SpoolWriter(folder / "spool", "gateway"), clock, lambda: batcher.spans_cpu_ns),
+        clock=clock,
+        timeout_s=10.0,
+    )
+
+
+def a_call(*texts: str, clock: Clock, **changes: Any) -> Call:
+    """A call of the tiny model without a key."""
+    whole: dict[str, Any] = {
+        "model": "tiny",
+        "version": "",
+        "texts": texts or ("good day",),
+        "outputs": ("label", "probabilities"),
+        "protocol": "http",
+        "received_ns": clock.monotonic_ns(),
+    }
+    return Call(**(whole | changes))
+
+
+def spooled(folder: Path) -> list[bytes]:
+    """The bodies in a folder's spools."""
+    return [
+        frame.body for path in sorted(folder.glob("*.spool")) for frame in SpoolReader(path).frames() if frame.sequence
+    ]
+
+
+async def until(done: Callable[[], bool]) -> None:
+    """Give other tasks and threads their turns until `done`, for at most 10 s."""
+    async with asyncio.timeout(10.0):
+        while not done():
+            await asyncio.sleep(0.001)
