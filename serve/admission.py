@@ -25,6 +25,10 @@ SETTLE_NS = 3 * NS_PER_S
 """How long a recorded amount counts as promised: after that the ledger's own balance holds it."""
 
 
+CostBound = Callable[[], tuple[int, int]]
+"""Tells [uJ, ng]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """A tenant that proved itself, by which key, and until when that proof holds [us UTC]."""
@@ -71,11 +75,17 @@ class Admission:
             caller = self._callers[credential] = self._proven(credential)
         return caller
 
-    def admit(self, caller: Caller, request: InferenceRequest, *, upper: Callable[[], tuple[int, int]]) -> Admitted:
-        """Let a request in under its tenant's rate and budgets; `upper` tells what it may cost at most [uJ, ng]."""
+    def admit(
+        self, caller: Caller, request: InferenceRequest, *, upper: CostBound, least: CostBound | None = None
+    ) -> Admitted:
+        """Let a request in under its tenant's rate and budgets.
+
+        `upper` tells what it may cost at most, `least` what it costs at most by the cheapest answer that is allowed
+        (None: as much). Neither is asked where no budget is.
+        """
         self._pace(caller.tenant)
         budgets = self._tenancy.budgets.get(caller.tenant.tenant_id, ()) if self._tenancy else ()
-        reservation = self._reserve(budgets, upper()) if budgets else UNBOUND
+        reservation = self._reserve(budgets, upper, least or upper) if budgets else UNBOUND
         return Admitted(request=request, tenant=caller.tenant, key_id=caller.key_id, reservation=reservation)
 
     def release(self, admitted: Admitted) -> None:
@@ -127,19 +137,30 @@ class Admission:
             )
         self._theoretical_ns[tenant.tenant_id] = expected_ns + interval_ns
 
-    def _reserve(self, budgets: tuple[Budget, ...], upper: tuple[int, int]) -> Reservation:
-        """All budgets must pass; the tightest one is reserved on. What is left is shared equally by the replicas."""
+    def _reserve(self, budgets: tuple[Budget, ...], upper: CostBound, least: CostBound) -> Reservation:
+        """All budgets must pass; the tightest one is reserved on. What is left is shared equally by the replicas.
+
+        A `degrade` budget refuses only where not even the cheapest allowed answer fits: before that it asks for it.
+        """
         now_us = self._clock.unix_us()
         tightest = UNBOUND
         for budget in budgets:
-            estimate = {"J": upper[0], "gCO2e": upper[1], "requests": 1}[budget.unit]
+            estimate = _in_unit(budget, upper())
             used, reserved = self._used.get(budget.budget_id, 0), self._reserved[budget.budget_id]
             others = reserved * (self._replicas - 1)
             verdict = judge(budget, used, reserved + others, estimate, now_us)
+            degrade = verdict.degrade
+            if verdict.refusal is not None and budget.mode == "degrade":
+                estimate, degrade = _in_unit(budget, least()), 1.0
+                verdict = judge(budget, used, reserved + others, estimate, now_us)
             if verdict.refusal is not None:
                 raise verdict.refusal
-            if tightest.budget_id is None or verdict.degrade > tightest.degrade:
-                tightest = Reservation(budget_id=budget.budget_id, amount=estimate, degrade=verdict.degrade)
+            if tightest.budget_id is None or degrade > tightest.degrade:
+                tightest = Reservation(budget_id=budget.budget_id, amount=estimate, degrade=degrade)
         if tightest.budget_id is not None:
             self._reserved[tightest.budget_id] += tightest.amount
         return tightest
+
+
+def _in_unit(budget: Budget, cost: tuple[int, int]) -> int:
+    return {"J": cost[0], "gCO2e": cost[1], "requests": 1}[budget.unit]

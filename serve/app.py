@@ -6,12 +6,14 @@ Ray is imported inside functions: it reads its environment at import, and cluste
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from greenserve import errors
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
-from greenserve.serve.engines.onnx_cpu import engine_for
+from greenserve.serve.engines.onnx_cpu import OnnxCpuEngine
 from greenserve.serve.replica import GatewayReplica
 from greenserve.serve.writer import LedgerWriter
 
@@ -26,7 +28,13 @@ class GatewayDeployment:
     def __init__(self, config: Config, root: str, run_id: str, cores: int) -> None:
         _settle_in(root)
         name = f"gateway-{os.getpid()}"
-        self._replica = GatewayReplica(config=config, run_id=run_id, name=name, cores=cores, engine_for=engine_for)
+        self._replica = GatewayReplica(
+            config=config,
+            run_id=run_id,
+            name=name,
+            cores=cores,
+            engine_for=partial(_engine_for, config.server.threads_per_engine),
+        )
         self._replica.start()
 
     def check_health(self) -> None:
@@ -92,14 +100,19 @@ def deploy(config: Config, *, run_id: str, cores: int, root_pid: int) -> None:
             ]
         )
     except RuntimeError:
-        raise GreenServeError(f"the gateway did not start: {_reason(serve.status())}") from None
+        raise _failure(serve.status()) from None
 
 
-def _reason(status: Any) -> str:
-    """Why a replica did not start, in its own words: Serve's message ends with the exception that it raised."""
-    messages = [each.message for app in status.applications.values() for each in app.deployments.values()]
-    import sys; print("DEBUG", messages, file=sys.stderr)
-    return ""
+def _failure(status: Any) -> GreenServeError:
+    """Why a replica did not start, in its own words and class: Serve's message ends with the error that it raised."""
+    for application in status.applications.values():
+        for deployment in application.deployments.values():
+            name, found, text = deployment.message.rpartition(f"\n{errors.__name__}.")[2].partition(": ")
+            kind = getattr(errors, name, None)
+            if found and isinstance(kind, type) and issubclass(kind, GreenServeError):
+                return kind(f"the gateway did not start: {text.strip()}")
+    messages = [each.message for each in status.applications.values() if each.message]
+    return GreenServeError(f"the gateway did not start: {' '.join(messages) or 'Ray Serve does not say why'}")
 
 
 def remove() -> None:
@@ -108,6 +121,10 @@ def remove() -> None:
 
     serve.delete(GATEWAY_APP)
     serve.delete(LEDGER_APP)
+
+
+def _engine_for(threads: int, model_file: Path, variant: str) -> OnnxCpuEngine:
+    return OnnxCpuEngine(model_file=model_file, variant=variant, threads=threads)
 
 
 def _settle_in(root: str) -> None:

@@ -51,8 +51,8 @@ class Gateway:
             caller = self.admission.authenticate(call.credential)
             model = self.models.find(call.model, call.version)
             request = self._decode(call, model)
-            upper = partial(self.router.upper_bound, model, request)
-            admitted = self.admission.admit(caller, request, upper=upper)
+            cost = partial(self.router.cost_bound, model, request, caller.tenant.quality_floor)
+            admitted = self.admission.admit(caller, request, upper=partial(cost, max), least=partial(cost, min))
             self._mark(times, "admit")
             try:
                 finished = await self._answer(admitted, model, times)

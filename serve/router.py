@@ -3,6 +3,7 @@
 State: snapshots and the routing state of this replica, changed only on the event loop.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
@@ -21,6 +22,7 @@ from greenserve.units import NS_PER_S, US_PER_S, uj_from_joules
 US_PER_DAY = 86_400 * US_PER_S
 TYPICAL_TOKENS = 32
 UNKNOWN_GRID_MG_PER_KWH = 820_000
+UNKNOWN_ENERGY_J = 1.0
 PATIENCE_NS = 86_400 * NS_PER_S
 
 
@@ -94,21 +96,28 @@ class Router:
         reading = self._snapshots[model].readings.get(decision.zone)
         return replace(decision, reason="cache", intensity=reading, beaten=(), energy_j=None, emissions_g=None)
 
-    def upper_bound(self, model: ServedModel, request: InferenceRequest) -> tuple[int, int]:
-        """(uJ, ng) that a request may cost at most by its dearest known variant; an unknown grid counts as coal."""
+    def cost_bound(
+        self, model: ServedModel, request: InferenceRequest, floor: float | None, which: Callable[[list[float]], float]
+    ) -> tuple[int, int]:
+        """(uJ, ng) that a request may cost by the dearest (`which` = max) or cheapest (min) variant over the floor.
+
+        Twice the prediction, since held and host energy come on top, in the dirtiest region; an unknown grid counts
+        as coal. Only for budgets.
+        """
+        least_quality = model.settings.objective.quality_floor if floor is None else floor
         rows, tokens = len(request.rows), request.tokens
         joules = [
-            served.profile.q99 * rows * served.profile.joules(batch=1, length=tokens / rows)
+            2.0 * served.profile.q99 * rows * served.profile.joules(batch=1, length=tokens / rows)
             for served in model.variants.values()
-            if served.profile is not None
+            if served.profile is not None and served.variant.value_low >= least_quality
         ]
-        energy_uj = uj_from_joules(2.0 * max(joules, default=1.0))
-        worst_ng = 0
+        energy_uj = uj_from_joules(which(joules) if joules else UNKNOWN_ENERGY_J)
+        dirtiest_ng = 0
         for region in self._regions:
             reading = self._snapshots[model.name].readings.get(region.zone)
             mg_per_kwh = UNKNOWN_GRID_MG_PER_KWH if reading is None else reading.mg_per_kwh
-            worst_ng = max(worst_ng, emissions_ng(facility_uj(energy_uj, region.pue_milli), mg_per_kwh))
-        return energy_uj, worst_ng
+            dirtiest_ng = max(dirtiest_ng, emissions_ng(facility_uj(energy_uj, region.pue_milli), mg_per_kwh))
+        return energy_uj, dirtiest_ng
 
     def _check(self, hints: Hints, model: ServedModel) -> None:
         if hints.variant is not None and hints.variant not in model.variants:

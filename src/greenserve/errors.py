@@ -143,7 +143,7 @@ class ConfigInvalid(GreenServeError):
 
 
 class ManifestInvalid(GreenServeError):
-    """A manifest or a file that it names is missing, malformed or changed. Exit code 5 where a digest differs."""
+    """A manifest or a file that it names is missing, malformed or changed. Exit code 5."""
 
     code = "manifest-invalid"
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from greenserve.carbon.feeds.build import feed_from
 from greenserve.carbon.ledger.spool import SpoolReader, SpoolWriter
 from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.config import Config, TenantDefaults
+from greenserve.errors import LedgerUnavailable
 from greenserve.host import describe_host
 from greenserve.ids import new_request_id
 from greenserve.ports import Clock, Engine
@@ -27,12 +28,13 @@ from greenserve.records import (
     Reservation,
     Span,
     Tenant,
+    Usage,
 )
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.batching.flight import Flight, Run, Waiter
 from greenserve.serve.cache import AnswerCache
-from greenserve.serve.call import Call
+from greenserve.serve.call import Answer, Call
 from greenserve.serve.engines.echo import EchoEngine
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.models import Models, ServedVariant, load_models
@@ -228,7 +230,58 @@ def a_recorder(spool: SpoolWriter, clock: Clock, engine_cpu_ns: Callable[[], int
     return Recorder(spool=spool, power=host_power(), clock=clock, run_id="run-1", engine_cpu_ns=engine_cpu_ns)
 
 
-def a_gateway(config: Config, models: Models, folder: Path, clock: Clock) -> Gateway:
+def a_usage(**changes: Any) -> Usage:
+    """A modelled usage of 1,234,567 uJ in all."""
+    whole: dict[str, Any] = {
+        "request_id": new_request_id(),
+        "active_uj": 1_000_000,
+        "held_uj": 200_000,
+        "host_uj": 34_567,
+        "low_uj": 617_283,
+        "high_uj": 1_851_851,
+        "tier": "class_average",
+        "state": "provisional",
+    }
+    return Usage(**(whole | changes))
+
+
+def an_answer(*, exposure: Literal["off", "rounded", "exact"] = "exact", **changes: Any) -> Answer:
+    """Two rows of the tiny model, for 1.234567 J and 54,321 ng."""
+    whole: dict[str, Any] = {
+        "request_id": new_request_id(),
+        "client_id": None,
+        "model": "tiny",
+        "version": "1",
+        "outputs": ("label", "probabilities"),
+        "labels": ("positive", "negative"),
+        "probabilities": np.array([[0.0, 0.25, 0.75], [0.5, 0.375, 0.125]], dtype=np.float32),
+        "decision": a_decision(),
+        "usage": a_usage(),
+        "emissions_ng": 54_321,
+        "tenant": Tenant(tenant_id="acme", name="Acme", exposure=exposure),
+        "cache": "miss",
+        "times_ns": (("received", 1_000_000), ("accept", 1_500_000), ("model", 4_000_000)),
+    }
+    return Answer(**(whole | changes))
+
+
+class FlakySpool(SpoolWriter):
+    """A spool that refuses groups while `broken`, and calls `before` with each group that it takes, in its thread."""
+
+    broken = False
+    before: Callable[[Sequence[bytes]], object] = staticmethod(lambda bodies: None)
+
+    def append(self, bodies: Sequence[bytes]) -> None:
+        """As a spool, or as a spool on a full disk."""
+        self.before(bodies)
+        if self.broken:
+            raise LedgerUnavailable("the disk is full")
+        super().append(bodies)
+
+
+def a_gateway(
+    config: Config, models: Models, folder: Path, clock: Clock, *, spool: SpoolWriter | None = None
+) -> Gateway:
     """A whole gateway of one replica without listeners; batcher and recorder are not started."""
     batcher = a_batcher(models, clock)
     return Gateway(
@@ -248,7 +301,9 @@ def a_gateway(config: Config, models: Models, folder: Path, clock: Clock) -> Gat
             fingerprint=str(describe_host()["fingerprint"]),
         ),
         batcher=batcher,
-        recorder=a_recorder(SpoolWriter(folder / "spool", "gateway"), clock, lambda: batcher.spans_cpu_ns),
+        recorder=a_recorder(
+            spool or SpoolWriter(folder / "spool", "gateway"), clock, lambda: batcher.spans_cpu_ns
+        ),
         clock=clock,
         timeout_s=10.0,
     )

@@ -49,18 +49,16 @@ async def test_the_shares_of_a_batch_sum_to_its_span(
     batcher: Batcher, engines: HeldEngines, served: ServedVariant
 ) -> None:
     """The engine's CPU time is divided among the rows without remainder."""
-    await occupied(batcher, engines, served)
-    before_ns = batcher.spans_cpu_ns
-    waiting = [Asked(served, [[1] * length]) for length in (1, 2, 4)]
-    for each in waiting:
+    everybody = [await occupied(batcher, engines, served), *(Asked(served, [[1] * length]) for length in (1, 2, 4))]
+    for each in everybody[1:]:
         batcher.submit(each.flight)
 
     engines.release(2)
-    runs = await asyncio.gather(*(each.future for each in waiting))
-    first_ns = batcher.spans_cpu_ns - before_ns - sum(run.cpu_ns for run in runs)
+    runs = await asyncio.gather(*(each.future for each in everybody))
 
-    assert 0 < sum(run.cpu_ns for run in runs)
-    assert 0 <= first_ns
+    assert batcher.spans_cpu_ns == sum(run.cpu_ns for run in runs) > 0
+    spans = {(run.start_ns, run.end_ns) for run in runs}
+    assert sum((end_ns - start_ns) // 2 for start_ns, end_ns in spans) == sum(run.held_ns for run in runs)
 
 
 async def test_a_request_of_several_rows_may_span_batches(

@@ -24,12 +24,6 @@ def a_span(number: int) -> Span:
 costs = st.tuples(st.integers(0, 10**12), st.integers(0, 10**12))
 
 
-@pytest.fixture(scope="module")
-def event_loop_for_futures() -> asyncio.AbstractEventLoop:
-    """Futures need a loop, though nothing runs on it."""
-    return asyncio.new_event_loop()
-
-
 @given(st.lists(costs, min_size=1, max_size=5), st.lists(st.booleans(), min_size=1, max_size=7))
 def test_the_shares_of_all_waiters_sum_to_the_cost(rows: list[tuple[int, int]], stays: list[bool]) -> None:
     """To the nanosecond, whether they waited or had left; they differ by at most 1 ns."""

@@ -25,7 +25,9 @@ from greenserve.cli.tenant import confirm
 from greenserve.clock import SystemClock
 from greenserve.errors import InvalidRequest
 
-app = typer.Typer(no_args_is_help=True, help="Set, list and remove budgets of carbon, energy or requests.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Set, list and remove budgets of carbon, energy or requests."
+)
 
 
 @app.callback()

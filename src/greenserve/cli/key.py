@@ -15,7 +15,7 @@ from greenserve.errors import InvalidRequest
 from greenserve.quantities import parse_duration_s
 from greenserve.units import US_PER_S
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create, list and revoke API keys.")
 
 
 @app.callback()

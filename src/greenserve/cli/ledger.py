@@ -14,7 +14,7 @@ from greenserve.cli.output import data, messages, print_json
 from greenserve.config import Config, load_config
 from greenserve.errors import InvalidRequest, NotFound
 
-app = typer.Typer(no_args_is_help=True, help="Verify, export and describe the ledger.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Verify, export and describe the ledger.")
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 DOES_NOT_VERIFY = 5

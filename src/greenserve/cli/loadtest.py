@@ -24,7 +24,7 @@ from greenserve.loadtest.trace_file import read_trace
 from greenserve.quantities import parse_duration_s
 from greenserve.units import US_PER_S
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 GATE_NOT_MET = 3
 NOT_VALID = 7
 INTERRUPTED = 130

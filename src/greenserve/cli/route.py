@@ -24,7 +24,9 @@ from greenserve.routing.records import Features, Objective, Region, Snapshot
 from greenserve.routing.state import RoutingState
 from greenserve.units import MG_PER_G, MILLI, US_PER_S, ns_from_seconds
 
-app = typer.Typer(no_args_is_help=True, help="Why this variant and region, and why not the others.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Why this variant and region, and why not the others."
+)
 UG_PER_G = 1_000_000
 GIVEN = "--intensity"
 HOUR_US = 3_600 * US_PER_S

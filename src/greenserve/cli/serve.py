@@ -103,11 +103,11 @@ def _serve(config: Config, state: RunState, folder: RunFolder, as_json: bool) ->
     processes: dict[int, int] = {}
     asked = _Asked(processes)
     try:
+        folder.write(state)
         cluster.start_ray(folder.path, cpus=max(2, config.server.replicas))
         asked.listen()
         serve_app.deploy(config, run_id=state.run_id, cores=len(os.sched_getaffinity(0)), root_pid=state.pid)
         processes |= processes_below(state.pid)
-        folder.write(state)
         _announce(state, time.monotonic() - started_s, as_json)
         while not asked.to_stop:
             time.sleep(0.1)

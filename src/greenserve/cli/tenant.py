@@ -15,7 +15,7 @@ from greenserve.errors import InvalidRequest
 from greenserve.quantities import parse_rate_per_s
 from greenserve.records import Policy, Tenant
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, change and close tenants.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create, list, change and close tenants.")
 TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="Its id: a-z, 0-9 and -.")]
 Floor = Annotated[float | None, typer.Option("--quality-floor", help="Lowest quality of every answer, 0..1.")]
 Mean = Annotated[float | None, typer.Option("--quality-mean", help="Mean quality per UTC day, 0..1.")]

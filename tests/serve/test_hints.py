@@ -1,0 +1,101 @@
+"""Hints and credentials in headers or metadata."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenserve.errors import InvalidKey, InvalidRequest
+from greenserve.records import Hints
+from greenserve.serve.hints import credential_of, hints_of
+
+
+def test_no_hint_means_nothing_asked() -> None:
+    """Every member is None."""
+    assert Hints() == hints_of({"content-type": "application/json"})
+
+
+def test_all_hints_are_read() -> None:
+    """Each from its own header, the variant from the request's parameters."""
+    headers = {
+        "greenserve-policy": "min-carbon",
+        "greenserve-deadline-ms": "250",
+        "greenserve-min-quality": "0.8",
+        "greenserve-regions": "north, south",
+        "greenserve-cache": "no-store",
+    }
+
+    assert Hints(
+        policy="min-carbon",
+        deadline_s=0.25,
+        min_quality=0.8,
+        regions=frozenset({"north", "south"}),
+        variant="fp32",
+        no_store=True,
+    ) == hints_of(headers, variant="fp32")
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("greenserve-policy", "greenest"),
+        ("greenserve-policy", ""),
+        ("greenserve-deadline-ms", "0"),
+        ("greenserve-deadline-ms", "-5"),
+        ("greenserve-deadline-ms", "soon"),
+        ("greenserve-deadline-ms", "inf"),
+        ("greenserve-deadline-ms", "nan"),
+        ("greenserve-min-quality", "1.01"),
+        ("greenserve-min-quality", "-0.1"),
+        ("greenserve-min-quality", "nan"),
+        ("greenserve-cache", "no-cache"),
+    ],
+)
+def test_a_hint_that_cannot_be_read_is_refused(header: str, value: str) -> None:
+    """Named, with what was given: a hint that is ignored would be a wrong answer."""
+    with pytest.raises(InvalidRequest) as refused:
+        hints_of({header: value})
+
+    assert header in str(refused.value).lower()
+    assert repr(value) in str(refused.value)
+
+
+@pytest.mark.parametrize("variant", [5, True, ["fp32"], {}])
+def test_a_variant_is_named_by_text(variant: Any) -> None:
+    """Anything else is refused."""
+    with pytest.raises(InvalidRequest, match="greenserve_variant"):
+        hints_of({}, variant=variant)
+
+
+@given(st.floats())
+def test_a_quality_is_taken_exactly_between_zero_and_one(value: float) -> None:
+    """Any float that Python writes."""
+    headers = {"greenserve-min-quality": repr(value)}
+
+    if math.isnan(value) or not 0 <= value <= 1:
+        with pytest.raises(InvalidRequest):
+            hints_of(headers)
+    else:
+        assert value == hints_of(headers).min_quality
+
+
+@pytest.mark.parametrize("given_header", ["Bearer gs_1", "bearer gs_1", "BEARER  gs_1 "])
+def test_a_bearer_key_is_taken_whatever_the_case_of_its_scheme(given_header: str) -> None:
+    """As RFC 9110 has it."""
+    assert "gs_1" == credential_of({"authorization": given_header})
+
+
+def test_no_authorization_is_no_key() -> None:
+    """Whether one is needed decides admission."""
+    assert None is credential_of({})
+
+
+@pytest.mark.parametrize("given_header", ["", "Bearer", "Bearer ", "Basic dXNlcg==", "gs_1"])
+def test_another_scheme_is_refused_without_being_repeated(given_header: str) -> None:
+    """The message shows the form that is needed, never what was given: it may be a secret."""
+    with pytest.raises(InvalidKey, match="Bearer gs_") as refused:
+        credential_of({"authorization": given_header})
+
+    assert "dXNlcg" not in str(refused.value)

@@ -1,0 +1,182 @@
+"""Routing as the gateway uses it: snapshots of the grid, upper bounds, and refusals that name the cause."""
+
+from dataclasses import replace
+
+import pytest
+
+from greenserve.clock import ManualClock
+from greenserve.config import Config
+from greenserve.errors import DeadlineExceeded, InvalidRequest, NoFeasibleRoute
+from greenserve.host import describe_host
+from greenserve.ports import IntensityFeed
+from greenserve.records import Hints, IntensityReading, Tenant
+from greenserve.serve.batching.batcher import Batcher
+from greenserve.serve.models import Models, ServedModel
+from greenserve.serve.router import Router
+from greenserve.units import NS_PER_S, US_PER_S
+from tests.serve.building import FAR_NS, a_batcher, a_decision, an_admitted
+
+HOUR_US = 3_600 * US_PER_S
+
+
+class HourlyFeed:
+    """A feed whose zones change places every hour; `unknown` zones it does not know. `asked` counts."""
+
+    def __init__(self, *unknown: str) -> None:
+        self._unknown = unknown
+        self.asked = 0
+
+    def read(self, *, zone: str, at_us: int) -> IntensityReading | None:
+        """40 g/kWh for one zone, 400 for the other."""
+        self.asked += 1
+        start_us = at_us // HOUR_US * HOUR_US
+        clean = "ZZ-NORTH" if (at_us // HOUR_US) % 2 == 0 else "ZZ-HERE"
+        if zone in self._unknown:
+            return None
+        return IntensityReading(
+            zone=zone,
+            start_us=start_us,
+            end_us=start_us + HOUR_US,
+            mg_per_kwh=40_000 if zone == clean else 400_000,
+            basis="lifecycle",
+            kind="average",
+            origin="recorded",
+            provider="a test",
+            retrieved_us=at_us,
+        )
+
+    def zones(self) -> frozenset[str]:
+        """Both."""
+        return frozenset({"ZZ-HERE", "ZZ-NORTH"})
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(unix_us=1_767_225_600_000_000)
+
+
+@pytest.fixture
+def model(models: Models) -> ServedModel:
+    return models.find("tiny")
+
+
+@pytest.fixture
+def idle(models: Models, clock: ManualClock) -> Batcher:
+    """A batcher with nothing to do."""
+    return a_batcher(models, clock)
+
+
+def a_router(config: Config, models: Models, clock: ManualClock, feed: IntensityFeed | None = None) -> Router:
+    return Router(
+        config=config,
+        models=models,
+        feed=feed or HourlyFeed(),
+        clock=clock,
+        fingerprint=str(describe_host()["fingerprint"]),
+    )
+
+
+def test_the_cleaner_region_answers_and_changes_with_the_hour(
+    config: Config, models: Models, model: ServedModel, clock: ManualClock, idle: Batcher
+) -> None:
+    """The feed is asked once per zone and slot, not per request."""
+    feed = HourlyFeed()
+    router = a_router(config, models, clock, feed)
+    regions = []
+
+    for _ in range(3):
+        router.refresh()
+        decisions = [router.route(an_admitted(), model, idle) for _ in range(10)]
+        regions.append({decision.region for decision in decisions})
+        clock.advance(duration_ns=3_600 * NS_PER_S)
+
+    assert [{"north"}, {"here"}, {"north"}] == regions
+    assert 2 * 3 == feed.asked
+
+
+def test_a_hit_is_priced_at_the_grid_of_now(
+    config: Config, models: Models, clock: ManualClock
+) -> None:
+    """An old decision keeps its region and variant, its intensity is the present one."""
+    router = a_router(config, models, clock)
+
+    priced = router.priced_now("tiny", a_decision(region="here", zone="ZZ-HERE"))
+
+    assert ("here", "fp32", "cache", None) == (priced.region, priced.variant, priced.reason, priced.energy_j)
+    assert priced.intensity is not None
+    assert 400_000 == priced.intensity.mg_per_kwh
+
+
+def test_an_unknown_grid_leaves_emissions_unknown(
+    config: Config, models: Models, model: ServedModel, clock: ManualClock, idle: Batcher
+) -> None:
+    """No intensity anywhere: an answer all the same, its emissions None."""
+    router = a_router(config, models, clock, HourlyFeed("ZZ-HERE", "ZZ-NORTH"))
+
+    decision = router.route(an_admitted(), model, idle)
+
+    assert (None, None) == (decision.intensity, decision.emissions_g)
+    assert {"ZZ-HERE": None, "ZZ-NORTH": None} == router.readings
+
+
+@pytest.mark.parametrize(
+    ("hints", "words"),
+    [
+        (Hints(variant="int4"), "greenserve_variant: no variant 'int4'; there are fp32, int8-dyn, static-8-int8"),
+        (Hints(regions=frozenset({"mars"})), "GreenServe-Regions: no region 'mars'; there are here, north"),
+        (Hints(regions=frozenset({"mars", "north"})), "no region 'mars'"),
+    ],
+)
+def test_what_does_not_exist_is_the_callers_mistake(
+    hints: Hints, words: str, config: Config, models: Models, model: ServedModel, clock: ManualClock, idle: Batcher
+) -> None:
+    """Named with what there is; waiting would not help."""
+    with pytest.raises(InvalidRequest, match=words):
+        a_router(config, models, clock).route(an_admitted(hints=hints), model, idle)
+
+
+def test_a_missed_deadline_is_told_from_an_impossible_wish(
+    config: Config, models: Models, model: ServedModel, clock: ManualClock, idle: Batcher
+) -> None:
+    """Where more time would help it is `deadline-exceeded`, else `no-feasible-route`, deadline or not."""
+    router = a_router(config, models, clock)
+    too_late, too_good = clock.monotonic_ns() + 1, Hints(min_quality=0.99)
+
+    with pytest.raises(DeadlineExceeded, match="nothing was run"):
+        router.route(an_admitted(deadline_ns=too_late), model, idle)
+    for deadline_ns in (too_late, FAR_NS):
+        with pytest.raises(NoFeasibleRoute, match="quality 0.900 under the floor 0.990"):
+            router.route(an_admitted(deadline_ns=deadline_ns, hints=too_good), model, idle)
+
+
+def test_a_tenants_regions_hold_whatever_the_caller_hints(
+    config: Config, models: Models, model: ServedModel, clock: ManualClock, idle: Batcher
+) -> None:
+    """Hints narrow; two sets without a common region leave nothing."""
+    router = a_router(config, models, clock)
+    resident = Tenant(tenant_id="acme", name="Acme", regions=frozenset({"here"}))
+
+    assert "here" == router.route(an_admitted(tenant=resident), model, idle).region
+    with pytest.raises(NoFeasibleRoute):
+        router.route(an_admitted(tenant=resident, hints=Hints(regions=frozenset({"north"}))), model, idle)
+
+
+def test_the_upper_bound_covers_every_choice(
+    config: Config, models: Models, model: ServedModel, clock: ManualClock, idle: Batcher
+) -> None:
+    """Whatever is picked is expected to cost less; more rows and a dirtier grid cost more."""
+    router = a_router(config, models, clock)
+    one, many = an_admitted(), an_admitted(rows=((1, 2, 3),) * 8)
+
+    for admitted in (one, many):
+        energy_uj, emissions_ng = router.upper_bound(model, admitted.request)
+        for variant in model.variants:
+            pinned = replace(admitted, request=replace(admitted.request, hints=Hints(variant=variant)))
+            decision = router.route(pinned, model, idle)
+            assert decision.energy_j is not None
+            assert decision.emissions_g is not None
+            assert decision.energy_j * 1e6 < energy_uj
+            assert decision.emissions_g * 1e9 < emissions_ng
+    assert router.upper_bound(model, one.request) < router.upper_bound(model, many.request)
+    unknown = a_router(config, models, clock, HourlyFeed("ZZ-HERE"))
+    assert router.upper_bound(model, one.request)[1] < unknown.upper_bound(model, one.request)[1]
