@@ -3,11 +3,13 @@
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +17,8 @@ import httpx
 import orjson
 import typer
 
-from greenserve.cli.output import data, messages
+from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.cli.output import data, messages, print_json
 from greenserve.config import Config, load_config
 from greenserve.errors import GreenServeError
 from greenserve.loadtest.answer import Cost, cost_of
@@ -37,8 +40,9 @@ TENANTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One answered request: how long it took [s] and what it reported."""
+    """One answered request: its id, how long it took [s] and what it reported."""
 
+    request_id: str
     seconds: float
     cost: Cost
 
@@ -48,6 +52,7 @@ def demo(
     config_file: Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")] = CONFIG,
     rate: Annotated[int, typer.Option(min=1, help="Requests per second of the load.")] = 50,
     seconds: Annotated[int, typer.Option(min=3, help="How long the load takes.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout at the end.")] = False,
     keep_variants: Annotated[bool, typer.Option("--keep-variants", help="Serve those of an earlier run.")] = False,
 ) -> None:
     """Optimise, serve, ask over HTTP and gRPC, load, report, verify, stop. Takes about three minutes on 2 cores."""
@@ -71,9 +76,13 @@ def demo(
         )
         _step(7, "statements", "waiting until the meter has settled every request")
         _await_settled(config_file)
-        _report(config, config_file, asked)
+        results = _report(config, config_file, asked)
         _step(8, "stop", "draining")
-    messages.print(f"      took {time.monotonic() - started_s:.0f} s; no process and no port left")
+    took_s = round(time.monotonic() - started_s)
+    messages.print(f"      took {took_s} s; no process and no port left")
+    if as_json:
+        print_json("demo", results | {"took_s": took_s})
+        return
     data.print(
         f"\nledger {config.ledger.path}   statements reports/   variants variants/sentiment   log demo.log\n"
         f"next:  greenserve serve {config_file}\n"
@@ -97,7 +106,7 @@ def _run(*words: str, shown: bool = False, allowed: tuple[int, ...] = (0,)) -> s
         _command(*words), stdout=subprocess.PIPE, stderr=None if shown else subprocess.PIPE, text=True
     )
     if shown:
-        data.print(done.stdout.rstrip(), markup=False)
+        messages.print(done.stdout.rstrip(), markup=False)
     if done.returncode not in allowed:
         detail = "" if shown else f": {(done.stderr or '').strip()}"
         raise GreenServeError(f"`greenserve {' '.join(words)}` ended with exit code {done.returncode}{detail}")
@@ -190,8 +199,10 @@ def _ask(config: Config, keys: Mapping[str, str]) -> dict[str, list[Asked]]:
                     headers: Mapping[str, str] = _over_http(client, text, keys[tenant])
                 else:
                     headers = infer(channel, "sentiment", [text], keys[tenant])[1]
-                asked[tenant].append(Asked(seconds=time.perf_counter() - started_s, cost=cost_of(headers)))
-            data.print(_row(tenant, protocol, asked[tenant]), markup=False)
+                seconds = time.perf_counter() - started_s
+                request_id = headers["greenserve-request-id"]
+                asked[tenant].append(Asked(request_id=request_id, seconds=seconds, cost=cost_of(headers)))
+            messages.print(_row(tenant, protocol, asked[tenant]), markup=False)
     return asked
 
 
@@ -231,7 +242,51 @@ def _await_settled(config_file: Path) -> None:
         time.sleep(0.5)
 
 
-def _report(config: Config, config_file: Path, asked: Mapping[str, list[Asked]]) -> None:
-    for tenant in asked:
-        data.print(_run("report", "--tenant", tenant, "--config", str(config_file)).rstrip(), markup=False)
-    data.print(_run("ledger", "verify", "--config", str(config_file)).rstrip(), markup=False)
+def _report(config: Config, config_file: Path, asked: Mapping[str, list[Asked]]) -> dict[str, Any]:
+    """Write both statements, show what they say together, verify the ledger; the figures as a document."""
+    statements = {
+        tenant: _document("report", "--tenant", tenant, "--config", str(config_file))["statement"] for tenant in asked
+    }
+    for tenant, statement in statements.items():
+        totals = statement["totals"]
+        messages.print(
+            f"      {tenant:<7} {totals['requests']:>5} requests   {totals['energy_joules']} J "
+            f"[{totals['energy_low_joules']}, {totals['energy_high_joules']}]\n"
+            f"      {'':<7} {totals['loc_lifecycle_gco2e'] or 'unknown'} gCO2e   tier {totals['tier']}",
+            markup=False,
+        )
+    for line in _reconciliation(statements):
+        messages.print(f"      {line}", markup=False)
+    marks = ", ".join(mark["mark"] for mark in next(iter(statements.values()))["watermarks"])
+    messages.print(f"      watermark on both: {marks}")
+    verified = _document("ledger", "verify", "--config", str(config_file))
+    sent = {one.request_id for answers in asked.values() for one in answers}
+    missing = sent - _recorded(config)
+    messages.print(
+        f"      {len(sent) - len(missing)} of {len(sent)} answers of step 5 are in the ledger; "
+        f"{verified['size']} entries verified"
+    )
+    if missing:
+        raise GreenServeError(f"{len(missing)} answers are not in the ledger, such as {min(missing)}")
+    return {"statements": statements, "entries": verified["size"], "chain": verified["chain"]}
+
+
+def _reconciliation(statements: Mapping[str, Any]) -> list[str]:
+    """The node's energy and where it went, in lines that fit a terminal: the same for every tenant of a period."""
+    whole = next(iter(statements.values()))["reconciliation"]
+    parts = {tenant: statement["reconciliation"]["this_tenant_joules"] for tenant, statement in statements.items()}
+    others = Decimal(whole["this_tenant_joules"]) + Decimal(whole["other_tenants_joules"])
+    parts["other tenants"] = f"{others - sum(map(Decimal, parts.values())):f}"
+    parts |= {name: whole[f"{name}_joules"] for name in ("platform", "idle", "background", "foreign", "gap")}
+    parts["pending"] = f"{Decimal(whole['pending_after_joules']) - Decimal(whole['pending_before_joules']):f}"
+    shown = [f"{name} {joules}" for name, joules in parts.items() if Decimal(joules)]
+    lines = textwrap.wrap(f"metered {whole['metered_joules']} J = {' + '.join(shown)}", 74, subsequent_indent="  ")
+    return [*lines, f"difference {whole['difference_joules']} J"]
+
+
+def _recorded(config: Config) -> set[str]:
+    ledger = SqliteLedger(config.ledger.path, must_exist=True)
+    try:
+        return {entry.key for _, entry in ledger.entries() if entry.kind == "usage"}
+    finally:
+        ledger.close()
