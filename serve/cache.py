@@ -53,6 +53,7 @@ class AnswerCache:
             sorted(hints.regions or ()),
             sorted(tenant.regions or ()),
             tenant.quality_floor,
+            tenant.quality_mean,
             request.rows,
         )
         return blake3(repr(rules).encode(), key=self._secret).digest()

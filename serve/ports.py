@@ -12,11 +12,15 @@ def reuse_port_socket(host: str, port: int, *, backlog: int = 2048) -> socket.so
     """A listening socket that all replicas of the node share."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((host, port))
-    listener.listen(backlog)
-    listener.setblocking(False)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 
@@ -41,10 +45,18 @@ def holder_of(port: int) -> str:
         for fields in (line.split() for line in Path(table).read_text().splitlines()[1:])
         if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port
     }
+    wanted = {f"socket:[{inode}]" for inode in inodes}
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             with contextlib.suppress(OSError):
-                links = {os.readlink(entry) for entry in (process / "fd").iterdir()}
-                if any(f"socket:[{inode}]" in links for inode in inodes):
+                if any(_link_of(entry) in wanted for entry in (process / "fd").iterdir()):
                     return f"pid {process.name} ({(process / 'comm').read_text().strip()})"
     return "a process of another user"
+
+
+def _link_of(descriptor: Path) -> str:
+    """What a descriptor refers to; nothing where it was closed meanwhile."""
+    try:
+        return os.readlink(descriptor)
+    except FileNotFoundError:
+        return ""

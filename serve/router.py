@@ -20,6 +20,8 @@ from greenserve.serve.models import Models, ServedModel
 from greenserve.units import NS_PER_S, US_PER_S, uj_from_joules
 
 US_PER_DAY = 86_400 * US_PER_S
+UNKNOWN_AGAIN_US = 60 * US_PER_S
+"""How soon a zone that no feed knows is asked for again, whatever the others say."""
 TYPICAL_TOKENS = 32
 UNKNOWN_GRID_MG_PER_KWH = 820_000
 UNKNOWN_ENERGY_J = 1.0
@@ -57,8 +59,8 @@ class Router:
         if now_us < self._valid_until_us:
             return
         readings = {region.zone: self._feed.read(zone=region.zone, at_us=now_us) for region in self._regions}
-        known = [reading.end_us for reading in readings.values() if reading is not None]
-        self._valid_until_us = min(known, default=now_us + 60 * US_PER_S)
+        again_us = now_us + UNKNOWN_AGAIN_US
+        self._valid_until_us = min(reading.end_us if reading else again_us for reading in readings.values())
         for model in self._models:
             self._snapshots[model.name] = snapshot_from(
                 Served(name=model.name, manifest=model.manifest, loaded=frozenset(model.variants)),

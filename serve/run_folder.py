@@ -20,7 +20,10 @@ STATE_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """What a running gateway says of itself: the driver's process, addresses, and what it serves and meters with."""
+    """What a running gateway says of itself: the driver's process, addresses, and what it serves and meters with.
+
+    `ready` once every replica takes requests.
+    """
 
     run_id: str
     pid: int
@@ -35,6 +38,7 @@ class RunState:
     regions: list[dict[str, object]]
     meter: dict[str, object]
     meters_rejected: dict[str, str]
+    ready: bool = False
 
     @property
     def alive(self) -> bool:

@@ -102,11 +102,17 @@ class GatewayProcess:
                 start_new_session=True,
             )
         end_s = time.monotonic() + READY_S
-        while not (self.run_folder / "run.json").exists():
+        while not self.ready:
             assert self.process.poll() is None, f"the gateway ended:\n{self.log}"
             assert time.monotonic() < end_s, f"the gateway is not ready after {READY_S:g} s:\n{self.log}"
             time.sleep(0.05)
         self.look()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every replica takes requests."""
+        file = self.run_folder / "run.json"
+        return file.exists() and bool(json.loads(file.read_text())["ready"])
 
     def look(self) -> dict[int, int]:
         """{pid: start} of all processes of the gateway that run now; those of the whole run are kept in `seen`."""

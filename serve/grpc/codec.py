@@ -29,7 +29,6 @@ def call_of(
     if asked_us is not None:
         asked_s = asked_us / US_PER_S
         timeout_s = asked_s if timeout_s is None else min(timeout_s, asked_s)
-    variant = message.parameters.get("greenserve_variant", None)
     return Call(
         model=message.model_name,
         version=message.model_version,
@@ -38,7 +37,7 @@ def call_of(
         protocol="grpc",
         received_ns=received_ns,
         credential=credential_of(metadata),
-        hints=hints_of(metadata, variant=variant.string_param if variant is not None else None),
+        hints=hints_of(metadata, variant=_parameter(message.parameters, "greenserve_variant")),
         timeout_s=timeout_s,
         client_id=message.id or None,
     )
@@ -116,11 +115,19 @@ def _decoded(element: bytes, index: int) -> str:
         raise InvalidRequest(f"text[{index}]: not UTF-8 at byte {error.start}") from None
 
 
-def _integer(parameters: Mapping[str, pb.InferParameter], name: str) -> int | None:
+def _parameter(parameters: Mapping[str, pb.InferParameter], name: str) -> object:
+    """The value of whatever kind it has; None where there is no such parameter, empty text where it has no value."""
     if name not in parameters:
         return None
     parameter = parameters[name]
-    value = getattr(parameter, parameter.WhichOneof("parameter_choice") or "int64_param")
+    choice = parameter.WhichOneof("parameter_choice")
+    return getattr(parameter, choice) if choice else ""
+
+
+def _integer(parameters: Mapping[str, pb.InferParameter], name: str) -> int | None:
+    value = _parameter(parameters, name)
+    if value is None:
+        return None
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
         raise InvalidRequest(f"parameters.{name}: a positive integer of microseconds is needed, got {value!r}")
     return value

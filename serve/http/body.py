@@ -16,44 +16,40 @@ class ClientGone(Exception):
     """The client left before its body was whole: there is nobody to answer."""
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], *, limit_bytes: int) -> bytes:
-    """The decoded body; raises BodyTooLarge, ReceiveTimeout, UnsupportedEncoding or InvalidRequest."""
+async def read_body(
+    receive: Receive, headers: Mapping[str, str], *, limit_bytes: int, timeout_s: float = RECEIVE_TIMEOUT_S
+) -> bytes:
+    """The decoded body; raises BodyTooLarge, ReceiveTimeout, UnsupportedEncoding or InvalidRequest.
+
+    `timeout_s` [s] is for the whole body: a client that sends a byte now and then is cut off as well.
+    """
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding != "identity" and encoding not in WINDOW_BITS:
         raise UnsupportedEncoding(f"Content-Encoding {encoding!r}; allowed are identity, gzip, deflate")
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
-    message = await _next(receive)
-    if not message.get("more_body") and encoding == "identity":
-        return _within(message["body"], limit_bytes)
-    chunks = [message["body"]]
-    size = len(chunks[0])
-    while message.get("more_body"):
-        message = await _next(receive)
+    try:
+        async with asyncio.timeout(timeout_s):
+            body = await _received(receive, limit_bytes)
+    except TimeoutError:
+        raise ReceiveTimeout(f"the body did not arrive within {timeout_s:g} s") from None
+    return body if encoding == "identity" else _inflated(body, encoding, limit_bytes)
+
+
+async def _received(receive: Receive, limit_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
         chunks.append(message["body"])
         size += len(message["body"])
         if size > limit_bytes:
             raise _too_large(limit_bytes)
-    body = b"".join(chunks)
-    return body if encoding == "identity" else _inflated(body, encoding, limit_bytes)
-
-
-async def _next(receive: Receive) -> Mapping[str, Any]:
-    try:
-        async with asyncio.timeout(RECEIVE_TIMEOUT_S):
-            message = await receive()
-    except TimeoutError:
-        raise ReceiveTimeout(f"the body did not arrive within {RECEIVE_TIMEOUT_S:g} s") from None
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    return message
-
-
-def _within(body: bytes, limit_bytes: int) -> bytes:
-    if len(body) > limit_bytes:
-        raise _too_large(limit_bytes)
-    return body
+        more = message.get("more_body", False)
+    return b"".join(chunks)
 
 
 def _inflated(body: bytes, encoding: str, limit_bytes: int) -> bytes:
@@ -66,6 +62,8 @@ def _inflated(body: bytes, encoding: str, limit_bytes: int) -> bytes:
         raise _too_large(limit_bytes)
     if not inflater.eof:
         raise InvalidRequest(f"the {encoding} body ends too early")
+    if inflater.unused_data:
+        raise InvalidRequest(f"{len(inflater.unused_data)} bytes follow the end of the {encoding} body; send one")
     return plain
 
 

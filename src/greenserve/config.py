@@ -96,8 +96,8 @@ class Listener(Section):
 class Limits(Section):
     """Ceilings; clients may shorten the time, never lift one."""
 
-    request_timeout_s: Seconds = Field(default=_default("30s"), alias="request_timeout")
-    max_body_bytes: Bytes = Field(default=_default("8MiB"), alias="max_body")
+    request_timeout_s: Seconds = Field(default=_default("30s"), alias="request_timeout", gt=0)
+    max_body_bytes: Bytes = Field(default=_default("8MiB"), alias="max_body", gt=0)
     max_queued: Annotated[int, Field(ge=1, le=100_000)] = 512
     max_items: Annotated[int, Field(ge=1, le=4096)] = 256
 
@@ -121,7 +121,7 @@ class RaySection(Section):
 class Objective(Section):
     """What every answer of a model must meet; quality is the manifest's metric, 0..1."""
 
-    p95_s: Seconds = Field(default=_default("200ms"), alias="p95")
+    p95_s: Seconds = Field(default=_default("200ms"), alias="p95", gt=0)
     quality_floor: Share = 0.0
     quality_mean: Share | None = None
 
@@ -137,7 +137,7 @@ class Cache(Section):
 
     enabled: bool = True
     scope: Literal["tenant", "shared"] = "tenant"
-    ttl_s: Seconds = Field(default=_default("10m"), alias="ttl")
+    ttl_s: Annotated[Seconds, Field(ge=0.001)] = Field(default=_default("10m"), alias="ttl")
     max_entries: Annotated[int, Field(ge=1)] = 16_384
 
 
@@ -227,7 +227,7 @@ class Routing(Section):
 class TenantDefaults(Section):
     """What holds for a tenant without a rate of its own."""
 
-    rate_per_s: PerSecond = Field(default=_default("200/s"), alias="rate")
+    rate_per_s: PerSecond = Field(default=_default("200/s"), alias="rate", gt=0)
     burst: Annotated[int, Field(ge=1)] = 400
 
 
@@ -346,7 +346,11 @@ def load_config(path: Path | None, *, overrides: Mapping[str, Any] | None = None
     try:
         return Config(**_merge(_merge(sources.document, sources.environment), overrides or {}))
     except ValidationError as error:
-        faults = [_fault(fault, sources.name, sources.lines) for fault in error.errors()]
+        found = error.errors()
+        # A list whose one item is wrong is not too short as well.
+        parents = {fault["loc"][:end] for fault in found for end in range(len(fault["loc"]))}
+        own = [fault for fault in found if fault["type"] != "too_short" or fault["loc"] not in parents]
+        faults = [_fault(fault, sources.name, sources.lines) for fault in own]
         plural = "fault" if len(faults) == 1 else "faults"
         raise ConfigInvalid("\n".join([*faults, f"({len(faults)} {plural}, nothing started)"])) from None
 

@@ -19,7 +19,10 @@ def parse_duration_s(given: object) -> float:
 def parse_bytes(given: object) -> int:
     """`8MiB`, `64KiB`, `1GB` to bytes."""
     number, unit = _split(given, example=f"{given}MiB", allowed=tuple(_BYTES))
-    return int(number * _BYTES[unit])
+    value = number * _BYTES[unit]
+    if value != int(value):
+        raise ValueError(f"{given!r} is {value} bytes; a whole number of bytes is needed")
+    return int(value)
 
 
 def parse_rate_per_s(given: object) -> float:

@@ -14,6 +14,17 @@ Path = tuple[str | int, ...]
 class _Loader(yaml.SafeLoader):
     """Only `true` and `false` are booleans (YAML 1.2), so `zone: NO` stays a word; duplicate keys are errors."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node; what looks like a number or date and is none is a fault with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, AttributeError, KeyError, TypeError):
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                problem=f"{node.value!r} is no valid {kind}; quote it where words are meant",
+                problem_mark=node.start_mark,
+            ) from None
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
@@ -27,7 +38,11 @@ for _word in ("true", "false"):
 
 def read_yaml(text: str, *, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
     """The document and {path of keys: line}; raises ConfigInvalid with name and line for what is not YAML."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigInvalid(f"{name}:{line}  not valid YAML: {error.reason}") from None
     try:
         node = loader.get_single_node()
         lines: dict[Path, int] = {}
@@ -40,6 +55,8 @@ def read_yaml(text: str, *, name: str) -> tuple[dict[str, Any], dict[Path, int]]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigInvalid(f"{name}:{line}  not valid YAML: {error.problem}") from None
+    except RecursionError:
+        raise ConfigInvalid(f"{name}:1  nested too deeply, or an anchor that holds itself") from None
     finally:
         loader.dispose()
     if not isinstance(document, dict):

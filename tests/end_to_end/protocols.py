@@ -113,7 +113,9 @@ class OverGrpc:
 
     def ask(self, ask: Ask, key: str | None) -> Told:
         """Call ModelInfer."""
-        return self.infer(message_of(ask), dict(ask.hints) | ({} if key is None else {"authorization": f"Bearer {key}"}))
+        return self.infer(
+            message_of(ask), dict(ask.hints) | ({} if key is None else {"authorization": f"Bearer {key}"})
+        )
 
     def infer(
         self, message: pb.ModelInferRequest, metadata: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
@@ -151,7 +153,9 @@ class OverGrpc:
         """Call ModelMetadata, in JSON's form."""
         found = self.call("ModelMetadata", pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
         tensors = {
-            kind: [{"name": one.name, "datatype": one.datatype, "shape": list(one.shape)} for one in getattr(found, kind)]
+            kind: [
+                {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)} for one in getattr(found, kind)
+            ]
             for kind in ("inputs", "outputs")
         }
         return {"name": found.name, "versions": list(found.versions), "platform": found.platform} | tensors

@@ -59,9 +59,7 @@ ANSWERED = (
     Answered(name="the longest text", ask=Ask(texts=(LONGEST,)), labels=("neutral",)),
     Answered(name="as many texts as allowed", ask=Ask(texts=("bad",) * 32), labels=("negative",) * 32),
     Answered(name="labels only", ask=Ask(outputs=("label",)), outputs=("label",)),
-    Answered(
-        name="probabilities only", ask=Ask(outputs=("probabilities",)), outputs=("probabilities",), labels=None
-    ),
+    Answered(name="probabilities only", ask=Ask(outputs=("probabilities",)), outputs=("probabilities",), labels=None),
     Answered(
         name="outputs in the order asked",
         ask=Ask(outputs=("probabilities", "label")),

@@ -101,9 +101,7 @@ def test_the_deadline_of_a_grpc_client_counts(grpc: OverGrpc, keys: dict[str, st
 @pytest.mark.parametrize("deadline_ms", ["1", "5"])
 def test_a_deadline_is_kept_or_refused(deadline_ms: str, client: Client, ask: Asking) -> None:
     """Short deadlines are either met or answered with `deadline-exceeded`, nothing else."""
-    told = [
-        ask(client, Ask(variant="fp32", hints=FRESH | {"greenserve-deadline-ms": deadline_ms})) for _ in range(10)
-    ]
+    told = [ask(client, Ask(variant="fp32", hints=FRESH | {"greenserve-deadline-ms": deadline_ms})) for _ in range(10)]
 
     assert {one.code for one in told} <= {"ok", "deadline-exceeded"}
     assert "1" != deadline_ms or {"deadline-exceeded"} == {one.code for one in told}

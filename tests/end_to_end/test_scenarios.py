@@ -11,7 +11,10 @@ from tests.end_to_end.scenarios import ANSWERED, REFUSED, STATUS, Answered, Refu
 Asking = Callable[[Client, Ask], Told]
 PARAMETERS = ("request_id", "variant", "region", "emulated", "reason", "cached", "energy_uj", "tier", "carbon_ng")
 
-OWN_WORD = {"http": "word30", "grpc": "word31"}  # the cache knows tokens, so that each protocol asks with one of its own
+OWN_WORD = {
+    "http": "word30",
+    "grpc": "word31",
+}  # the cache knows tokens, so that each protocol asks with one of its own
 
 
 def by_name(scenario: Answered | Refused) -> str:
@@ -57,7 +60,12 @@ def assert_headers_agree(told: Told, scenario: Answered) -> None:
     assert isinstance(energy_uj, int)
     assert energy_uj > 0
     value, unit, low, high, tier, state = headers["greenserve-energy"].split(";")
-    assert (str(energy_uj), "u=uJ", f"tier={said['greenserve_tier']}", "state=provisional") == (value, unit, tier, state)
+    assert (str(energy_uj), "u=uJ", f"tier={said['greenserve_tier']}", "state=provisional") == (
+        value,
+        unit,
+        tier,
+        state,
+    )
     assert int(low.removeprefix("low=")) <= energy_uj <= int(high.removeprefix("high="))
     assert energy_uj / 1e6 == pytest.approx(float(headers["greenserve-energy-joules"]))
     assert headers["greenserve-carbon"].startswith(

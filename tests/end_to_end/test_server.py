@@ -69,7 +69,9 @@ def test_a_wrong_path_or_method_is_said(method: str, path: str, status: int, cod
     assert "application/json" == response.headers["content-type"]
 
 
-@pytest.mark.parametrize("path", ["/v2/models/tiny/versions/1", "/v2/models/tiny/versions/1/ready", "/livez", "/readyz"])
+@pytest.mark.parametrize(
+    "path", ["/v2/models/tiny/versions/1", "/v2/models/tiny/versions/1/ready", "/livez", "/readyz"]
+)
 def test_the_other_paths_answer(path: str, http: OverHttp) -> None:
     """Versions, and the short health paths for probes."""
     assert 200 == http.http.get(path).status_code
@@ -91,9 +93,7 @@ def test_reflection_lists_the_service(grpc: OverGrpc) -> None:
     """A generic client finds out what there is to call."""
     stub = reflection_pb2_grpc.ServerReflectionStub(grpc.channel)
 
-    (answer,) = stub.ServerReflectionInfo(
-        iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=10
-    )
+    (answer,) = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=10)
 
     names = {service.name for service in answer.list_services_response.service}
     assert {SERVICE, "grpc.health.v1.Health"} <= names

@@ -43,27 +43,20 @@ class Load:
 
     def _work(self, number: int) -> None:
         sent = 0
+        headers = {"authorization": f"Bearer {self.key}", "greenserve-cache": "no-store"}
         while not self._stopping.is_set():
             # After a lost connection a new one: the kernel then chooses among the replicas that listen now.
             with httpx.Client(base_url=self.url, trust_env=False, timeout=TIMEOUT_S) as client:
                 try:
                     while not self._stopping.is_set():
                         sent += 1
-                        self._note(client.post(f"/v2/models/{self.model}/infer", **self._question(number, sent)))
+                        self._note(
+                            client.post(f"/v2/models/{self.model}/infer", json=_question(number, sent), headers=headers)
+                        )
                 except httpx.TransportError as error:
                     with self._lock:
                         self.failed[type(error).__name__] += 1
                     self._stopping.wait(0.05)
-
-    def _question(self, number: int, sent: int) -> "dict[str, object]":
-        text = f"good word{number + 10} word{sent % 100 + 20}"
-        return {
-            "json": {
-                "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]}],
-                "parameters": {"greenserve_variant": "fp32"},
-            },
-            "headers": {"authorization": f"Bearer {self.key}", "greenserve-cache": "no-store"},
-        }
 
     def _note(self, response: httpx.Response) -> None:
         document = response.json()
@@ -72,3 +65,11 @@ class Load:
                 self.answered.append(document["parameters"]["greenserve_request_id"])
             else:
                 self.failed[document["code"]] += 1
+
+
+def _question(number: int, sent: int) -> dict[str, object]:
+    text = f"good word{number + 10} word{sent % 100 + 20}"
+    return {
+        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]}],
+        "parameters": {"greenserve_variant": "fp32"},
+    }

@@ -1,4 +1,4 @@
-"""Text to padded arrays: what evaluation and serving share."""
+"""Text to tokens to padded arrays."""
 
 from pathlib import Path
 
@@ -6,92 +6,81 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from greenserve.errors import InvalidRequest, ManifestInvalid
 from greenserve.inputs import TextEncoder, bucket_of, pad, softmax
 
-BUCKETS = (4, 8, 16)
-ROWS = st.lists(st.lists(st.integers(1, 1000), min_size=1, max_size=12), min_size=1, max_size=6)
+edges = st.lists(st.integers(1, 600), min_size=1, max_size=8, unique=True).map(sorted)
+row_lists = st.lists(st.lists(st.integers(1, 30_000), min_size=1, max_size=9), min_size=1, max_size=5)
 
 
-@pytest.fixture
-def tokenizer(tiny_manifest: Path) -> Path:
-    """The tiny model's tokenizer: one token per word."""
-    return tiny_manifest.parent / "tokenizer.json"
+def an_encoder(manifest: Path, truncate: str = "error", max_length: int = 4) -> TextEncoder:
+    return TextEncoder(tokenizer_file=manifest.parent / "tokenizer.json", max_length=max_length, truncate=truncate)
 
 
-def test_texts_become_token_ids_in_their_order(tokenizer: Path) -> None:
-    """One row each, as long as it is."""
-    encoder = TextEncoder(tokenizer_file=tokenizer, max_length=8, truncate="error")
+def test_texts_become_tokens_in_their_order(tiny_manifest: Path) -> None:
+    """One row each, unpadded, however different their lengths."""
+    encoder = an_encoder(tiny_manifest)
 
-    assert ((3,), (1, 4, 0)) == encoder.encode(["GOOD", "bad great nobody-knows"[:18]])
+    assert ((3,), (1, 0, 4), (0,)) == encoder.encode(["good", "Bad and GREAT", "?"])
     assert 128 == encoder.vocabulary_size
 
 
-def test_a_text_does_not_depend_on_its_neighbours(tokenizer: Path) -> None:
-    """No padding slips in: alone and beside a long one the row is the same."""
-    encoder = TextEncoder(tokenizer_file=tokenizer, max_length=8, truncate="error")
+def test_long_text_is_cut_or_refused_as_the_manifest_says(tiny_manifest: Path) -> None:
+    """The refusal counts tokens and names the text."""
+    cut = an_encoder(tiny_manifest, truncate="end").encode(["good " * 9])
 
-    assert encoder.encode(["good"])[0] == encoder.encode(["good", "bad " * 8])[0]
-
-
-def test_a_long_text_is_cut_only_where_the_manifest_allows(tokenizer: Path) -> None:
-    """Cut at the end, or refused with its number and both lengths."""
-    cutting = TextEncoder(tokenizer_file=tokenizer, max_length=2, truncate="end")
-    refusing = TextEncoder(tokenizer_file=tokenizer, max_length=2, truncate="error")
-
-    assert ((3, 1),) == cutting.encode(["good bad great"])
-    with pytest.raises(InvalidRequest, match=r"text\[1\] has 3 tokens; at most 2 are allowed"):
-        refusing.encode(["good", "good bad great"])
+    assert ((3,) * 4,) == cut
+    with pytest.raises(InvalidRequest, match=r"text\[1\] has 9 tokens; at most 4"):
+        an_encoder(tiny_manifest).encode(["good", "good " * 9])
 
 
-@pytest.mark.parametrize("truncate", ["end", "error"])
-def test_a_text_without_tokens_is_refused(tokenizer: Path, truncate: str) -> None:
-    """There is nothing to judge in spaces."""
-    encoder = TextEncoder(tokenizer_file=tokenizer, max_length=8, truncate=truncate)
-
-    with pytest.raises(InvalidRequest, match=r"text\[1\] holds no token"):
-        encoder.encode(["good", " \t"])
+def test_text_without_tokens_is_refused(tiny_manifest: Path) -> None:
+    """There is nothing to run and nothing to pay for."""
+    with pytest.raises(InvalidRequest, match=r"text\[2\] holds no token"):
+        an_encoder(tiny_manifest).encode(["good", "bad", " \t\n"])
 
 
-def test_an_unknown_way_to_cut_is_a_fault_of_the_manifest(tokenizer: Path) -> None:
-    """It names what is allowed."""
-    with pytest.raises(ManifestInvalid, match="'middle'; allowed are 'end' and 'error'"):
-        TextEncoder(tokenizer_file=tokenizer, max_length=8, truncate="middle")
+def test_another_way_to_cut_is_a_fault_of_the_manifest(tiny_manifest: Path) -> None:
+    """Named with those that are known."""
+    with pytest.raises(ManifestInvalid, match="'start'; allowed are 'end' and 'error'"):
+        an_encoder(tiny_manifest, truncate="start")
 
 
-@given(st.integers(0, 40))
-def test_a_length_falls_into_the_least_bucket_that_holds_it(length: int) -> None:
-    """By brute force; beyond the last edge the last one."""
-    assert min((edge for edge in BUCKETS if edge >= length), default=BUCKETS[-1]) == bucket_of(length, BUCKETS)
+@given(edges, st.integers(0, 700))
+def test_a_bucket_is_the_least_edge_that_holds(buckets: list[int], length: int) -> None:
+    """Or the last one."""
+    expected = min((edge for edge in buckets if edge >= length), default=buckets[-1])
+
+    assert expected == bucket_of(length, buckets)
 
 
-@given(ROWS, st.integers(0, 5))
-def test_padding_adds_nothing_but_masked_zeros(rows: list[list[int]], more: int) -> None:
-    """The mask marks exactly the tokens, and they are all there."""
-    padded_length = max(map(len, rows)) + more
+@given(row_lists, st.integers(0, 5))
+def test_padding_can_be_taken_off_again(rows: list[list[int]], extra: int) -> None:
+    """The mask says what is a token; padding has id 0."""
+    length = max(map(len, rows)) + extra
 
-    arrays_ = pad(rows, padded_length)
+    arrays = pad(rows, length)
 
-    ids, mask = arrays_["input_ids"], arrays_["attention_mask"]
-    assert [(len(rows), padded_length)] * 2 == [ids.shape, mask.shape]
-    assert [np.dtype(np.int64)] * 2 == [ids.dtype, mask.dtype]
-    assert rows == [line[kept == 1].tolist() for line, kept in zip(ids, mask, strict=True)]
-    assert not ids[mask == 0].any()
-    assert [len(row) for row in rows] == mask.sum(axis=1).tolist()
-
-
-LOGITS = arrays.arrays(np.float32, (3, 4), elements=st.floats(-1e4, 1e4, width=32))
+    ids, mask = arrays["input_ids"], arrays["attention_mask"]
+    assert {(len(rows), length)} == {ids.shape, mask.shape}
+    assert rows == [list(line[kept == 1]) for line, kept in zip(ids, mask, strict=True)]
+    assert 0 == ids[mask == 0].sum()
+    assert {np.dtype(np.int64)} == {ids.dtype, mask.dtype}
 
 
-@given(LOGITS)
-def test_probabilities_sum_to_one_and_keep_the_order(logits: "np.ndarray[tuple[int, int], np.dtype[np.float32]]") -> None:
-    """Also for logits that would overflow by themselves."""
-    probabilities = softmax(logits)
+@given(st.lists(st.lists(st.floats(-80, 80, width=32), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_probabilities_sum_to_one_and_keep_the_order(logits: list[list[float]]) -> None:
+    """Finite for large logits; the largest logit has the largest probability."""
+    values = np.array(logits, dtype=np.float32)
 
-    assert np.dtype(np.float32) == probabilities.dtype
-    assert np.allclose(1.0, probabilities.sum(axis=1), atol=1e-5)
-    assert ((probabilities >= 0) & (probabilities <= 1)).all()
-    best = probabilities.argmax(axis=1)
-    assert (logits.max(axis=1) - logits[np.arange(3), best] < 1e-3).all()
+    found = softmax(values)
+
+    assert np.allclose(1.0, found.sum(axis=1), atol=1e-5)
+    assert all(line[index] == line.max() for line, index in zip(found, values.argmax(axis=1), strict=True))
+    assert np.float32 == found.dtype
+
+
+def test_infinite_differences_are_no_nan() -> None:
+    """Shifted by the largest, nothing overflows."""
+    assert [[1.0, 0.0, 0.0]] == softmax(np.array([[1e38, 0.0, -1e38]], dtype=np.float32)).tolist()

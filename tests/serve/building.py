@@ -301,9 +301,7 @@ def a_gateway(
             fingerprint=str(describe_host()["fingerprint"]),
         ),
         batcher=batcher,
-        recorder=a_recorder(
-            spool or SpoolWriter(folder / "spool", "gateway"), clock, lambda: batcher.spans_cpu_ns
-        ),
+        recorder=a_recorder(spool or SpoolWriter(folder / "spool", "gateway"), clock, lambda: batcher.spans_cpu_ns),
         clock=clock,
         timeout_s=10.0,
     )
@@ -331,6 +329,8 @@ def spooled(folder: Path) -> list[bytes]:
 
 async def until(done: Callable[[], bool]) -> None:
     """Give other tasks and threads their turns until `done`, for at most 10 s."""
-    async with asyncio.timeout(10.0):
-        while not done():
-            await asyncio.sleep(0.001)
+    for _ in range(10_000):
+        if done():
+            return
+        await asyncio.sleep(0.001)
+    raise TimeoutError("it did not come true within 10 s")

@@ -2,7 +2,8 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -35,13 +36,14 @@ def arriving(*chunks: bytes, gone: bool = False) -> Receive:
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """The data in chunks."""
     edges = [0, *sorted(min(place, len(data)) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 @given(st.binary(max_size=LIMIT), st.lists(st.integers(0, LIMIT), max_size=4), st.sampled_from(["", "gzip", "deflate"]))
 async def test_a_body_is_whole_however_it_arrives(body: bytes, places: list[int], encoding: str) -> None:
     """In any chunks, plain or compressed."""
-    sent = {"": bytes, "gzip": gzip.compress, "deflate": zlib.compress}[encoding](body)
+    compress: dict[str, Callable[[bytes], bytes]] = {"": bytes, "gzip": gzip.compress, "deflate": zlib.compress}
+    sent = compress[encoding](body)
     headers = {"content-encoding": encoding} if encoding else {}
 
     assert body == await read_body(arriving(*cut(sent, places)), headers, limit_bytes=LIMIT + 100)

@@ -18,6 +18,7 @@ from tests.serve.building import FAR_NS, TENANT, Asked, HeldEngines, a_config, a
 OTHERS: dict[str, Admitted] = {
     "another tenant": an_admitted(tenant=Tenant(tenant_id="globex", name="Globex")),
     "another floor of the tenant": an_admitted(tenant=Tenant(tenant_id="acme", name="Acme", quality_floor=0.8)),
+    "another mean of the tenant": an_admitted(tenant=Tenant(tenant_id="acme", name="Acme", quality_mean=0.8)),
     "another policy of the tenant": an_admitted(tenant=Tenant(tenant_id="acme", name="Acme", policy="min-latency")),
     "other regions of the tenant": an_admitted(tenant=Tenant(tenant_id="acme", name="Acme", regions=frozenset({"x"}))),
     "other tokens": an_admitted(rows=((3, 1),)),

@@ -42,9 +42,7 @@ def test_typed_and_raw_contents_are_read_like_json(given_texts: list[str], raw: 
         "id": "mine",
         "inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(given_texts)], "data": given_texts}],
     }
-    over_http = oip.call_of(
-        orjson.dumps(document), {}, model="tiny", version="1", received_ns=7, max_items=32
-    )
+    over_http = oip.call_of(orjson.dumps(document), {}, model="tiny", version="1", received_ns=7, max_items=32)
 
     over_grpc = read(a_message(given_texts, raw=raw))
 
@@ -60,11 +58,11 @@ def test_any_raw_contents_are_read_or_refused_in_words(raw: bytes, count: int) -
     message.inputs.add(name="text", datatype="BYTES", shape=[count])
     message.raw_input_contents.append(raw)
     try:
-        call = read(message)
-    except InvalidRequest as refused:
-        assert str(refused)
-    else:
-        assert raw == b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in call.texts)
+        texts_read = read(message).texts
+    except InvalidRequest:
+        return
+
+    assert raw == b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in texts_read)
 
 
 @given(st.integers(1, 4), st.booleans(), st.data())
@@ -81,8 +79,9 @@ def test_an_answer_can_be_read_back(rows: int, raw: bool, data: st.DataObject) -
 
     assert [[rows], [rows, 3]] == [list(output.shape) for output in response.outputs]
     if raw:
-        assert b"".join(struct.pack("<I", len(label.encode())) + label.encode() for label in labels) == (
-            response.raw_output_contents[0]
+        assert (
+            b"".join(struct.pack("<I", len(label.encode())) + label.encode() for label in labels)
+            == (response.raw_output_contents[0])
         )
         found = np.frombuffer(response.raw_output_contents[1], dtype="<f4")
     else:

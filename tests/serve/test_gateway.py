@@ -38,7 +38,15 @@ async def test_an_answer_is_recorded_before_it_leaves(gateway: Gateway, tmp_path
     assert answer.usage.active_uj == line["active_uj"]
     assert answer.emissions_ng == line["loc_lifecycle_ng"]
     assert (2, "mine") == (len(answer.labels), answer.client_id)
-    assert [stage for stage, _ in answer.times_ns] == ["received", "accept", "admit", "route", "queue", "model", "record"]
+    assert [stage for stage, _ in answer.times_ns] == [
+        "received",
+        "accept",
+        "admit",
+        "route",
+        "queue",
+        "model",
+        "record",
+    ]
 
 
 async def test_a_hundred_identical_questions_run_once(gateway: Gateway, engines: HeldEngines, tmp_path: Path) -> None:
@@ -171,7 +179,7 @@ async def test_no_answer_leaves_without_its_record(gateway: Gateway, tmp_path: P
 
 async def test_an_unknown_model_is_refused_with_those_that_are_served(gateway: Gateway) -> None:
     """Name and version are checked."""
-    with pytest.raises(ModelUnknown, match="'nobody'.*tiny"):
+    with pytest.raises(ModelUnknown, match=r"'nobody'.*tiny"):
         await gateway.handle(a_call(clock=CLOCK, model="nobody"))
     with pytest.raises(ModelUnknown, match="version 1 here, not '2'"):
         await gateway.handle(a_call(clock=CLOCK, version="2"))

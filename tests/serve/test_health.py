@@ -23,7 +23,7 @@ def test_a_part_can_be_lost_and_come_back() -> None:
     lost = (health.ready, health.missing, repr(health))
     health.has("ledger")
 
-    assert (False, ["ledger"], "<Health waits for {'ledger'}>") == lost
+    assert (False, ["ledger"], "<Health waits for ['ledger']>") == lost
     assert (True, "<Health ready>") == (health.ready, repr(health))
 
 

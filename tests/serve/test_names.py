@@ -113,9 +113,7 @@ def test_without_exposure_there_is_no_figure_at_all() -> None:
     answer = an_answer("off")
 
     shown = [*dict(names.facts_of(answer)), *names.parameters_of(answer)]
-    assert [] == [
-        name for name in shown if any(word in name.lower() for word in ("energy", "carbon", "tier", "state"))
-    ]
+    assert [] == [name for name in shown if any(word in name.lower() for word in ("energy", "carbon", "tier", "state"))]
     assert "north/fp32;reason=carbon;emulated" == dict(names.facts_of(answer))["GreenServe-Route"]
 
 

@@ -51,23 +51,21 @@ def test_a_good_body_is_read_as_it_is(
 
 
 @given(json_values | st.dictionaries(st.sampled_from(MEMBERS), json_values, max_size=4))
-def test_any_json_is_read_or_refused_in_words(document: object) -> None:
-    """No other error than InvalidRequest, whatever the document."""
-    try:
+def test_any_json_is_refused_in_words(document: object) -> None:
+    """A document that happens to be good is not among these; no other error than InvalidRequest, whatever it is."""
+    with pytest.raises(InvalidRequest, match=r"body|unknown member|inputs|outputs|parameters|id:"):
         read(document)
-    except InvalidRequest as refused:
-        assert str(refused)
 
 
 @given(st.dictionaries(st.sampled_from(MEMBERS), json_values, max_size=6))
 def test_any_tensor_is_read_or_refused_in_words(tensor: dict[str, object]) -> None:
     """The same one level deeper."""
     try:
-        call = read({"inputs": [tensor]})
-    except InvalidRequest as refused:
-        assert str(refused)
-    else:
-        assert tensor["data"] == list(call.texts)
+        texts_read = read({"inputs": [tensor]}).texts
+    except InvalidRequest:
+        return
+
+    assert tensor["data"] == list(texts_read)
 
 
 @given(st.binary(max_size=60))

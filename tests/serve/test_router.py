@@ -94,9 +94,7 @@ def test_the_cleaner_region_answers_and_changes_with_the_hour(
     assert 2 * 3 == feed.asked
 
 
-def test_a_hit_is_priced_at_the_grid_of_now(
-    config: Config, models: Models, clock: ManualClock
-) -> None:
+def test_a_hit_is_priced_at_the_grid_of_now(config: Config, models: Models, clock: ManualClock) -> None:
     """An old decision keeps its region and variant, its intensity is the present one."""
     router = a_router(config, models, clock)
 
@@ -145,7 +143,7 @@ def test_a_missed_deadline_is_told_from_an_impossible_wish(
     with pytest.raises(DeadlineExceeded, match="nothing was run"):
         router.route(an_admitted(deadline_ns=too_late), model, idle)
     for deadline_ns in (too_late, FAR_NS):
-        with pytest.raises(NoFeasibleRoute, match="quality 0.900 under the floor 0.990"):
+        with pytest.raises(NoFeasibleRoute, match=r"quality 0\.900 under the floor 0\.990"):
             router.route(an_admitted(deadline_ns=deadline_ns, hints=too_good), model, idle)
 
 
@@ -164,12 +162,12 @@ def test_a_tenants_regions_hold_whatever_the_caller_hints(
 def test_the_upper_bound_covers_every_choice(
     config: Config, models: Models, model: ServedModel, clock: ManualClock, idle: Batcher
 ) -> None:
-    """Whatever is picked is expected to cost less; more rows and a dirtier grid cost more."""
+    """Whatever is picked is expected to cost less; more rows and an unknown grid cost more."""
     router = a_router(config, models, clock)
     one, many = an_admitted(), an_admitted(rows=((1, 2, 3),) * 8)
 
     for admitted in (one, many):
-        energy_uj, emissions_ng = router.upper_bound(model, admitted.request)
+        energy_uj, emissions_ng = router.cost_bound(model, admitted.request, None, max)
         for variant in model.variants:
             pinned = replace(admitted, request=replace(admitted.request, hints=Hints(variant=variant)))
             decision = router.route(pinned, model, idle)
@@ -177,6 +175,19 @@ def test_the_upper_bound_covers_every_choice(
             assert decision.emissions_g is not None
             assert decision.energy_j * 1e6 < energy_uj
             assert decision.emissions_g * 1e9 < emissions_ng
-    assert router.upper_bound(model, one.request) < router.upper_bound(model, many.request)
+    assert router.cost_bound(model, one.request, None, max) < router.cost_bound(model, many.request, None, max)
     unknown = a_router(config, models, clock, HourlyFeed("ZZ-HERE"))
-    assert router.upper_bound(model, one.request)[1] < unknown.upper_bound(model, one.request)[1]
+    assert router.cost_bound(model, one.request, None, max)[1] < unknown.cost_bound(model, one.request, None, max)[1]
+
+
+def test_the_least_bound_is_of_the_cheapest_variant_over_the_floor(
+    config: Config, models: Models, model: ServedModel, clock: ManualClock
+) -> None:
+    """A higher floor leaves dearer variants only; at the top there is one, so that both bounds meet."""
+    router, request = a_router(config, models, clock), an_admitted().request
+
+    least = [router.cost_bound(model, request, floor, min)[0] for floor in (None, 0.8, 0.9)]
+
+    assert sorted(least) == least
+    assert 3 == len(set(least))
+    assert router.cost_bound(model, request, 0.9, max)[0] == least[-1]

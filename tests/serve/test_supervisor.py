@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from greenserve.carbon.ledger.spool import start_ticks_of
+from greenserve.serve.run_folder import RunState
 from greenserve.serve.supervisor import (
     end_processes,
     left_behind,
@@ -20,7 +21,6 @@ from greenserve.serve.supervisor import (
     still_running,
     wait_until,
 )
-from greenserve.serve.run_folder import RunState
 from tests.gateway_process import free_ports
 
 Spawn = Callable[..., subprocess.Popen[bytes]]

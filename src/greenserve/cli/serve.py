@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -108,6 +109,7 @@ def _serve(config: Config, state: RunState, folder: RunFolder, as_json: bool) ->
         asked.listen()
         serve_app.deploy(config, run_id=state.run_id, cores=len(os.sched_getaffinity(0)), root_pid=state.pid)
         processes |= processes_below(state.pid)
+        folder.write(replace(state, ready=True))
         _announce(state, time.monotonic() - started_s, as_json)
         while not asked.to_stop:
             time.sleep(0.1)

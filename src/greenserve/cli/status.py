@@ -1,7 +1,9 @@
 """`greenserve status`: what runs here, and whether it answers."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import httpx
@@ -13,6 +15,7 @@ from greenserve.errors import DependencyMissing
 from greenserve.serve.run_folder import RunFolder
 
 app = typer.Typer(add_completion=False)
+STARTING: Mapping[str, Any] = MappingProxyType({"ready": False, "waiting_for": ["replicas to start"]})
 
 
 @app.command()
@@ -28,11 +31,14 @@ def status(
         raise DependencyMissing(
             f"the gateway's process {state.pid} is gone without having stopped; `greenserve stop` cleans up after it"
         )
-    readiness = _readiness(state.http)
+    readiness = _readiness(state.http) if state.ready else STARTING
     if as_json:
         print_json("status", asdict(state) | {"ready": readiness["ready"], "waiting_for": readiness["waiting_for"]})
     else:
-        data.print(f"{'ready' if readiness['ready'] else 'not ready'}   pid {state.pid}   {state.replicas} replicas")
+        waiting = ", ".join(readiness["waiting_for"])
+        data.print(
+            f"{'ready' if readiness['ready'] else f'not ready (waits for {waiting})'}   pid {state.pid}   {state.replicas} replicas"
+        )
         data.print(f"HTTP    {state.http}\ngRPC    {state.grpc}\nledger  {state.ledger}")
         for model, variants in state.models.items():
             data.print(f"model   {model}: {', '.join(variants)}")
@@ -46,7 +52,7 @@ def status(
         raise typer.Exit(1)
 
 
-def _readiness(url: str) -> dict[str, Any]:
+def _readiness(url: str) -> Mapping[str, Any]:
     try:
         answer = httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False).json()
     except httpx.HTTPError as error:
