@@ -6,7 +6,7 @@ State: the files in it. The process that holds the lock is the gateway's driver;
 import fcntl
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import orjson
 
@@ -22,7 +22,7 @@ STATE_FILE = "run.json"
 class RunState:
     """What a running gateway says of itself: the driver's process, addresses, and what it serves and meters with.
 
-    `ready` once every replica takes requests.
+    `ready` once every replica takes requests; `processes` then holds (pid, start in ticks) of all that it started.
     """
 
     run_id: str
@@ -39,6 +39,7 @@ class RunState:
     meter: dict[str, object]
     meters_rejected: dict[str, str]
     ready: bool = False
+    processes: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def alive(self) -> bool:
@@ -84,6 +85,11 @@ class RunFolder:
         except FileNotFoundError:
             raise DependencyMissing(
                 f"no gateway of yours runs on this port (looked in {self.path}); start one with `greenserve serve`"
+            ) from None
+        except (TypeError, ValueError) as error:
+            raise ConfigInvalid(
+                f"{self.path / 'run.json'} was written by another version ({error}); stop that gateway with its own "
+                "`greenserve stop`, or end its processes and remove the file"
             ) from None
 
     def release(self) -> None:

@@ -78,7 +78,8 @@ def end_processes(processes: dict[int, int], *, patience_s: float) -> None:
 
 def stop_driver(state: RunState, *, patience_s: float = 60.0) -> list[str]:
     """Ask the driver to drain and stop; what is left afterwards, empty where nothing is."""
-    processes = processes_below(state.pid) | {state.pid: state.start_ticks}
+    started = dict(state.processes)
+    processes = started | processes_below(state.pid) | {state.pid: state.start_ticks}
     if state.alive:
         _signal(state.pid, signal.SIGTERM)
         wait_until(lambda: not state.alive, patience_s)

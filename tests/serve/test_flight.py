@@ -96,3 +96,17 @@ async def test_an_error_reaches_everybody_who_still_waits() -> None:
     with pytest.raises(InferenceFailed, match="broken"):
         await stays
     assert (True, False, [None]) == (leaves.cancelled(), flight.wanted, told)
+
+
+async def test_a_row_that_lands_after_the_error_changes_nothing() -> None:
+    """Rows of one flight may run in several batches: what comes after the first error is no answer any more."""
+    future = asyncio.get_running_loop().create_future()
+    flight = a_flight(1)
+    flight.join(Waiter(future, print), deadline_ns=5)
+    flight.fail(InferenceFailed("broken"))
+
+    flight.add(index=0, probabilities=a_row(0), span=a_span(0), cpu_ns=1, held_ns=1)
+    flight.land()
+
+    with pytest.raises(InferenceFailed, match="broken"):
+        await future

@@ -109,7 +109,7 @@ def _serve(config: Config, state: RunState, folder: RunFolder, as_json: bool) ->
         asked.listen()
         serve_app.deploy(config, run_id=state.run_id, cores=len(os.sched_getaffinity(0)), root_pid=state.pid)
         processes |= processes_below(state.pid)
-        folder.write(replace(state, ready=True))
+        folder.write(replace(state, ready=True, processes=list(processes.items())))
         _announce(state, time.monotonic() - started_s, as_json)
         while not asked.to_stop:
             time.sleep(0.1)

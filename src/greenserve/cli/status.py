@@ -36,9 +36,8 @@ def status(
         print_json("status", asdict(state) | {"ready": readiness["ready"], "waiting_for": readiness["waiting_for"]})
     else:
         waiting = ", ".join(readiness["waiting_for"])
-        data.print(
-            f"{'ready' if readiness['ready'] else f'not ready (waits for {waiting})'}   pid {state.pid}   {state.replicas} replicas"
-        )
+        word = "ready" if readiness["ready"] else f"not ready (waits for {waiting})"
+        data.print(f"{word}   pid {state.pid}   {state.replicas} replicas")
         data.print(f"HTTP    {state.http}\ngRPC    {state.grpc}\nledger  {state.ledger}")
         for model, variants in state.models.items():
             data.print(f"model   {model}: {', '.join(variants)}")
