@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,8 @@ REFRESH_S = 0.5
 DRAIN_NOTICE_S = 1.0
 GRACE_S = 20.0
 MESSAGE_SLACK_BYTES = 2**20
+SWITCH_INTERVAL_S = 0.0005
+"""A finished batch waits for the interpreter as long as this; at Python's 5 ms a quarter of the throughput is lost."""
 
 
 class GatewayReplica:
@@ -95,6 +98,7 @@ class GatewayReplica:
 
     def _run(self) -> None:
         try:
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
             uvloop.run(self._main())
         except BaseException as error:  # handed to whoever called `start`, or to `check`
             self._failure = error

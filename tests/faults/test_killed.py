@@ -4,6 +4,7 @@ import os
 import signal
 
 import httpx
+import pytest
 
 from tests.faults.conftest import WARM_ANSWERS, Target, ended_by
 from tests.faults.ending import assert_ended_well
@@ -72,6 +73,7 @@ def test_a_killed_ledger_writer_loses_no_answered_request(target: Target) -> Non
     assert [] == gateway.document("ledger", "verify")["findings"]
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_cleaned_up_by_stop_and_ctrl_c_ends_the_next(fresh_target: Target) -> None:
     """`status` says that it is gone, `stop` ends what it left, a new start takes in what was answered before; and that
     one drains on SIGINT."""

@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.faults.conftest import Target, Terminated
 from tests.faults.ending import assert_ended_well
 from tests.gateway_process import HOST, GatewayProcess
@@ -28,6 +30,7 @@ def test_a_second_gateway_on_the_same_port_is_refused(target: Target) -> None:
     assert 0 == gateway.run("status").returncode
 
 
+@pytest.mark.slow
 def test_a_foreign_listener_is_named(new_gateway: Callable[[], GatewayProcess]) -> None:
     """Who holds the port, and which option chooses another one; nothing is started."""
     gateway = new_gateway()
