@@ -9,6 +9,7 @@ import secrets
 import signal
 from pathlib import Path
 
+from greenserve.errors import ConfigInvalid
 from greenserve.serve.run_folder import TOKEN_FILE
 from greenserve.serve.supervisor import end_processes, processes_of
 
@@ -27,6 +28,8 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 OBJECT_STORE_BYTES = 256 * 2**20
+LONGEST_FOLDER = 107 - len("/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store")
+"""The name of a UNIX socket holds 107 characters."""
 LEFTOVER_PATIENCE_S = 3.0
 
 
@@ -34,7 +37,14 @@ def prepare(folder: Path) -> None:
     """Set what Ray and its workers read, before anything imports ray; the token guards Ray's own ports.
 
     Whoever holds the folder ends first what a run left there whose driver was killed.
+
+    Raises ConfigInvalid for a folder with which the names of Ray's sockets grow too long.
     """
+    if len(str(folder)) > LONGEST_FOLDER:
+        raise ConfigInvalid(
+            f"the run folder {folder} has {len(str(folder))} characters; at most {LONGEST_FOLDER} leave room for the names of "
+            "Ray's sockets: set XDG_RUNTIME_DIR to a shorter folder of yours"
+        )
     end_processes(processes_of(folder), patience_s=LEFTOVER_PATIENCE_S)
     token = folder / TOKEN_FILE
     descriptor = os.open(token, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
