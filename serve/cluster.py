@@ -42,8 +42,8 @@ def prepare(folder: Path) -> None:
     """
     if len(str(folder)) > LONGEST_FOLDER:
         raise ConfigInvalid(
-            f"the run folder {folder} has {len(str(folder))} characters; at most {LONGEST_FOLDER} leave room for the names of "
-            "Ray's sockets: set XDG_RUNTIME_DIR to a shorter folder of yours"
+            f"the run folder {folder} has {len(str(folder))} characters; at most {LONGEST_FOLDER} leave room for "
+            "the names of Ray's sockets: set XDG_RUNTIME_DIR to a shorter folder of yours"
         )
     end_processes(processes_of(folder), patience_s=LEFTOVER_PATIENCE_S)
     token = folder / TOKEN_FILE
