@@ -17,6 +17,7 @@ from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.tenancy import Tenancy, TenancyStore
 from greenserve.carbon.meters.cpu_time import host_power
+from greenserve.carbon.power_model import CpuPower
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
@@ -62,6 +63,7 @@ class GatewayReplica:
         self._name = name
         self._share_milli = min(MILLI, MILLI * config.server.threads_per_engine // cores)
         self._engine_for = engine_for
+        self._fingerprint = str(describe_host()["fingerprint"])
         self._clock: Clock = clock or SystemClock()
         self.health = Health(missing={"models", "ledger", "listeners"})
         self._thread = threading.Thread(target=self._run, name="listeners", daemon=True)
@@ -109,7 +111,7 @@ class GatewayReplica:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        models = load_models(self._config, engine_for=self._engine_for, fingerprint=str(describe_host()["fingerprint"]))
+        models = load_models(self._config, engine_for=self._engine_for, fingerprint=self._fingerprint)
         self.health.has("models")
         ledger = SqliteLedger(self._config.ledger.path)
         store = TenancyStore(ledger, self._clock)
@@ -134,10 +136,6 @@ class GatewayReplica:
 
     def _gateway(self, models: Models) -> Gateway:
         config, clock = self._config, self._clock
-        power = host_power(
-            idle_w=config.energy.cpu.idle_w if config.energy.cpu else None,
-            max_w=config.energy.cpu.max_w if config.energy.cpu else None,
-        )
         served = [variant for model in models for variant in model.variants.values()]
         batcher = Batcher(
             clock=clock,
@@ -162,12 +160,12 @@ class GatewayReplica:
                 models=models,
                 feed=feed_from(config.intensity.sources),
                 clock=clock,
-                fingerprint=str(describe_host()["fingerprint"]),
+                fingerprint=self._fingerprint,
             ),
             batcher=batcher,
             recorder=Recorder(
                 spool=spool,
-                power=power,
+                power=power_of(config),
                 clock=clock,
                 run_id=self._run_id,
                 engine_cpu_ns=lambda: batcher.spans_cpu_ns,
@@ -235,6 +233,12 @@ class GatewayReplica:
             except Exception:
                 log.exception("the ledger's store could not be read; the last state stays in force")
                 self.health.lost("ledger")
+
+
+def power_of(config: Config) -> CpuPower:
+    """The model that answers are estimated with and the meter settles by: the configured watts, else an average."""
+    cpu = config.energy.cpu
+    return host_power(idle_w=cpu.idle_w, max_w=cpu.max_w) if cpu else host_power()
 
 
 def spool_folder(ledger: Path) -> Path:

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from greenserve.carbon.ledger.ingest import Ingest, Node
 from greenserve.carbon.ledger.spool import boot_id
 from greenserve.carbon.ledger.sqlite import SqliteLedger
-from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.carbon.meters.own_cpu import OwnCpu
 from greenserve.carbon.meters.pick import Picked, pick_meter
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
-from greenserve.serve.replica import spool_folder
+from greenserve.serve.replica import power_of, spool_folder
 
 log = logging.getLogger("greenserve.writer")
 STEP_S = 0.1
@@ -72,6 +71,4 @@ class LedgerWriter:
 
 def pick_configured(config: Config) -> Picked:
     """The meter that the configuration asks for, with the reasons against the others."""
-    cpu = config.energy.cpu
-    power = host_power(idle_w=cpu.idle_w, max_w=cpu.max_w) if cpu else None
-    return pick_meter(config.energy.meters, clock=SystemClock(), power=power)
+    return pick_meter(config.energy.meters, clock=SystemClock(), power=power_of(config))
