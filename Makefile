@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := cpu,optimize,loadtest,demo,dev
 READY := $(VENV)/.ready
+PEERS := mlserver litserve bentoml
+CLIENTS := grpc_standard kserve open_inference openai schemathesis triton
+CLIENTS_READY := $(CLIENTS:%=.venv-clients/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format proto bench clean
+.PHONY: help setup demo test check format proto bench bench-serve clean clients conformance conformance-soak
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -24,8 +27,23 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## Optimise, serve, ask, load, report, verify, stop: the whole path once
 	@$(BIN)/greenserve demo
 
-test: $(READY)  ## The test suite
+test: $(READY) $(CLIENTS_READY)  ## The test suite
 	@$(BIN)/python -m pytest
+
+clients: $(CLIENTS_READY)  ## An environment for each unmodified client that tests/conformance drives
+
+.venv-clients/%/.ready: tests/conformance/%/requirements.txt | $(READY)
+	@echo "installing the client $* into $(@D)"
+	@$(PYTHON) -m venv --clear --without-pip $(@D)
+	@$(BIN)/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-deps --requirement $< \
+	  2> $(@D)/install.log || { cat $(@D)/install.log; rm -rf $(@D); exit 1; }
+	@touch $@
+
+conformance: $(READY) $(CLIENTS_READY)  ## Drive every client against a gateway and write docs/conformance.md
+	@$(BIN)/python -m tests.conformance.run
+
+conformance-soak: $(READY) $(CLIENTS_READY)  ## The same with ten thousand generated HTTP requests
+	@$(BIN)/python -m tests.conformance.run --soak
 
 check: $(READY)  ## Format, lint, types, import contracts, layout gates
 	$(BIN)/ruff format --check .
@@ -45,5 +63,16 @@ proto: $(READY)  ## Generate the message classes of the wire protocols again
 bench: $(READY)  ## Measure, and record under benchmarks/results/
 	@$(BIN)/python -m benchmarks.run
 
+bench-serve: $(READY) $(PEERS:%=.venv-peers/%/.tried)  ## Measure beside MLServer, LitServe, BentoML and Ray Serve (OPTIONS="--only peers")
+	@$(BIN)/python -m benchmarks.serve $(OPTIONS)
+
+# A peer that cannot be installed is named in the table with the installer's reason; the others are measured.
+.venv-peers/%/.tried: benchmarks/peers/%/requirements.txt
+	@echo "installing the peer $* into .venv-peers/$*"
+	@rm -rf .venv-peers/$* && mkdir -p .venv-peers && $(PYTHON) -m venv .venv-peers/$*
+	@.venv-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< 2> .venv-peers/$*.log \
+	  && touch .venv-peers/$*/.ready || tail -n 1 .venv-peers/$*.log
+	@touch $@
+
 clean:  ## Remove the environment and what tools left; ledgers, variants and reports stay
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) .venv-peers .venv-clients build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info

@@ -3,13 +3,15 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import orjson
+import yaml
 
 HTTP_PORT, GRPC_PORT = 18080, 18081
 DEMO = Path("configs/demo.yaml")
@@ -17,9 +19,10 @@ DEMO = Path("configs/demo.yaml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A ready gateway: its HTTP address, a key, the ledger's file, how long it took to be ready [s]."""
+    """A ready gateway: its HTTP and gRPC address, a key, the ledger's file, how long it took to be ready [s]."""
 
     address: tuple[str, int]
+    grpc_address: tuple[str, int]
     key: str
     ledger: Path
     ready_s: float
@@ -31,16 +34,23 @@ def greenserve(*words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def as_it_is(document: dict[str, Any]) -> None:
+    """The change of a configuration that changes nothing."""
+
+
 @contextmanager
-def gateway() -> Iterator[Running]:
+def gateway(change: Callable[[dict[str, Any]], None] = as_it_is) -> Iterator[Running]:
     """The demo's gateway on ports of its own, with a ledger of its own on this disk: recording includes its sync.
 
-    After the body it is stopped and the ledger is removed.
+    `change` edits the configuration first. After the body the gateway is stopped and the ledger is removed.
     """
     with TemporaryDirectory(prefix="bench-", dir=".") as folder:
         ledger = Path(folder).resolve() / "ledger.db"
         config = Path(folder) / "config.yaml"
-        config.write_text(DEMO.read_text().replace("sqlite:///greenserve.db", f"sqlite:///{ledger}"))
+        document = yaml.safe_load(DEMO.read_text())
+        document["ledger"]["url"] = f"sqlite:///{ledger}"
+        change(document)
+        config.write_text(yaml.safe_dump(document))
         place = ("--config", str(config))
         greenserve(
             "tenant", "create", "bench", "--exposure", "exact", "--rate", "100000/s", "--burst", "100000", *place
@@ -59,7 +69,13 @@ def gateway() -> Iterator[Running]:
         try:
             if not line:
                 raise RuntimeError((Path(folder) / "serve.log").read_text())
-            yield Running(address=("127.0.0.1", HTTP_PORT), key=key, ledger=ledger, ready_s=ready_s)
+            yield Running(
+                address=("127.0.0.1", HTTP_PORT),
+                grpc_address=("127.0.0.1", GRPC_PORT),
+                key=key,
+                ledger=ledger,
+                ready_s=ready_s,
+            )
         finally:
             stop()
             process.stdout.close()

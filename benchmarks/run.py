@@ -4,7 +4,6 @@ Every figure is a median of rounds; a ratio is of two figures of the same round,
 """
 
 import os
-import random
 import signal
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any
 import orjson
 
 from benchmarks.bare import bare_per_s
-from benchmarks.closed_loop import Outcome, drive, request_of, text_of
+from benchmarks.closed_loop import Outcome, drive, request_of, unique_texts
 from benchmarks.gateway import Running, gateway, greenserve, stop
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.host import describe_host
@@ -92,7 +91,7 @@ def serve() -> dict[str, Any]:
         print(f"ready                      {running.ready_s:.1f} s after `greenserve serve` (bar 15)")
         for number in range(ROUNDS):
             requests = requests_for(running, seed=number)
-            bare = bare_per_s(MANIFEST, VARIANT, batch_size=CONNECTIONS // 2, duration_s=ROUND_S / 2)
+            bare = bare_per_s(batch_size=CONNECTIONS // 2, duration_s=ROUND_S / 2)
             outcome = drive(requests, address=running.address, connections=CONNECTIONS, duration_s=ROUND_S)
             rounds.append(
                 {
@@ -102,7 +101,7 @@ def serve() -> dict[str, Any]:
                     "p50_ms": outcome.quantile_ms(0.5),
                     "p99_ms": outcome.quantile_ms(0.99),
                     "failures": outcome.failures,
-                    "mj_per_request": outcome.energy_uj / outcome.answers / 1e3,
+                    "mj_per_request": mj_per_request(outcome),
                 }
             )
             print(
@@ -137,12 +136,18 @@ def serve() -> dict[str, Any]:
 
 def requests_for(running: Running, *, seed: int) -> list[bytes]:
     """Prepared requests of twelve tokens, all different between rounds too, so that no cache answers."""
-    numbers = random.Random(seed).sample(range(14**9), 40_000)
     host = f"{running.address[0]}:{running.address[1]}"
     return [
-        request_of(text=text_of(number), key=running.key, model="sentiment", variant=VARIANT, host=host)
-        for number in numbers
+        request_of(text=text, key=running.key, model="sentiment", variant=VARIANT, host=host)
+        for text in unique_texts(seed)
     ]
+
+
+def mj_per_request(outcome: Outcome) -> float:
+    """The mean of the energy [mJ] that the answers carried."""
+    if outcome.energy_uj is None:
+        raise RuntimeError("no answer carried its energy; the bench tenant is made with `--exposure exact`")
+    return outcome.energy_uj / outcome.answers / 1e3
 
 
 def reconciliation(ledger: Path) -> dict[str, Any]:
@@ -188,7 +193,7 @@ def kill() -> dict[str, Any]:
             address=running.address,
             connections=CONNECTIONS,
             duration_s=10.0,
-            keep_ids=True,
+            keep="ids",
         )
         killing.join()
         stop()

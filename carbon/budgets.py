@@ -7,21 +7,21 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal
 
+from greenserve.carbon.windows import ROLLING, US_PER_QUARTER, Span, check, length_s, span_of
 from greenserve.errors import BudgetClosed, BudgetExhausted, GreenServeError, InvalidRequest
 from greenserve.units import NG_PER_G, UJ_PER_J, US_PER_S
 
-Unit = Literal["gCO2e", "J", "requests"]
-Per = Literal["day", "week", "month", "lifetime"]
+Unit = Literal["gCO2e", "J", "requests", "tokens"]
 Mode = Literal["warn", "degrade", "enforce"]
-UNITS: tuple[Unit, ...] = ("gCO2e", "J", "requests")
-WINDOWS: tuple[Per, ...] = ("day", "week", "month", "lifetime")
+UNITS: tuple[Unit, ...] = ("gCO2e", "J", "requests", "tokens")
 MODES: tuple[Mode, ...] = ("warn", "degrade", "enforce")
-SCALE = MappingProxyType({"gCO2e": NG_PER_G, "J": UJ_PER_J, "requests": 1})
+SCALE = MappingProxyType({"gCO2e": NG_PER_G, "J": UJ_PER_J, "requests": 1, "tokens": 1})
 """Ledger integers (ng, uJ, count) in one of the budget's unit."""
 LARGEST = 2**53 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AMOUNT = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z0-9]+)\s*$")
 _PERCENT = re.compile(r"^\s*([0-9]{1,3})\s*%?\s*$")
+_COUNTED = ("requests", "tokens")
 _WRITTEN: MappingProxyType[str, tuple[Unit, Decimal]] = MappingProxyType(
     {
         "ngCO2e": ("gCO2e", Decimal(1)),
@@ -33,31 +33,95 @@ _WRITTEN: MappingProxyType[str, tuple[Unit, Decimal]] = MappingProxyType(
         "kJ": ("J", Decimal(10**9)),
         "kWh": ("J", Decimal(36 * 10**11)),
         "requests": ("requests", Decimal(1)),
+        "tokens": ("tokens", Decimal(1)),
     }
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """A tenant's limit per UTC window.
+class Raise:
+    """What is added to a budget's limit, in its ledger integer, until a moment [us UTC]."""
 
-    `limit` counts ng of location-based lifecycle emissions, uJ of IT energy, or requests. `warn` never refuses;
-    `enforce` refuses at the limit; `degrade` asks for cheaper answers from `at_pct` [%] of it on, then refuses.
+    amount: int
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """A limit per window on what an org, a tenant, a tenant's project, key or model, or a model as a whole may use.
+
+    `limit` counts ng of location-based lifecycle emissions, uJ of IT energy, requests, or tokens; `raises` add to it
+    for a time. `per` is day, week or month in the time zone `zone`, lifetime, or rolling:<duration>. `warn` never
+    refuses; `enforce` refuses at the limit; `degrade` asks for cheaper answers from `at_pct` [%] of it on, then
+    refuses.
     """
 
     budget_id: str
-    tenant: str
     unit: Unit
     limit: int
-    per: Per
+    per: str
     mode: Mode
     at_pct: int = 80
+    zone: str = "UTC"
+    raises: tuple[Raise, ...] = ()
+    org: str | None = None
+    tenant: str | None = None
+    project: str | None = None
+    key_id: str | None = None
+    model: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.limit <= LARGEST or not 0 < self.at_pct <= 100:
             raise ValueError(f"a budget's limit lies in 1..2^53 and its threshold in 1..100 %, got {self!r}")
-        if self.unit not in UNITS or self.per not in WINDOWS or self.mode not in MODES:
-            raise ValueError(f"units are {UNITS}, windows {WINDOWS}, modes {MODES}, got {self!r}")
+        if self.unit not in UNITS or self.mode not in MODES:
+            raise ValueError(f"units are {UNITS}, modes {MODES}, got {self!r}")
+        check(self.per, self.zone)
+        if any(not 0 < one.amount <= LARGEST for one in self.raises):
+            raise ValueError(f"a raise adds 1..2^53 to the limit, got {self!r}")
+        attached = (self.org, self.tenant, self.project, self.key_id, self.model)
+        if tuple(part is not None for part in attached) not in _ATTACHMENTS:
+            raise ValueError(
+                "a budget attaches to an org, a tenant, a tenant's project, key or model, or a model; "
+                f"got org, tenant, project, key, model = {attached}"
+            )
+
+    @property
+    def subject(self) -> str:
+        """Whose use it counts, by its name in the ledger's balances."""
+        if self.org is not None:
+            return f"org/{self.org}"
+        if self.key_id is not None:
+            return f"key/{self.key_id}"
+        if self.project is not None:
+            return f"project/{self.tenant}/{self.project}"
+        if self.model is not None:
+            return f"model/{self.tenant or ''}/{self.model}"
+        return f"tenant/{self.tenant}"
+
+    @property
+    def owner(self) -> str:
+        """Whose use it counts, as people say it: `acme`, `key 0123456789ab of acme`, `model tiny`."""
+        of = "" if self.tenant is None else f" of {self.tenant}"
+        named = (("org", self.org), ("key", self.key_id), ("project", self.project), ("model", self.model))
+        return next((f"{kind} {name}{of}" for kind, name in named if name is not None), str(self.tenant))
+
+    def limit_at(self, now_us: int) -> int:
+        """The limit with the raises that are in force at `now_us`."""
+        if not self.raises:
+            return self.limit
+        return self.limit + sum(one.amount for one in self.raises if now_us < one.until_us)
+
+
+_ATTACHMENTS = frozenset(
+    {
+        (True, False, False, False, False),
+        (False, True, False, False, False),
+        (False, True, True, False, False),
+        (False, True, False, True, False),
+        (False, False, False, False, True),
+        (False, True, False, False, True),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,21 +133,31 @@ class Verdict:
     warning: bool
 
 
-def window(budget: Budget, now_us: int) -> tuple[int, int | None]:
-    """[start, end) of the window around `now_us`, us since 1970 UTC; a lifetime has no end. Weeks start on Monday."""
-    if budget.per == "lifetime":
-        return 0, None
-    now = _EPOCH + timedelta(microseconds=now_us)
-    start = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if budget.per == "day":
-        end = start + timedelta(days=1)
-    elif budget.per == "week":
-        start -= timedelta(days=start.weekday())
-        end = start + timedelta(days=7)
-    else:
-        start = start.replace(day=1)
-        end = (start + timedelta(days=31)).replace(day=1)
-    return _us(start), _us(end)
+def subjects_of(org: str | None, tenant: str, project: str | None, key_id: str | None, model: str) -> tuple[str, ...]:
+    """All that a request counts for, by the names that `Budget.subject` gives."""
+    subjects = [f"tenant/{tenant}", f"model//{model}", f"model/{tenant}/{model}"]
+    if key_id is not None:
+        subjects.append(f"key/{key_id}")
+    if project is not None:
+        subjects.append(f"project/{tenant}/{project}")
+    if org is not None:
+        subjects.append(f"org/{org}")
+    return tuple(subjects)
+
+
+def default_id(budget: Budget) -> str:
+    """The id that a budget has unless it is given one: what it attaches to, unit and window, such as acme.j.day.
+
+    Tenants' ids hold no colon, so that org:x is never taken for a tenant.
+    """
+    named = (("org", budget.org), ("project", budget.project), ("key", budget.key_id), ("model", budget.model))
+    parts = [budget.tenant, *(f"{kind}:{name}" for kind, name in named if name is not None)]
+    return ".".join([*(part for part in parts if part), budget.unit.lower(), budget.per.replace(":", "-")])
+
+
+def window(budget: Budget, now_us: int) -> Span:
+    """[start, end) of the window around `now_us` [us UTC]; a lifetime and a rolling window have no end."""
+    return span_of(budget.per, budget.zone, now_us)
 
 
 def judge(budget: Budget, used: int, reserved: int, estimate: int, now_us: int) -> Verdict:
@@ -91,28 +165,18 @@ def judge(budget: Budget, used: int, reserved: int, estimate: int, now_us: int) 
 
     A refusal is BudgetExhausted with the seconds until waiting helps, or BudgetClosed where it never does.
     """
-    if min(used, reserved, estimate) < 0:
+    if used < 0 or reserved < 0 or estimate < 0:
         raise ValueError(f"used, reserved and estimate are >= 0, got {used}, {reserved}, {estimate}")
-    committed = used + reserved + estimate
-    threshold = budget.limit * budget.at_pct
+    committed, limit = used + reserved + estimate, budget.limit_at(now_us)
+    threshold = limit * budget.at_pct
     warning = committed * 100 >= threshold
     degrade = 0.0
     if budget.mode == "degrade" and warning:
-        room = budget.limit * 100 - threshold
+        room = limit * 100 - threshold
         degrade = 1.0 if room == 0 else min(1.0, (committed * 100 - threshold) / room)
-    if budget.mode == "warn" or committed <= budget.limit:
+    if budget.mode == "warn" or committed <= limit:
         return Verdict(refusal=None, degrade=degrade, warning=warning)
     return Verdict(refusal=_refusal(budget, used, reserved, estimate, now_us), degrade=degrade, warning=True)
-
-
-def allowance(budget: Budget, used: int, replicas: int) -> int:
-    """What one of `replicas` gateways may spend before it reads `used` again: an equal part of what is left.
-
-    The parts together never pass the limit, whatever each of the gateways does.
-    """
-    if replicas < 1:
-        raise ValueError(f"at least one replica, got {replicas}")
-    return max(0, budget.limit - used) // replicas
 
 
 def parse_amount(text: str) -> tuple[Unit, int]:
@@ -123,7 +187,7 @@ def parse_amount(text: str) -> tuple[Unit, int]:
     unit, scale = _WRITTEN[matched[2]]
     value = Decimal(matched[1]) * scale
     if value != int(value) or not 0 < value <= LARGEST:
-        smallest = {"gCO2e": "1ngCO2e", "J": "0.000001J", "requests": "1requests"}[unit]
+        smallest = {"gCO2e": "1ngCO2e", "J": "0.000001J"}.get(unit, f"1{unit}")
         raise InvalidRequest(f"{text!r} is no whole multiple of {smallest}, or over 2^53 of these")
     return unit, int(value)
 
@@ -138,8 +202,8 @@ def parse_percent(text: str) -> int:
 
 def format_amount(unit: Unit, value: int) -> str:
     """A ledger integer in the largest fitting unit, exact: `1 mgCO2e`, `2.5 kJ`, `12 requests`."""
-    if unit == "requests":
-        return f"{value} requests"
+    if unit in _COUNTED:
+        return f"{value} {unit}"
     if not value:
         return f"0 {unit}"
     names = ("kgCO2e", "gCO2e", "mgCO2e", "ugCO2e", "ngCO2e") if unit == "gCO2e" else ("kJ", "J")
@@ -148,7 +212,7 @@ def format_amount(unit: Unit, value: int) -> str:
 
 
 def decimal_amount(unit: Unit, value: int) -> str:
-    """A ledger integer as an exact decimal string in the budget's unit (g, J or requests)."""
+    """A ledger integer as an exact decimal string in the budget's unit (g, J, requests or tokens)."""
     return plain(Decimal(value) / SCALE[unit])
 
 
@@ -164,29 +228,36 @@ def iso(at_us: int) -> str:
 
 
 def _refusal(budget: Budget, used: int, reserved: int, estimate: int, now_us: int) -> GreenServeError:
-    _, end_us = window(budget, now_us)
-    unit, limit = budget.unit, budget.limit
+    span = window(budget, now_us)
+    unit, limit, end_us = budget.unit, budget.limit_at(now_us), span.end_us
+    rolling = budget.per.startswith(ROLLING)
+    allow = ["allow-degrade"] if budget.mode == "enforce" and unit not in _COUNTED else []
     details: dict[str, object] = {
         "policy": budget.budget_id,
         "unit": unit,
         "limit": decimal_amount(unit, limit),
         "used": decimal_amount(unit, used),
         "reserved": decimal_amount(unit, reserved),
+        "window": budget.per,
+        "window_s": length_s(budget.per, span),
         "resets_at": None if end_us is None else iso(end_us),
-        "actions": ["wait", "raise-budget"] if end_us is not None else ["raise-budget"],
+        "actions": [*(["wait"] if rolling or end_us is not None else []), "raise-budget", *allow],
     }
     message = (
-        f"{budget.tenant}: {format_amount(unit, used)} of {format_amount(unit, limit)} used and "
+        f"{budget.owner}: {format_amount(unit, used)} of {format_amount(unit, limit)} used and "
         f"{format_amount(unit, reserved)} reserved per {budget.per}; this request may need up to "
         f"{format_amount(unit, estimate)}"
     )
     if used + estimate <= limit:
         return BudgetExhausted(f"{message}; requests in flight hold the rest", retry_after_s=1, details=details)
-    if end_us is None:
+    if rolling:
+        # When enough of it is old enough is not known here; the next quarter is when any of it may be.
+        again_us = (now_us // US_PER_QUARTER + 1) * US_PER_QUARTER
+        message += f"; use older than {budget.per.removeprefix(ROLLING)} is freed every quarter of an hour"
+    elif end_us is None:
         return BudgetClosed(f"{message}; a lifetime budget does not renew, it must be raised", details=details)
-    seconds = max(1, -(-(end_us - now_us) // US_PER_S))
-    return BudgetExhausted(f"{message}; it renews at {iso(end_us)}", retry_after_s=seconds, details=details)
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    else:
+        again_us = end_us
+        message += f"; it renews at {iso(end_us)}"
+    seconds = max(1, -(-(again_us - now_us) // US_PER_S))
+    return BudgetExhausted(message, retry_after_s=seconds, details=details)

@@ -8,7 +8,7 @@ import orjson
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
 from greenserve.errors import LedgerUnavailable
-from greenserve.records import Entry, IntensityReading, Tenant, Usage
+from greenserve.records import Entry, IntensityReading, Protocol, Tenant, Usage
 
 PLATFORM = "_platform"
 METHOD = "M1"
@@ -40,7 +40,8 @@ class UsageLine:
     `start_ns` and `end_ns` are monotonic [ns] of the boot in which `run_id` ran, `ended_us` is civil time [us UTC].
     `cpu_ns` and `host_cpu_ns` [ns] are the request's own CPU time in the engine and around it, `held_ns` [ns] its
     full-device occupancy; the meter settles by these three. `usage` is None where nothing was metered. `rows` are the
-    request's own, `n_rows` those of its whole batch. `reserved` is in the unit of the budget (ng, uJ or requests).
+    request's own, `n_rows` those of its whole batch. `reserved` is in the unit of the budget (ng, uJ or a count).
+    `org` and `project` are the tenant's and the key's at that time; lines of before there were any have none.
     A line with `charged` False is energy lost by the platform; it is nobody's usage.
     """
 
@@ -53,7 +54,7 @@ class UsageLine:
     start_ns: int
     end_ns: int
     outcome: Outcome
-    protocol: Literal["http", "grpc"]
+    protocol: Protocol
     cache: CacheResult
     rows: int
     usage: Usage | None
@@ -78,6 +79,8 @@ class UsageLine:
     flags: tuple[str, ...] = ()
     charged: bool = True
     attempt: int = 0
+    org: str | None = None
+    project: str | None = None
 
     def __post_init__(self) -> None:
         if self.end_ns <= self.start_ns or self.rows < 1 or self.attempt < 0:
@@ -120,8 +123,10 @@ def usage_body(line: UsageLine) -> Body:
         "method": METHOD,
         "model": line.model,
         "n_rows": line.n_rows,
+        "org": line.org,
         "outcome": line.outcome,
         "overhead_uj": None,
+        "project": line.project,
         "protocol": line.protocol,
         "pue_milli": line.pue_milli,
         "reason": line.reason,
@@ -264,13 +269,16 @@ def tenant_entry(tenant: Tenant, *, revision: int, at_us: int, closed: bool) -> 
             "revision": revision,
             "at_us": at_us,
             "closed": closed,
-            "quality_floor_ppm": _millionths(tenant.quality_floor),
-            "quality_mean_ppm": _millionths(tenant.quality_mean),
+            "org": tenant.org,
+            "quality_floor_ppm": millionths(tenant.quality_floor),
+            "quality_mean_ppm": millionths(tenant.quality_mean),
             "policy": tenant.policy,
             "regions": None if tenant.regions is None else sorted(tenant.regions),
             "exposure": tenant.exposure,
-            "rate_per_s_ppm": _millionths(tenant.rate_per_s),
+            "rate_per_s_ppm": millionths(tenant.rate_per_s),
             "burst": tenant.burst,
+            "tokens_per_s_ppm": millionths(tenant.tokens_per_s),
+            "concurrency": tenant.concurrency,
             "v": VERSION,
         }
     )
@@ -322,5 +330,6 @@ def it_uj(body: Mapping[str, Any]) -> int | None:
     return total
 
 
-def _millionths(value: float | None) -> int | None:
+def millionths(value: float | None) -> int | None:
+    """A setting as an integer in millionths, as bodies hold it."""
     return None if value is None else round(value * 1_000_000)

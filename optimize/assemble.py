@@ -15,6 +15,7 @@ from greenserve.optimize.build import Made
 from greenserve.optimize.cost import RunCost
 from greenserve.optimize.document import Facts, compose, gates_of, preprocessing_of, protocol_of, run_entry
 from greenserve.optimize.entry import Circumstances, Measured, p95_s, variant_entry
+from greenserve.optimize.kinds import EMBEDDING
 from greenserve.optimize.order import Order
 from greenserve.optimize.packages import toolchain
 from greenserve.optimize.pareto import Candidate, front, recommended
@@ -47,6 +48,8 @@ def assemble(run: Run, measured: Sequence[Measured], *, folder: Path) -> dict[st
     preprocessing = preprocessing_of(source, file_ref(folder, tokenizer))
     host = describe_host()
     circumstances = Circumstances(
+        kind=setting.kind,
+        space=measured[0].file.sha256 if setting.kind.name == EMBEDDING else None,
         fingerprint=str(host["fingerprint"]),
         power=setting.power,
         measured_us=run.ended_us,
@@ -55,11 +58,12 @@ def assemble(run: Run, measured: Sequence[Measured], *, folder: Path) -> dict[st
         preprocessing=preprocessing,
     )
     grid = grid_for(order.preset, max_length=source.max_length)
-    gates = gates_of(max_drop_points=order.max_drop_points, p95_at=p95_cell(grid))
+    gates = gates_of(metric=setting.kind.metric, max_drop_points=setting.max_drop_points, p95_at=p95_cell(grid))
     entries = [variant_entry(one, circumstances) for one in measured]
     candidates = [_candidate(entry, gates) for entry in entries]
     facts = Facts(
         name=order.name,
+        kind=setting.kind,
         version=run.version,
         created_us=run.ended_us,
         parameters=run.parameters,

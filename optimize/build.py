@@ -1,39 +1,28 @@
-"""Every planned variant as a file: encoder, optional INT8, head fitted on the variant's own features."""
+"""Every planned variant as a file: encoder, optional INT8, and what its task puts on the features."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from greenserve.errors import GreenServeError, InvalidRequest
-from greenserve.inputs import TextEncoder
+from greenserve.errors import GreenServeError
+from greenserve.optimize.align import cosines
 from greenserve.optimize.export import OPSET, Exported, export_encoder
-from greenserve.optimize.features import Floats, features_of
-from greenserve.optimize.graph import attach_head
-from greenserve.optimize.heads import Head, fit_head
+from greenserve.optimize.features import Floats
+from greenserve.optimize.finish import Finisher
 from greenserve.optimize.plan import BASELINE, Planned
 from greenserve.optimize.quantize import needs_reduced_range, quantize_dynamic, required_isa
 from greenserve.optimize.setting import Setting
 from greenserve.optimize.sources import Source
-from greenserve.optimize.split import Rows
 from greenserve.optimize.static import token_table, token_vectors, write_static
-
-Tokens = tuple[tuple[int, ...], ...]
-LEAST_GAIN_POINTS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
-    """The rows of one split as token ids, with the index of their class."""
-
-    tokens: Tokens
-    labels: np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A variant on disk: its file, recipe, host needs, and how near its features are to the baseline's (None: other
+    """A variant on disk: its file, recipe, host needs, and how near its vectors are to the baseline's (None: other
     width); cosines over the validation rows."""
 
     planned: Planned
@@ -61,11 +50,6 @@ class Made:
     broken: tuple[Broken, ...]
 
 
-def encode(encoder: TextEncoder, rows: Rows) -> Encoded:
-    """Token ids of the rows, cut as serving cuts them."""
-    return Encoded(tokens=encoder.encode(rows.texts), labels=np.array(rows.labels, dtype=np.int64))
-
-
 def export_encoders(source: Source, planned: Sequence[Planned], folder: Path) -> dict[int, Exported]:
     """One plain graph per number of layers that the plan asks for."""
     wanted = sorted({variant.layers for variant in planned if variant.layers is not None}, reverse=True)
@@ -75,20 +59,25 @@ def export_encoders(source: Source, planned: Sequence[Planned], folder: Path) ->
 class Builder:
     """Builds variants of one source into `folder`, which holds one sub-folder per variant.
 
-    State: `_baseline`, the baseline's validation features, set by the first call of `build`.
+    State: `_baseline`, the baseline's validation vectors, set by the first call of `build`.
     """
 
     def __init__(
-        self, *, setting: Setting, encoders: dict[int, Exported], folder: Path, scratch: Path, isa: tuple[str, ...]
+        self,
+        *,
+        setting: Setting,
+        finisher: Finisher,
+        encoders: dict[int, Exported],
+        folder: Path,
+        scratch: Path,
+        isa: tuple[str, ...],
     ) -> None:
+        self._finisher = finisher
         self._folder = folder
         self._scratch = scratch
         self._encoders = encoders
         self._text_encoder = setting.encoder
         self._vocab = setting.vocab
-        self._classes = len(setting.dataset.labels)
-        self._train = encode(setting.encoder, setting.dataset.splits.train)
-        self._val = encode(setting.encoder, setting.dataset.splits.val)
         self._reduced_range = needs_reduced_range(isa)
         self._baseline: Floats | None = None
 
@@ -104,35 +93,26 @@ class Builder:
         """The variant, or why it could not be built; a baseline that fails stops the run with GreenServeError."""
         try:
             features_file, steps = self._features_graph(planned)
-            train = features_of(features_file, self._train.tokens)
-            val = features_of(features_file, self._val.tokens)
-            head = fit_head(
-                train=train,
-                train_labels=self._train.labels,
-                val=val,
-                val_labels=self._val.labels,
-                classes=self._classes,
-            )
-            if planned.name == BASELINE:
-                self._baseline = val
-                self._check_head(head, val)
             file = self._folder / planned.name / "model.onnx"
             file.parent.mkdir(parents=True)
-            attach_head(features_file, head, file)
+            finished = self._finisher.finish(planned, features_file, file)
+            if planned.name == BASELINE:
+                self._baseline = finished.val
         except GreenServeError as error:
             if planned.name == BASELINE:
                 raise
+            shutil.rmtree(self._folder / planned.name, ignore_errors=True)
             return Broken(planned=planned, reason=str(error))
-        cosines = _cosines(self._baseline, val)
+        near = _cosines(self._baseline, finished.val)
         dynamic = planned.family in {"int8-dyn", "drop"}
         return Built(
             planned=planned,
             file=file,
-            steps=(*steps, _head_step(head)),
+            steps=(*steps, *finished.steps),
             isa=required_isa(reduced_range=self._reduced_range) if dynamic else (),
             batch_invariant=not dynamic,
-            mean_cosine=None if cosines is None else float(cosines.mean()),
-            min_cosine=None if cosines is None else float(cosines.min()),
+            mean_cosine=None if near is None else float(near.mean()),
+            min_cosine=None if near is None else float(near.min()),
         )
 
     def _features_graph(self, planned: Planned) -> tuple[Path, tuple[dict[str, object], ...]]:
@@ -159,24 +139,6 @@ class Builder:
         table, scale = token_table(vectors, width=width)
         return file, (write_static(table, scale, file),)
 
-    def _check_head(self, head: Head, val: Floats) -> None:
-        reached = 100 * float((head.logits(val).argmax(axis=1) == self._val.labels).mean())
-        majority = 100 * float(np.bincount(self._val.labels).max()) / len(self._val.labels)
-        if reached < majority + LEAST_GAIN_POINTS:
-            raise InvalidRequest(
-                f"the baseline reaches {reached:.1f} % on the validation rows, always answering the largest class "
-                f"{majority:.1f} %; at least {LEAST_GAIN_POINTS:g} points more are needed. Check that the labels fit "
-                "the texts, or give more rows"
-            )
 
-
-def _head_step(head: Head) -> dict[str, object]:
-    return {"op": "fit_head", "method": "ridge", "lambda": head.penalty, "temperature": round(head.temperature, 6)}
-
-
-def _cosines(baseline: Floats | None, given: Floats) -> Floats | None:
-    if baseline is None or baseline.shape != given.shape:
-        return None
-    norms = np.linalg.norm(baseline, axis=1) * np.linalg.norm(given, axis=1)
-    cosines: Floats = (baseline * given).sum(axis=1) / np.maximum(norms, 1e-12)
-    return cosines
+def _cosines(baseline: Floats | None, given: Floats) -> npt.NDArray[np.float64] | None:
+    return None if baseline is None or baseline.shape != given.shape else cosines(baseline, given)

@@ -10,6 +10,7 @@ from greenserve.canonical import canonical_json, sha256_hex
 from greenserve.manifest import SCHEMA, FileRef
 from greenserve.optimize.cost import RunCost
 from greenserve.optimize.data import Dataset
+from greenserve.optimize.kinds import EMBEDDING, Kind
 from greenserve.optimize.plan import HEADLINE_BATCH, Preset, buckets_for
 from greenserve.optimize.sources import Source
 from greenserve.units import MILLI, US_PER_S
@@ -19,6 +20,7 @@ IDENTITY = (
     "name",
     "task",
     "labels",
+    "embedding",
     "source",
     "architecture",
     "inputs",
@@ -38,6 +40,7 @@ class Facts:
     """What the top of a manifest says beside source and data."""
 
     name: str
+    kind: Kind
     version: int
     created_us: int
     parameters: int
@@ -66,10 +69,10 @@ def preprocessing_of(source: Source, tokenizer: FileRef) -> dict[str, Any]:
     }
 
 
-def gates_of(*, max_drop_points: float, p95_at: tuple[int, int]) -> dict[str, Any]:
+def gates_of(*, metric: str, max_drop_points: float, p95_at: tuple[int, int]) -> dict[str, Any]:
     """What a variant must meet to pass; a gate that was not asked for is null."""
     return {
-        "metric": "accuracy",
+        "metric": metric,
         "max_drop_points": max_drop_points,
         "confidence": 0.95,
         "p95_s": None,
@@ -106,22 +109,25 @@ def compose(
     run: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The whole manifest. `choice` holds baseline, recommended and front."""
+    embeds = facts.kind.name == EMBEDDING
+    width = source.architecture.hidden if embeds else len(dataset.labels)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "name": facts.name,
         "version": facts.version,
-        "task": "text-classification",
+        "task": facts.kind.name,
         "tool": f"greenserve {__version__}",
         "created_at": iso(facts.created_us),
         "identity_sha256": "",
         "measured_sha256": "",
         "signature": None,
-        "labels": list(dataset.labels),
+        "labels": [] if embeds else list(dataset.labels),
+        "embedding": {"dimensions": width, "matryoshka": False} if embeds else None,
         "source": _source(source),
         "architecture": asdict(source.architecture) | {"parameters": facts.parameters},
         "inputs": [{"name": name, "dtype": "int64", "shape": ["b", "s"]} for name in ("input_ids", "attention_mask")],
         "outputs": [
-            {"name": "logits", "dtype": "float32", "shape": ["b", len(dataset.labels)], "kind": "class_logits"}
+            {"name": facts.kind.output, "dtype": "float32", "shape": ["b", width], "kind": facts.kind.output_kind}
         ],
         "preprocessing": dict(preprocessing),
         "data": _data(dataset, facts.lengths_p50_p95),
@@ -211,6 +217,7 @@ def _data(dataset: Dataset, lengths: tuple[int, int]) -> dict[str, Any]:
         "licence": dataset.licence,
         "filter": dataset.filter,
         "labelled": True,
+        "classes": len(dataset.labels),
         "seed": dataset.seed,
         "length_p50_p95": list(lengths),
         "splits": {name: {"n": len(rows.texts), "sha256": rows.digest} for name, rows in named.items()}

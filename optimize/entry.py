@@ -12,24 +12,26 @@ from greenserve.optimize.build import Built
 from greenserve.optimize.document import iso, watts
 from greenserve.optimize.fit import Cell, Interval95, fit_cost
 from greenserve.optimize.headline import Headline
+from greenserve.optimize.judging import Judged
+from greenserve.optimize.kinds import Kind
 from greenserve.optimize.plan import HEADLINE_BATCH, MAX_BATCH, P95_RUNS
 from greenserve.optimize.probes import ATOL, COUNT
 from greenserve.optimize.profile import Loaded, TextCost
-from greenserve.optimize.quality import WORSE_SLICE_POINTS, Fidelity, Quality
+from greenserve.optimize.quality import WORSE_SLICE_POINTS, Quality
 from greenserve.units import joules_from_uj
+
+PROBE_METRIC = "nearest_10_accuracy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Everything found out about one built variant; `ece` is the expected calibration error on the test rows."""
+    """Everything found out about one built variant."""
 
     built: Built
     file: FileRef
     probes: FileRef
     predictions: FileRef
-    quality: Quality
-    fidelity: Fidelity
-    ece: float
+    judged: Judged
     cells: tuple[Cell, ...]
     loaded: Loaded
     text_cost: TextCost
@@ -38,8 +40,13 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What all variants of a run share; `run_j` is the gross energy of the run [J]."""
+    """What all variants of a run share; `run_j` is the gross energy of the run [J].
 
+    `space` names the baseline's embedding space, None where the task has no embeddings.
+    """
+
+    kind: Kind
+    space: str | None
     fingerprint: str
     power: CpuPower
     measured_us: int
@@ -49,18 +56,22 @@ class Circumstances:
 
 
 def flags_of(measured: Measured) -> list[str]:
-    """Warnings of a variant: noisy windows, a class that lost much."""
-    quality, flags = measured.quality, []
+    """Warnings of a variant: noisy windows, a class that lost much, a second measure that did."""
+    quality, probe, flags = measured.judged.quality, measured.judged.probe, []
     if any(cell.noisy for cell in measured.cells):
         flags.append("noisy")
-    if quality.worst_class_points <= -WORSE_SLICE_POINTS:
+    # Accuracy is judged against no loss at all; a share has its own mean to be worse than.
+    usual = quality.delta_points if quality.mcnemar is None else 0.0
+    if quality.worst_class_points - usual <= -WORSE_SLICE_POINTS:
         flags.append(f"class:{quality.worst_class} {quality.worst_class_points:+.1f} points")
+    if probe is not None and probe.delta_points <= -WORSE_SLICE_POINTS:
+        flags.append(f"{PROBE_METRIC} {probe.delta_points:+.1f} points")
     return flags
 
 
 def variant_entry(measured: Measured, shared: Circumstances) -> dict[str, Any]:
     """The entry, every member present; what is not known is null."""
-    built, planned = measured.built, measured.built.planned
+    built, planned, judged = measured.built, measured.built.planned, measured.judged
     engine = engine_entry(measured.loaded.engine.describe())
     recipe = {"seed": shared.seed, "steps": list(built.steps)}
     return {
@@ -79,20 +90,20 @@ def variant_entry(measured: Measured, shared: Circumstances) -> dict[str, Any]:
             "deterministic": True,
             "batch_invariant": built.batch_invariant,
             "finite_rows": True,
-            "matryoshka": None,
-            "embedding_space": None,
+            "matryoshka": None if shared.space is None else False,
+            "embedding_space": None if judged.same_space is None else _space(measured, shared),
             "max_batch": MAX_BATCH,
-            "temperature": 1.0,
-            "ece": measured.ece,
+            "temperature": None if judged.ece is None else 1.0,
+            "ece": judged.ece,
         },
         "probes": {"path": measured.probes.path, "sha256": measured.probes.sha256, "n": COUNT, "atol": ATOL},
-        "quality": quality_entry(measured.quality, measured.predictions),
+        "quality": quality_entry(judged, measured.predictions, metric=shared.kind.metric),
         "fidelity": {
             "mean_cosine": built.mean_cosine,
             "min_cosine": built.min_cosine,
-            "top1_agreement": measured.fidelity.top1_agreement,
-            "logit_kl": measured.fidelity.logit_kl,
-            "recall_at_10": None,
+            "top1_agreement": judged.fidelity.top1_agreement,
+            "logit_kl": judged.fidelity.logit_kl,
+            "recall_at_10": judged.fidelity.recall_at_10,
         },
         "profiles": [profile_entry(measured, shared)],
         "breakeven": _breakeven(measured, shared.run_j),
@@ -113,10 +124,17 @@ def engine_entry(described: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def quality_entry(quality: Quality, predictions: FileRef) -> dict[str, Any]:
-    """Accuracy against the baseline, in the words of the manifest."""
+def quality_entry(judged: Judged, predictions: FileRef, *, metric: str) -> dict[str, Any]:
+    """Quality against the baseline, in the words of the manifest; `probe` is a second measure of the same answers."""
+    entry = _figures(judged.quality, metric)
+    entry["probe"] = None if judged.probe is None else _figures(judged.probe, PROBE_METRIC)
+    entry["predictions"] = {"path": predictions.path, "sha256": predictions.sha256}
+    return entry
+
+
+def _figures(quality: Quality, metric: str) -> dict[str, Any]:
     return {
-        "metric": "accuracy",
+        "metric": metric,
         "n": quality.n,
         "value": quality.value,
         "value_low": quality.value_low,
@@ -124,17 +142,16 @@ def quality_entry(quality: Quality, predictions: FileRef) -> dict[str, Any]:
         "delta_points": quality.delta_points,
         "ci95_points": list(quality.ci95_points),
         "delta_low_points": quality.delta_low_points,
-        "mcnemar": {
-            "only_baseline_right": quality.only_baseline_right,
-            "only_variant_right": quality.only_variant_right,
-            "p": quality.p,
-            "p_holm": quality.p_holm,
-        },
+        "mcnemar": None if quality.mcnemar is None else asdict(quality.mcnemar),
         "worst_slice": {"name": f"class:{quality.worst_class}", "delta_points": quality.worst_class_points},
         "verdict": quality.verdict,
         "rows_to_decide": quality.rows_to_decide,
-        "predictions": {"path": predictions.path, "sha256": predictions.sha256},
     }
+
+
+def _space(measured: Measured, shared: Circumstances) -> str | None:
+    """Vectors of one space may stand for each other: the baseline's, or one that is this variant's alone."""
+    return shared.space if measured.judged.same_space else measured.file.sha256
 
 
 def profile_entry(measured: Measured, shared: Circumstances) -> dict[str, Any]:

@@ -9,32 +9,32 @@ import numpy.typing as npt
 
 from greenserve.errors import GreenServeError
 from greenserve.inputs import bucket_of
-from greenserve.ports import Engine
-from greenserve.records import Batch, Row, Span
+from greenserve.ports import Arrays, Engine
+from greenserve.records import Batch, Span
 
 GROUPS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """A variant's logits of the test rows in their order, and the CPU time [ns] and rows of each group of batches."""
+    """A variant's answers to the test rows in their order, FP32 [n, width]; CPU time [ns] and rows of each group."""
 
-    logits: npt.NDArray[np.float32]
+    values: npt.NDArray[np.float32]
     group_cpu_ns: tuple[int, ...]
     group_rows: tuple[int, ...]
 
 
 def run_rows(
     engine: Engine, *, variant: str, tokens: Sequence[Sequence[int]], padded_length: int
-) -> tuple[npt.NDArray[np.float32], Span]:
-    """One batch through `engine`: logits FP32 [n, classes] and its span; raises GreenServeError where not finite."""
-    rows = tuple(Row(request_id="optimize", index=i, token_ids=tuple(row)) for i, row in enumerate(tokens))
+) -> tuple[Arrays, Span]:
+    """One batch through `engine`: its outputs by name and its span; raises GreenServeError where one is not finite."""
+    rows = tuple(map(tuple, tokens))
     batch = Batch(batch_id="optimize", variant=variant, rows=rows, padded_length=padded_length)
     outputs, span = engine.run(batch)
-    logits = np.asarray(outputs["logits"], dtype=np.float32)
-    if not np.isfinite(logits).all():
-        raise GreenServeError(f"{variant} gives logits that are not finite; leave that family out with --families")
-    return logits, span
+    for name, values in outputs.items():
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values.astype(np.float64)).all():
+            raise GreenServeError(f"{variant} gives {name} that are not finite; leave that family out with --families")
+    return outputs, span
 
 
 def plan_batches(lengths: Sequence[int], *, buckets: Sequence[int], batch: int) -> list[tuple[int, list[int]]]:
@@ -50,14 +50,20 @@ def plan_batches(lengths: Sequence[int], *, buckets: Sequence[int], batch: int) 
 
 
 def answer_rows(
-    engines: Mapping[str, Engine], *, tokens: Sequence[Sequence[int]], buckets: Sequence[int], batch: int, seed: int
+    engines: Mapping[str, Engine],
+    *,
+    output: str,
+    tokens: Sequence[Sequence[int]],
+    buckets: Sequence[int],
+    batch: int,
+    seed: int,
 ) -> dict[str, Answers]:
-    """Every variant's answers to `tokens`. Batches are dealt into groups of the same mix of lengths; in each group
+    """Every variant's `output` for `tokens`. Batches are dealt into groups of the same mix of lengths; in each group
     the variants run in a seeded order, so that a disturbance of the machine meets all of them alike."""
     batches = plan_batches([len(row) for row in tokens], buckets=buckets, batch=batch)
     count = min(GROUPS, len(batches))
     random = np.random.default_rng(seed)
-    logits: dict[str, dict[int, npt.NDArray[np.float32]]] = {name: {} for name in engines}
+    values: dict[str, dict[int, npt.NDArray[np.float32]]] = {name: {} for name in engines}
     cpu_ns: dict[str, list[int]] = {name: [0] * count for name in engines}
     rows_in = [sum(len(indices) for _, indices in batches[group::count]) for group in range(count)]
     for group in range(count):
@@ -66,11 +72,11 @@ def answer_rows(
                 found, span = run_rows(
                     engines[name], variant=name, tokens=[tokens[index] for index in indices], padded_length=edge
                 )
-                logits[name].update(zip(indices, found, strict=True))
+                values[name].update(zip(indices, np.asarray(found[output], dtype=np.float32), strict=True))
                 cpu_ns[name][group] += span.cpu_ns
     return {
         name: Answers(
-            logits=np.stack([logits[name][index] for index in range(len(tokens))]),
+            values=np.stack([values[name][index] for index in range(len(tokens))]),
             group_cpu_ns=tuple(cpu_ns[name]),
             group_rows=tuple(rows_in),
         )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from greenserve.optimize.ridge import PENALTIES, Linear, ridge_path, six_digits
+
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
 
-PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 TEMPERATURES = tuple(float(value) for value in np.geomspace(0.02, 2.0, 81))
-DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +48,8 @@ def fit_head(
     """
     if set(np.unique(train_labels)) != set(range(classes)):
         raise ValueError(f"every class 0..{classes - 1} needs a training row, got {sorted(set(train_labels.tolist()))}")
-    features = train.astype(np.float64)
     targets = np.where(train_labels[:, None] == np.arange(classes)[None, :], 1.0, -1.0)
-    centre, offset = features.mean(axis=0), targets.mean(axis=0)
-    values, vectors = np.linalg.eigh((features - centre).T @ (features - centre))
-    projected = vectors.T @ ((features - centre).T @ (targets - offset))
-    heads = []
-    for penalty in penalties:
-        weights = vectors @ (projected / (np.maximum(values, 0.0) + penalty)[:, None])
-        heads.append(_calibrated(weights, offset - centre @ weights, penalty, val, val_labels))
+    heads = [_calibrated(fitted, val, val_labels) for fitted in ridge_path(train, targets, penalties=penalties)]
     return min(heads, key=lambda head: (head.loss, -head.penalty))
 
 
@@ -78,23 +71,14 @@ def calibration_error(logits: Floats, labels: Labels, *, bins: int = 15) -> floa
     return sum(gaps) / len(labels)
 
 
-def _calibrated(
-    weights: npt.NDArray[np.float64], bias: npt.NDArray[np.float64], penalty: float, val: Floats, val_labels: Labels
-) -> Head:
-    scores = val.astype(np.float64) @ weights + bias
+def _calibrated(fitted: Linear, val: Floats, val_labels: Labels) -> Head:
+    scores = fitted.of(val)
     losses = [log_loss(scores / temperature, val_labels) for temperature in TEMPERATURES]
     best = int(np.argmin(losses))
     return Head(
-        weights=_rounded(weights / TEMPERATURES[best]),
-        bias=_rounded(bias / TEMPERATURES[best]),
-        penalty=penalty,
+        weights=six_digits(fitted.weights / TEMPERATURES[best]),
+        bias=six_digits(fitted.bias / TEMPERATURES[best]),
+        penalty=fitted.penalty,
         temperature=TEMPERATURES[best],
         loss=losses[best],
     )
-
-
-def _rounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Six digits after the point of the largest value's scale."""
-    largest = float(np.abs(values).max())
-    places = DIGITS - int(np.ceil(np.log10(largest))) if largest > 0 else DIGITS
-    return np.round(values, places)

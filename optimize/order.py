@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenserve.optimize.cost import StatedIntensity
-from greenserve.optimize.plan import FAMILIES, Preset
+from greenserve.optimize.kinds import CLASSIFICATION, KINDS
+from greenserve.optimize.plan import Preset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A model and a data set, where the variants go, and the gate: `max_drop_points` of accuracy."""
+    """A model and a data set, the task, where the variants go, and the gate: `max_drop_points` of the task's metric."""
 
     model: str
     data: str
@@ -18,8 +19,9 @@ class Order:
     preset: Preset
     text_column: str = "text"
     label_column: str = "label"
-    families: tuple[str, ...] = FAMILIES
-    max_drop_points: float = 1.0
+    task: str = CLASSIFICATION
+    families: tuple[str, ...] = KINDS[CLASSIFICATION].families
+    max_drop_points: float = KINDS[CLASSIFICATION].max_drop_points
     seed: int = 0
     intensity: StatedIntensity | None = None
     command: str = "greenserve optimize"

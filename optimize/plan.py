@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from greenserve.errors import InvalidRequest
+from greenserve.optimize.kinds import CLASSIFICATION, EMBEDDING
 
 BASELINE = "fp32"
 FAMILIES = ("int8-dyn", "drop", "static")
@@ -29,9 +30,18 @@ class Preset:
     bootstrap: int
 
 
-PRESETS: Mapping[str, Preset] = MappingProxyType(
+STANDARD = Preset(
+    name="standard",
+    sizes=(12_000, 3_000, 3_000),
+    batches=(1, 2, 4, 8, 16, 32),
+    lengths=(16, 32, 64, 128, 256),
+    windows=5,
+    window_s=0.5,
+    bootstrap=2_000,
+)
+PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
     {
-        "demo": Preset(
+        (CLASSIFICATION, "demo"): Preset(
             name="demo",
             sizes=(2_000, 1_000, 3_000),
             batches=(1, 4, 16),
@@ -40,15 +50,17 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             window_s=0.25,
             bootstrap=2_000,
         ),
-        "standard": Preset(
-            name="standard",
-            sizes=(12_000, 3_000, 3_000),
-            batches=(1, 2, 4, 8, 16, 32),
-            lengths=(16, 32, 64, 128, 256),
-            windows=5,
-            window_s=0.5,
+        (CLASSIFICATION, "standard"): STANDARD,
+        (EMBEDDING, "demo"): Preset(
+            name="demo",
+            sizes=(1_200, 300, 800),
+            batches=(1, 8),
+            lengths=(16, 64, 128),
+            windows=2,
+            window_s=0.15,
             bootstrap=2_000,
         ),
+        (EMBEDDING, "standard"): STANDARD,
     }
 )
 
@@ -65,11 +77,12 @@ class Planned:
     width: int | None = None
 
 
-def preset_named(name: str) -> Preset:
-    """The preset of that name; raises InvalidRequest otherwise."""
-    if name not in PRESETS:
-        raise InvalidRequest(f"--preset is {name!r}; allowed are {', '.join(PRESETS)}")
-    return PRESETS[name]
+def preset_named(name: str, task: str = CLASSIFICATION) -> Preset:
+    """The preset of that name for that task; raises InvalidRequest otherwise."""
+    if (task, name) not in PRESETS:
+        allowed = ", ".join(dict.fromkeys(known for _, known in PRESETS))
+        raise InvalidRequest(f"--preset is {name!r}; allowed are {allowed}")
+    return PRESETS[task, name]
 
 
 def plan_variants(*, layers: int, hidden: int, families: Sequence[str] = FAMILIES) -> tuple[Planned, ...]:
@@ -107,15 +120,17 @@ def p95_cell(cells: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return P95_AT[0], max((length for length in single if length <= P95_AT[1]), default=min(single))
 
 
-def expected_seconds(preset: Preset, *, variants: int) -> dict[str, float]:
+def expected_seconds(preset: Preset, *, families: Sequence[str]) -> dict[str, float]:
     """A rough share of the time [s] per stage on two ordinary cores; the display corrects it as stages finish."""
     train, val, test = preset.sizes
+    variants = 1 + len(families)
+    whole_vocabulary_s = 10.0 if "static" in families else 2.0
     cells = len(preset.batches) * len(preset.lengths)
     return {
         "source": 1.0,
         "data": 2.0,
-        "export": 16.0,
-        "build": 10.0 + 0.0015 * variants * (train + val),
+        "export": 12.0,
+        "build": whole_vocabulary_s + 0.0015 * variants * (train + val),
         "evaluate": 0.002 * variants * test,
         "profile": 1.3 * variants * cells * preset.windows * preset.window_s,
         "publish": 2.0,

@@ -1,4 +1,4 @@
-"""Answers that a variant must repeat on every host: 64 rows of token ids with their logits."""
+"""Answers that a variant must repeat on every host: 64 rows of token ids with their outputs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,25 +18,29 @@ LONGEST = 64
 ATOL = 0.001
 
 
-def make_probes(engine: Engine, *, variant: str, vocab: int, buckets: Sequence[int], seed: int) -> dict[str, Any]:
-    """64 rows of seeded random ids, each alone in its batch, with the logits that `engine` gives here."""
+def make_probes(
+    engine: Engine, *, variant: str, output: str, vocab: int, buckets: Sequence[int], seed: int
+) -> dict[str, Any]:
+    """64 rows of seeded random ids, each alone in its batch, with the `output` that `engine` gives here."""
     random = np.random.default_rng(seed)
     rows = []
     for _ in range(COUNT):
         length = int(random.integers(1, min(LONGEST, buckets[-1]) + 1))
         ids = random.integers(0, vocab, length).tolist()
         padded = bucket_of(length, buckets)
-        logits, _span = run_rows(engine, variant=variant, tokens=[ids], padded_length=padded)
-        rows.append({"ids": ids, "padded_length": padded, "logits": [round(float(x), 6) for x in logits[0]]})
-    return {"schema": "greenserve.probes/1", "atol": ATOL, "rows": rows}
+        found, _span = run_rows(engine, variant=variant, tokens=[ids], padded_length=padded)
+        values = np.asarray(found[output])[0]
+        rows.append({"ids": ids, "padded_length": padded, output: [round(float(x), 6) for x in values]})
+    return {"schema": "greenserve.probes/1", "atol": ATOL, "output": output, "rows": rows}
 
 
 def repeated(engine: Engine, *, variant: str, document: Mapping[str, Any]) -> int:
-    """How many probes `engine` answers with the same logits, within the document's tolerance."""
+    """How many probes `engine` answers alike, within the document's tolerance."""
+    output = document.get("output", "logits")
     same = 0
     for row in document["rows"]:
-        logits, _span = run_rows(engine, variant=variant, tokens=[row["ids"]], padded_length=row["padded_length"])
-        same += bool(np.abs(logits[0] - np.asarray(row["logits"])).max() <= document["atol"])
+        found, _span = run_rows(engine, variant=variant, tokens=[row["ids"]], padded_length=row["padded_length"])
+        same += bool(np.abs(np.asarray(found[output])[0] - np.asarray(row[output])).max() <= document["atol"])
     return same
 
 

@@ -18,10 +18,10 @@ WORSE_SLICE_POINTS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Accuracy of a variant against the baseline's on `n` rows; 0..1, differences in points (variant - baseline).
+    """A variant's accuracy or share on `n` rows, 0..1; differences to the baseline in points (variant - baseline).
 
-    `value_low` and `delta_low_points` are one-sided 95 % bounds, `ci95_points` is two-sided. `p` is McNemar's exact
-    value, `p_holm` the same after Holm's correction; `rows_to_decide` is None unless the verdict is `undecided`.
+    `value_low` and `delta_low_points` are one-sided 95 % bounds, `ci95_points` is two-sided. `mcnemar` is None where
+    an answer is more than right or wrong; `rows_to_decide` is None unless the verdict is `undecided`.
     """
 
     n: int
@@ -31,10 +31,7 @@ class Quality:
     delta_points: float
     ci95_points: tuple[float, float]
     delta_low_points: float
-    only_baseline_right: int
-    only_variant_right: int
-    p: float
-    p_holm: float
+    mcnemar: "McNemar | None"
     worst_class: str
     worst_class_points: float
     verdict: Verdict
@@ -42,11 +39,23 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fidelity:
-    """How far a variant's answers follow the baseline's: share of equal labels, mean KL divergence [nats]."""
+class McNemar:
+    """Rows on which exactly one of the two is right; the exact `p` of that, and `p_holm` after Holm's correction."""
 
-    top1_agreement: float
-    logit_kl: float
+    only_baseline_right: int
+    only_variant_right: int
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """How far a variant's answers follow the baseline's: share of equal labels, mean KL divergence [nats], share of
+    the ten nearest texts that are the same; None where the task has no such answer."""
+
+    top1_agreement: float | None
+    logit_kl: float | None
+    recall_at_10: float | None
 
 
 def compare(
@@ -72,7 +81,7 @@ def compare(
     values = (drawn[:, 1] + drawn[:, 3]) / n
     low, high = np.quantile(deltas, (0.025, 0.975))
     delta, delta_low = 100 * int(counts[1] - counts[2]) / n, float(np.quantile(deltas, 0.05))
-    worst, worst_points = _worst_class(baseline_right, variant_right, labels, names)
+    worst, worst_points = _worst_class(100.0 * variant_right - 100.0 * baseline_right, labels, names)
     verdict = judge(delta_points=delta, delta_low_points=delta_low, max_drop_points=max_drop_points)
     disagreement = int(counts[1] + counts[2]) / n
     p = mcnemar_p(int(counts[2]), int(counts[1]))
@@ -84,14 +93,56 @@ def compare(
         delta_points=delta,
         ci95_points=(float(low), float(high)),
         delta_low_points=delta_low,
-        only_baseline_right=int(counts[2]),
-        only_variant_right=int(counts[1]),
-        p=p,
-        p_holm=p,
+        mcnemar=McNemar(only_baseline_right=int(counts[2]), only_variant_right=int(counts[1]), p=p, p_holm=p),
         worst_class=worst,
         worst_class_points=worst_points,
         verdict=verdict,
         rows_to_decide=_rows_to_decide(delta, disagreement, max_drop_points) if verdict == "undecided" else None,
+    )
+
+
+def compare_shares(
+    hits: Labels,
+    *,
+    most: int,
+    labels: Labels,
+    names: Sequence[str],
+    max_drop_points: float | None,
+    resamples: int,
+    seed: int,
+) -> Quality:
+    """The mean share hits / `most` of a variant, where the baseline has all of them, by a bootstrap over rows.
+
+    `max_drop_points` None: these are the baseline's own. As in `compare`, only the counts of each number of hits are
+    drawn.
+    """
+    n = len(hits)
+    counts = np.bincount(hits, minlength=most + 1)
+    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
+    values = drawn @ np.arange(most + 1) / (most * n)
+    value, value_low = float(hits.mean()) / most, float(np.quantile(values, 0.05))
+    low, high = np.quantile(100 * (values - 1), (0.025, 0.975))
+    delta, delta_low = 100 * (value - 1), 100 * (value_low - 1)
+    worst, worst_points = _worst_class(100 * (hits / most - 1), labels, names)
+    verdict: Verdict = "baseline"
+    rows = None
+    if max_drop_points is not None:
+        verdict = judge(delta_points=delta, delta_low_points=delta_low, max_drop_points=max_drop_points)
+        if verdict == "undecided":
+            rows = _rows_for(delta, float((hits / most).var()), max_drop_points)
+    return Quality(
+        n=n,
+        value=value,
+        value_low=value_low,
+        baseline=1.0,
+        delta_points=delta,
+        ci95_points=(float(low), float(high)),
+        delta_low_points=delta_low,
+        mcnemar=None,
+        worst_class=worst,
+        worst_class_points=worst_points,
+        verdict=verdict,
+        rows_to_decide=rows,
     )
 
 
@@ -135,10 +186,14 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def corrected(qualities: Sequence[Quality]) -> list[Quality]:
     """The same, with `p_holm` over all that are no baseline."""
-    tested = [index for index, quality in enumerate(qualities) if quality.verdict != "baseline"]
+    tested = [
+        (index, quality.mcnemar)
+        for index, quality in enumerate(qualities)
+        if quality.verdict != "baseline" and quality.mcnemar is not None
+    ]
     found = list(qualities)
-    for index, p in zip(tested, holm([qualities[index].p for index in tested]), strict=True):
-        found[index] = replace(qualities[index], p_holm=p)
+    for (index, test), p in zip(tested, holm([test.p for _, test in tested]), strict=True):
+        found[index] = replace(qualities[index], mcnemar=replace(test, p_holm=p))
     return found
 
 
@@ -147,7 +202,9 @@ def fidelity(baseline_logits: npt.NDArray[np.floating], variant_logits: npt.NDAr
     ours, theirs = _log_probabilities(baseline_logits), _log_probabilities(variant_logits)
     divergence = (np.exp(ours) * (ours - theirs)).sum(axis=1)
     agreement = baseline_logits.argmax(axis=1) == variant_logits.argmax(axis=1)
-    return Fidelity(top1_agreement=float(agreement.mean()), logit_kl=max(0.0, float(divergence.mean())))
+    return Fidelity(
+        top1_agreement=float(agreement.mean()), logit_kl=max(0.0, float(divergence.mean())), recall_at_10=None
+    )
 
 
 def _log_probabilities(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -156,19 +213,20 @@ def _log_probabilities(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float
     return found
 
 
-def _worst_class(baseline: Flags, variant: Flags, labels: Labels, names: Sequence[str]) -> tuple[str, float]:
+def _worst_class(points: npt.NDArray[np.float64], labels: Labels, names: Sequence[str]) -> tuple[str, float]:
+    """The class whose rows lost most, by its mean difference [points]."""
     deltas = {
-        name: 100 * float(variant[labels == index].mean() - baseline[labels == index].mean())
-        for index, name in enumerate(names)
-        if (labels == index).any()
+        name: float(points[labels == index].mean()) for index, name in enumerate(names) if (labels == index).any()
     }
     worst = min(deltas, key=lambda name: deltas[name])
     return worst, deltas[worst]
 
 
 def _rows_to_decide(delta_points: float, disagreement: float, max_drop_points: float) -> int | None:
-    """Rows at which the same difference and disagreement would pass; None where no number would."""
+    return _rows_for(delta_points, disagreement - (delta_points / 100) ** 2, max_drop_points)
+
+
+def _rows_for(delta_points: float, variance: float, max_drop_points: float) -> int | None:
+    """Rows at which the same difference and variance would pass; None where no number would."""
     margin = (delta_points + max_drop_points) / 100
-    if margin <= 0:
-        return None
-    return ceil(Z_ONE_SIDED_95**2 * (disagreement - (delta_points / 100) ** 2) / margin**2)
+    return None if margin <= 0 else ceil(Z_ONE_SIDED_95**2 * variance / margin**2)

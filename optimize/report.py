@@ -4,18 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from greenserve.optimize.entry import p95_s
+from greenserve.optimize.kinds import KINDS
 from greenserve.units import NG_PER_G, UJ_PER_J
 
 BYTES_PER_MB = 1_000_000
-HEADER = f"  {'variant':<15}{'MB':>5} {'mJ/request (95 %)':<20} {'vs':>5} {'acc %':>5} {'loss (95 %)':<17} {'p95ms':>5}"
+HEADINGS = {kind.metric: kind.heading for kind in KINDS.values()}
 
 
 def table(document: Mapping[str, Any]) -> list[str]:
-    """Lines for every variant: size, energy, ratio, accuracy, loss in points, p95; below it the verdict."""
-    lines = [HEADER]
+    """Lines for every variant: size, energy, ratio, quality, loss in points, p95; below it the verdict."""
+    quality = HEADINGS[document["gates"]["metric"]]
+    lines = [
+        f"  {'variant':<15}{'MB':>5} {'mJ/request (95 %)':<20} {'vs':>5} {quality:>5} {'loss (95 %)':<17} {'p95ms':>5}"
+    ]
     for variant in document["variants"]:
         lines.extend(_variant_lines(variant, document))
     lines.append("* not beaten in joules, loss and p95 together (Pareto front); loss in points")
+    if document.get("embedding"):
+        lines.append(
+            f"rec: of the ten nearest texts in an index of {document['baseline']}'s vectors, the share found too"
+        )
     return lines
 
 
@@ -73,6 +81,9 @@ def _verdict(variant: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         said += f": {quality['rows_to_decide']:,} test rows would decide"
     if variant["name"] == document["recommended"] != document["baseline"]:
         said += ", recommended"
+    probe = quality.get("probe")
+    if probe is not None:
+        said += f"; their vote is right for {100 * probe['value']:.1f} %"
     return "; ".join([said, *variant["flags"]])
 
 

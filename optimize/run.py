@@ -10,6 +10,8 @@ from greenserve.optimize.assemble import Run, assemble
 from greenserve.optimize.build import Builder, export_encoders
 from greenserve.optimize.cost import RunMeter
 from greenserve.optimize.data import load_data
+from greenserve.optimize.finish import finisher_for
+from greenserve.optimize.kinds import Kind, kind_named
 from greenserve.optimize.measure import answer_all, load_all, measured_all, profile_all
 from greenserve.optimize.order import Order
 from greenserve.optimize.packages import host_isa, require_packages
@@ -42,7 +44,8 @@ def optimize(order: Order, *, engine_for: EngineFactory, power: CpuPower, clock:
     require_packages()
     version = previous_version(order.out) + 1
     meter = RunMeter(power=power, intensity=order.intensity)
-    expected_s = expected_seconds(order.preset, variants=1 + len(order.families))
+    kind = kind_named(order.task)
+    expected_s = expected_seconds(order.preset, families=order.families)
     stages = Stages(expected_s=expected_s, clock=clock, tell=tell)
 
     stages.enter("source", order.model)
@@ -51,14 +54,17 @@ def optimize(order: Order, *, engine_for: EngineFactory, power: CpuPower, clock:
     planned = plan_variants(layers=shape.layers, hidden=shape.hidden, families=order.families)
 
     stages.enter("data", order.data)
-    setting = _setting(order, source, power)
+    setting = _setting(order, kind, source, power)
 
     with staging(order.out) as folder, staging(order.out) as scratch:
         stages.enter("export", "to ONNX, checked against torch")
         encoders = export_encoders(source, planned, scratch)
 
         stages.enter("build", ", ".join(one.name for one in planned))
-        builder = Builder(setting=setting, encoders=encoders, folder=folder, scratch=scratch, isa=host_isa())
+        finisher = finisher_for(setting)
+        builder = Builder(
+            setting=setting, finisher=finisher, encoders=encoders, folder=folder, scratch=scratch, isa=host_isa()
+        )
         made = builder.build_all(planned)
         loaded = load_all(made.built, engine_for)
 
@@ -70,7 +76,13 @@ def optimize(order: Order, *, engine_for: EngineFactory, power: CpuPower, clock:
 
         stages.enter("publish", order.out.name)
         measured = measured_all(
-            made.built, folder=folder, loaded=loaded, answers=answers, profiled=profiled, setting=setting
+            made.built,
+            folder=folder,
+            loaded=loaded,
+            answers=answers,
+            judged=finisher.judge(answers),
+            profiled=profiled,
+            setting=setting,
         )
         run = Run(
             order=order,
@@ -92,7 +104,7 @@ def optimize(order: Order, *, engine_for: EngineFactory, power: CpuPower, clock:
     )
 
 
-def _setting(order: Order, source: Source, power: CpuPower) -> Setting:
+def _setting(order: Order, kind: Kind, source: Source, power: CpuPower) -> Setting:
     dataset = load_data(
         order.data,
         text_column=order.text_column,
@@ -101,6 +113,7 @@ def _setting(order: Order, source: Source, power: CpuPower) -> Setting:
         seed=order.seed,
     )
     return Setting(
+        kind=kind,
         dataset=dataset,
         encoder=TextEncoder(tokenizer_file=source.tokenizer_file, max_length=source.max_length, truncate="end"),
         buckets=buckets_for(source.max_length),

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from greenserve.carbon.power_model import CpuPower
 from greenserve.inputs import TextEncoder
 from greenserve.optimize.data import Dataset
+from greenserve.optimize.kinds import Kind
 from greenserve.optimize.plan import Preset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Data, tokenizer, preset, power model and gate of a run; `buckets` in tokens, `max_drop_points` is the gate."""
+    """Task, data, tokenizer, preset, power and gate of a run; `buckets` in tokens, `max_drop_points` is the gate."""
 
+    kind: Kind
     dataset: Dataset
     encoder: TextEncoder
     buckets: tuple[int, ...]

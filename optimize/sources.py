@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from greenserve.errors import DependencyMissing, InvalidRequest
 from greenserve.manifest import FileRef, file_ref
+from greenserve.optimize.kinds import CLASSIFICATION, EMBEDDING, Kind, kind_named
 from greenserve.optimize.packages import REMEDY
 
 LONGEST = 256
 FAMILIES = ("bert",)
 OWN_ARCHITECTURES = frozenset({"BertModel", "BertForMaskedLM", "BertForPreTraining"})
-ALLOWED = "allowed are demo:minilm and a local folder with config.json, *.safetensors and tokenizer.json"
+DEMO_MODELS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"demo:minilm": (CLASSIFICATION, "sentiment"), "demo:minilm-embed": (EMBEDDING, "minilm-embed")}
+)
+"""The demo's names for one encoder: the task that each stands for, and what the gateway calls it."""
+ALLOWED = f"allowed are {', '.join(DEMO_MODELS)} and a local folder with config.json, *.safetensors and tokenizer.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +58,33 @@ class Source:
 
 def resolve(model: str) -> Source:
     """The source that `model` names; raises InvalidRequest with what is allowed."""
-    if model == "demo:minilm":
+    if model in DEMO_MODELS:
         return _demo_minilm()
     if model.startswith("demo:"):
-        raise InvalidRequest(f"MODEL is {model!r}, the only demo model is demo:minilm")
+        raise InvalidRequest(f"MODEL is {model!r}; the demo models are {', '.join(DEMO_MODELS)}")
     folder = Path(model)
     if not folder.is_dir():
         looks_like_hub = model.count("/") == 1 and not model.startswith((".", "/", "~"))
         hint = "; models of a hub are not fetched by this version: download the folder and give its path"
         raise InvalidRequest(f"MODEL is {model!r}, which is no folder here; {ALLOWED}{hint if looks_like_hub else ''}")
     return _read(folder, kind="folder", name=folder.resolve().name, revision=None, licence=None)
+
+
+def kind_of(model: str, task: str | None) -> Kind:
+    """What `model` is built for: what the demo's name says, else `task`, else text classification.
+
+    Raises InvalidRequest for an unknown task, and for one that the demo's name contradicts.
+    """
+    meant, _ = DEMO_MODELS.get(model, (task or CLASSIFICATION, ""))
+    if task is not None and kind_named(task).name != meant:
+        other = next(name for name, (known, _) in DEMO_MODELS.items() if known == task)
+        raise InvalidRequest(f"--task is {task!r}, and {model} stands for {meant}; give {other}")
+    return kind_named(meant)
+
+
+def default_name(model: str, kind: Kind) -> str:
+    """What the gateway calls the model where the user does not say."""
+    return DEMO_MODELS[model][1] if model in DEMO_MODELS else kind.model_name
 
 
 def _demo_minilm() -> Source:

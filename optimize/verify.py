@@ -30,7 +30,8 @@ def check_digests(manifest: Manifest) -> Check:
             wrong.append(f"{file['path']}: missing")
         elif file_sha256(path) != file["sha256"]:
             wrong.append(f"{file['path']}: changed since the manifest was written")
-    count = len(manifest.preprocessing.files) + sum(len(one.files) for one in manifest.variants) + 2 * len(proofs)
+    shared = manifest.preprocessing.files if manifest.preprocessing else ()
+    count = len(shared) + sum(len(one.files) for one in manifest.variants) + 2 * len(proofs)
     said = "; ".join(wrong) if wrong else f"{count} of {count}"
     return Check(variant=None, kind="digests", ok=not wrong, said=said)
 

@@ -45,8 +45,7 @@ def snapshot_from(
         for variant in variants
     )
     known = {region.zone: readings.get(region.zone) for region in regions}
-    buckets = model.manifest.preprocessing.buckets
-    reference = buckets[min(1, len(buckets) - 1)] if buckets else model.manifest.preprocessing.max_length
+    reference = _reference_length(model.manifest)
     return Snapshot(
         model=model.name,
         version=version,
@@ -57,6 +56,14 @@ def snapshot_from(
         reference_length=reference,
         digest=_digest(arcs, known, objective, reference),
     )
+
+
+def _reference_length(manifest: Manifest) -> int:
+    """The second length bucket [tokens], or what stands for it; tensors have no length."""
+    pre = manifest.preprocessing
+    if pre is None:
+        return 1
+    return pre.buckets[min(1, len(pre.buckets) - 1)] if pre.buckets else pre.max_length
 
 
 def _arc(variant: Variant, region: Region, *, fingerprint: str, home: Region, max_batch: int | None) -> Arc:

@@ -1,166 +1,250 @@
-"""Who may call, and how much: authentication, rate, carbon budget, in this order.
+"""Who may call, and how much: authentication, scope, rate, budgets, in this order.
 
-State: tenants, keys and budgets as last read from the ledger's store, keys that proved themselves since, arrival
-times per tenant, and what this replica has promised of each budget; changed only on the event loop.
+State: tenants, keys and budgets as last read from the ledger's store, keys that proved themselves since, who has sent
+how fast, and what this replica has promised of each budget; changed only on the event loop.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
+from types import MappingProxyType
 
-from greenserve.carbon.budgets import Budget, judge
+from greenserve.carbon.budgets import Budget, subjects_of
 from greenserve.carbon.keys import hmac_of, parse, same_hmac
-from greenserve.carbon.ledger.tenancy import Tenancy
-from greenserve.config import TenantDefaults
-from greenserve.errors import InvalidKey, RateLimited
+from greenserve.carbon.tenancy import INFERENCE, KeyRecord, KeyRules, Tenancy
+from greenserve.errors import InvalidKey, KeyBlocked, ModelNotAllowed
 from greenserve.ports import Clock
-from greenserve.records import Admitted, InferenceRequest, Reservation, Tenant
+from greenserve.records import Admitted, InferenceRequest, Tenant
+from greenserve.sections import TenantDefaults
+from greenserve.serve.pacing import Limits, Pacer, limits_of
 from greenserve.serve.recorder import Recorded
-from greenserve.units import NS_PER_S
+from greenserve.serve.reservations import UNBOUND, CostBound, Reservations
 
-UNBOUND = Reservation(budget_id=None, amount=0)
 ANONYMOUS = Tenant(tenant_id="anonymous", name="anonymous callers", exposure="off")
-SETTLE_NS = 3 * NS_PER_S
-"""How long a recorded amount counts as promised: after that the ledger's own balance holds it."""
-
-
-CostBound = Callable[[], tuple[int, int]]
-"""Tells [uJ, ng]."""
+ENDPOINTS = MappingProxyType(
+    {
+        "http": "/v2/models/{model}/infer",
+        "grpc": "/inference.GRPCInferenceService/ModelInfer",
+        "openai": "/v1/embeddings",
+    }
+)
+"""The path that a key's scope must hold, by the protocol of a request."""
+_UNKNOWN = "no such key is known here; check that it was copied whole and made for this gateway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """A tenant that proved itself, by which key, and until when that proof holds [us UTC]."""
+    """A tenant that proved itself, by which key, what that key may do, and until when it works [us UTC].
+
+    `limits` are this replica's parts of the tenant's and the key's.
+    """
 
     tenant: Tenant
     key_id: str
+    rules: KeyRules = INFERENCE
     expires_us: int | None = None
+    limits: tuple[Limits, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Administrator:
+    """Who proved itself by an admin key, which sees every tenant."""
+
+    key_id: str
 
 
 class Admission:
-    """Lets requests in. `replicas` gateways share each tenant's rate and what is left of its budgets equally."""
+    """Lets requests in. `replicas` gateways share each limit and what is left of each budget equally."""
 
     def __init__(self, *, auth: str, defaults: TenantDefaults, replicas: int, clock: Clock) -> None:
         self._auth = auth
         self._defaults = defaults
-        self._replicas = replicas
         self._clock = clock
         self._tenancy: Tenancy | None = None
-        self._used: Mapping[str, int] = {}
         self._callers: dict[str, Caller] = {}
-        self._theoretical_ns: dict[str, int] = {}
-        self._reserved: defaultdict[str, int] = defaultdict(int)
-        self._recent: defaultdict[str, deque[tuple[int, int]]] = defaultdict(deque)
+        self._matching: dict[tuple[str, str], tuple[Budget, ...]] = {}
+        self._pacer = Pacer()
+        self._reservations = Reservations(replicas=replicas)
+        self._anonymous = self._caller(ANONYMOUS, "anonymous", INFERENCE, None)
 
-    def refresh(self, tenancy: Tenancy, used: Mapping[str, int]) -> None:
-        """Take what the ledger's store says now: tenants, keys, budgets, and each budget's balance."""
+    def __repr__(self) -> str:
+        revision = None if self._tenancy is None else self._tenancy.revision
+        return f"<Admission at revision {revision}: {self._pacer!r}, {self._reservations!r}>"
+
+    @property
+    def watched(self) -> str | None:
+        """The request whose line in the ledger `refresh` waits for."""
+        return self._reservations.watched
+
+    def refresh(self, tenancy: Tenancy, used: Mapping[str, int], *, confirmed: str | None = None) -> None:
+        """Take what the ledger's store says now: tenants, keys, budgets, and each budget's balance.
+
+        `confirmed` is the watched request if the ledger held it before the balances were read.
+        """
         if self._tenancy is None or tenancy.revision != self._tenancy.revision:
             self._callers.clear()
+            self._matching.clear()
         self._tenancy = tenancy
-        self._used = used
-        known_ns = self._clock.monotonic_ns() - SETTLE_NS
-        for budget_id, recent in self._recent.items():
-            while recent and recent[0][0] < known_ns:
-                self._reserved[budget_id] -= recent.popleft()[1]
+        self._reservations.refresh(used, confirmed=confirmed)
 
-    def authenticate(self, credential: str | None) -> Caller:
-        """Whose key it is; raises InvalidKey that says what is wrong, never more about keys than the caller knows."""
+    def share_among(self, replicas: int) -> None:
+        """Enforce the part of one of so many gateways from now on."""
+        self._reservations.replicas = replicas
+        self._callers.clear()
+        self._anonymous = self._caller(ANONYMOUS, "anonymous", INFERENCE, None)
+
+    def authenticate(self, credential: str | None, *, path: str | None = None) -> Caller:
+        """Whose key it is; raises InvalidKey that says what is wrong, never more about keys than the caller knows.
+
+        KeyBlocked for an admin key, and where `path` (None: judged by `admit`) is not in the key's scope.
+        """
         if credential is None:
             if self._auth == "anonymous":
-                return Caller(tenant=ANONYMOUS, key_id="anonymous")
+                return self._anonymous
             raise InvalidKey("a key is needed: send `Authorization: Bearer gs_...`, made by `greenserve key create`")
         caller = self._callers.get(credential)
         if caller is None or (caller.expires_us is not None and caller.expires_us <= self._clock.unix_us()):
-            caller = self._callers[credential] = self._proven(credential)
+            caller = self._callers[credential] = self._called_by(self._proven(credential))
+        if path is not None:
+            _check_path(caller.key_id, caller.rules, path)
         return caller
+
+    def authenticate_admin(self, credential: str | None, *, path: str | None = None) -> Administrator:
+        """Who administers; a key is needed also where anonymous callers may infer.
+
+        KeyBlocked for an inference key, and where `path` is not in the key's scope.
+        """
+        if credential is None:
+            raise InvalidKey(
+                "an admin key is needed: send `Authorization: Bearer gs_...`, made by "
+                "`greenserve key create --kind admin`"
+            )
+        record = self._proven(credential)
+        if record.rules.kind != "admin":
+            raise KeyBlocked(f"key {record.key_id} is for inference and cannot administer; use an admin key")
+        if path is not None:
+            _check_path(record.key_id, record.rules, path)
+        return Administrator(key_id=record.key_id)
 
     def admit(
         self, caller: Caller, request: InferenceRequest, *, upper: CostBound, least: CostBound | None = None
     ) -> Admitted:
-        """Let a request in under its tenant's rate and budgets.
+        """Let a request in that its key may send, under the limits and budgets of its tenant and key.
 
         `upper` tells what it may cost at most, `least` what it costs at most by the cheapest answer that is allowed
-        (None: as much). Neither is asked where no budget is.
+        (None: as much). Neither is asked where no budget of energy or carbon is.
         """
-        self._pace(caller.tenant)
-        budgets = self._tenancy.budgets.get(caller.tenant.tenant_id, ()) if self._tenancy else ()
-        reservation = self._reserve(budgets, upper, least or upper) if budgets else UNBOUND
-        return Admitted(request=request, tenant=caller.tenant, key_id=caller.key_id, reservation=reservation)
+        _check_scope(caller, request)
+        tokens = request.tokens
+        self._pacer.take(caller.limits, self._clock.monotonic_ns(), tokens)
+        budgets = self._budgets_of(caller, request.model)
+        reservation = UNBOUND
+        if budgets:
+            reservation = self._reservations.reserve(
+                budgets, upper=upper, least=least or upper, tokens=tokens, now_us=self._clock.unix_us()
+            )
+        self._pacer.began(caller.limits)
+        return Admitted(
+            request=request,
+            tenant=caller.tenant,
+            key_id=caller.key_id,
+            reservation=reservation,
+            project=caller.rules.project,
+        )
 
     def release(self, admitted: Admitted) -> None:
-        """Give back what was reserved; what was used instead comes by `settle`."""
-        if admitted.reservation.budget_id is not None:
-            self._reserved[admitted.reservation.budget_id] -= admitted.reservation.amount
+        """A request is over: give back its place and what was reserved; what was used instead comes by `settle`."""
+        self._pacer.ended(_policies(admitted.tenant, admitted.key_id))
+        self._reservations.release(admitted.reservation)
 
     def settle(self, admitted: Admitted, recorded: Recorded) -> None:
         """Count what was recorded until the ledger's own balance holds it."""
-        budget_id = admitted.reservation.budget_id
-        if budget_id is None or self._tenancy is None:
-            return
-        for budget in self._tenancy.budgets.get(admitted.tenant.tenant_id, ()):
-            if budget.budget_id == budget_id:
-                actual = {
-                    "J": recorded.usage.energy_uj,
-                    "requests": 1,
-                    "gCO2e": admitted.reservation.amount if recorded.emissions_ng is None else recorded.emissions_ng,
-                }[budget.unit]
-                self._reserved[budget_id] += actual
-                self._recent[budget_id].append((self._clock.monotonic_ns(), actual))
+        self._reservations.settle(
+            admitted.reservation,
+            admitted.request.request_id,
+            energy_uj=recorded.usage.energy_uj,
+            ng=recorded.emissions_ng,
+            tokens=admitted.request.tokens,
+        )
 
-    def _proven(self, credential: str) -> Caller:
+    def _proven(self, credential: str) -> KeyRecord:
         key_id, secret = parse(credential)
         tenancy = self._tenancy
         record = tenancy.keys.get(key_id) if tenancy else None
         proof = hmac_of(tenancy.pepper if tenancy else b"", secret)
-        if tenancy is None or not same_hmac(record.hmac if record else bytes(len(proof)), proof) or record is None:
-            raise InvalidKey("no such key is known here; check that it was copied whole and made for this gateway")
-        now_us = self._clock.unix_us()
+        if not same_hmac(record.hmac if record else bytes(len(proof)), proof) or record is None:
+            raise InvalidKey(_UNKNOWN)
         if record.revoked_us is not None:
             raise InvalidKey(f"key {key_id} was revoked; ask for a new one")
-        if record.expires_us is not None and record.expires_us <= now_us:
-            raise InvalidKey(f"key {key_id} has expired; ask for a new one")
-        return Caller(tenant=tenancy.tenants[record.tenant_id], key_id=key_id, expires_us=record.expires_us)
+        if record.state(self._clock.unix_us()) == "expired":
+            successor = "" if record.replaced_by is None else f": it was rotated to {record.replaced_by}"
+            raise InvalidKey(f"key {key_id} has expired{successor or '; ask for a new one'}")
+        return record
 
-    def _pace(self, tenant: Tenant) -> None:
-        """GCRA: a request may come when its theoretical arrival time is at most `burst` intervals ahead."""
-        rate = tenant.rate_per_s or self._defaults.rate_per_s
-        burst = tenant.burst or self._defaults.burst
-        interval_ns = ceil(NS_PER_S * self._replicas / rate)
-        now_ns = self._clock.monotonic_ns()
-        expected_ns = max(now_ns, self._theoretical_ns.get(tenant.tenant_id, 0))
-        ahead_ns = expected_ns - now_ns - interval_ns * max(0, ceil(burst / self._replicas) - 1)
-        if ahead_ns > 0:
-            raise RateLimited(
-                f"tenant {tenant.tenant_id} sends faster than {rate:g}/s with bursts of {burst}; slow down",
-                retry_after_s=ceil(ahead_ns / NS_PER_S),
-            )
-        self._theoretical_ns[tenant.tenant_id] = expected_ns + interval_ns
+    def _called_by(self, record: KeyRecord) -> Caller:
+        if record.rules.kind != "inference":
+            raise KeyBlocked(f"key {record.key_id} is an admin key and cannot infer; use a key of a tenant")
+        tenant = self._tenancy.tenants.get(record.tenant_id) if self._tenancy else None
+        if tenant is None:
+            raise InvalidKey(_UNKNOWN)
+        return self._caller(tenant, record.key_id, record.rules, record.expires_us)
 
-    def _reserve(self, budgets: tuple[Budget, ...], upper: CostBound, least: CostBound) -> Reservation:
-        """All budgets must pass; the tightest one is reserved on. What is left is shared equally by the replicas.
+    def _caller(self, tenant: Tenant, key_id: str, rules: KeyRules, expires_us: int | None) -> Caller:
+        replicas = self._reservations.replicas
+        of_tenant, of_key = _policies(tenant, key_id)
+        limits = (
+            limits_of(
+                of_tenant,
+                f"tenant {tenant.tenant_id}",
+                rate_per_s=tenant.rate_per_s or self._defaults.rate_per_s,
+                burst=tenant.burst or self._defaults.burst,
+                tokens_per_s=tenant.tokens_per_s,
+                concurrency=tenant.concurrency,
+                replicas=replicas,
+            ),
+            limits_of(
+                of_key,
+                f"key {key_id} of {tenant.tenant_id}",
+                rate_per_s=rules.rate_per_s,
+                burst=rules.burst,
+                tokens_per_s=rules.tokens_per_s,
+                concurrency=rules.concurrency,
+                replicas=replicas,
+            ),
+        )
+        return Caller(tenant=tenant, key_id=key_id, rules=rules, expires_us=expires_us, limits=limits)
 
-        A `degrade` budget refuses only where not even the cheapest allowed answer fits: before that it asks for it.
-        """
-        now_us = self._clock.unix_us()
-        tightest = UNBOUND
-        for budget in budgets:
-            estimate = _in_unit(budget, upper())
-            used, reserved = self._used.get(budget.budget_id, 0), self._reserved[budget.budget_id]
-            others = reserved * (self._replicas - 1)
-            verdict = judge(budget, used, reserved + others, estimate, now_us)
-            degrade = verdict.degrade
-            if verdict.refusal is not None and budget.mode == "degrade":
-                estimate, degrade = _in_unit(budget, least()), 1.0
-                verdict = judge(budget, used, reserved + others, estimate, now_us)
-            if verdict.refusal is not None:
-                raise verdict.refusal
-            if tightest.budget_id is None or degrade > tightest.degrade:
-                tightest = Reservation(budget_id=budget.budget_id, amount=estimate, degrade=degrade)
-        if tightest.budget_id is not None:
-            self._reserved[tightest.budget_id] += tightest.amount
-        return tightest
+    def _budgets_of(self, caller: Caller, model: str) -> tuple[Budget, ...]:
+        tenancy = self._tenancy
+        if tenancy is None or not tenancy.budgets:
+            return ()
+        found = self._matching.get((caller.key_id, model))
+        if found is None:
+            tenant = caller.tenant
+            subjects = subjects_of(tenant.org, tenant.tenant_id, caller.rules.project, caller.key_id, model)
+            found = tuple(budget for subject in subjects for budget in tenancy.budgets.get(subject, ()))
+            self._matching[caller.key_id, model] = found
+        return found
 
 
-def _in_unit(budget: Budget, cost: tuple[int, int]) -> int:
-    return {"J": cost[0], "gCO2e": cost[1], "requests": 1}[budget.unit]
+def _policies(tenant: Tenant, key_id: str) -> tuple[str, str]:
+    return tenant.tenant_id, f"key-{key_id}"
+
+
+def _check_scope(caller: Caller, request: InferenceRequest) -> None:
+    rules = caller.rules
+    if rules.models is not None and request.model not in rules.models:
+        raise ModelNotAllowed(
+            f"key {caller.key_id} may not use the model {request.model}; it may use {', '.join(sorted(rules.models))}"
+        )
+    if request.hints.variant is not None and not rules.pin:
+        raise ModelNotAllowed(
+            f"key {caller.key_id} may not pin a variant, and {request.hints.variant} was asked for; leave it out, "
+            "and routing chooses one"
+        )
+    if rules.paths is not None:
+        _check_path(caller.key_id, rules, ENDPOINTS[request.protocol].format(model=request.model))
+
+
+def _check_path(key_id: str, rules: KeyRules, path: str) -> None:
+    if not rules.allows_path(path):
+        raise KeyBlocked(f"key {key_id} may not use {path}; it may use {', '.join(rules.paths or ())}")

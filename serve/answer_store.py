@@ -7,13 +7,14 @@ from theine import Cache
 from greenserve.ports import CachedAnswer
 
 LARGEST_ANSWER_BYTES = 65_536
+TYPICAL_ENTRY_BYTES = 4_096
 
 
 class MemoryAnswers:
-    """A ResponseCache of up to `max_entries` answers, each kept for `ttl_s` [s]. Used by one thread."""
+    """A ResponseCache of about `max_bytes`, each answer kept for `ttl_s` [s]. Used by one thread."""
 
-    def __init__(self, *, max_entries: int, ttl_s: float) -> None:
-        self._store: Cache[bytes, CachedAnswer] = Cache(max_entries, nolock=True)
+    def __init__(self, *, max_bytes: int, ttl_s: float) -> None:
+        self._store: Cache[bytes, CachedAnswer] = Cache(max(16, max_bytes // TYPICAL_ENTRY_BYTES), nolock=True)
         self._ttl = timedelta(seconds=ttl_s)
 
     def __repr__(self) -> str:
@@ -26,7 +27,7 @@ class MemoryAnswers:
 
     def put(self, key: bytes, answer: CachedAnswer) -> None:
         """Keep an answer; one over 64 KiB is not worth its place."""
-        if answer.probabilities.nbytes <= LARGEST_ANSWER_BYTES:
+        if answer.size_bytes <= LARGEST_ANSWER_BYTES:
             self._store.set(key, answer, self._ttl)
 
     def close(self) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 from greenserve import errors
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
+from greenserve.manifest import Manifest, Variant
+from greenserve.ports import Engine
 from greenserve.serve.engines.onnx_cpu import OnnxCpuEngine
 from greenserve.serve.replica import GatewayReplica
 from greenserve.serve.writer import LedgerWriter
@@ -83,7 +85,7 @@ def deploy(config: Config, *, run_id: str, cores: int, root_pid: int) -> None:
     )(LedgerDeployment)
     gateway = serve.deployment(
         name="Gateway",
-        num_replicas=config.server.replicas,
+        num_replicas=config.server.replicas_on(cores),
         ray_actor_options={"num_cpus": 0.5},
         max_ongoing_requests=32,
         max_queued_requests=64,
@@ -123,8 +125,8 @@ def remove() -> None:
     serve.delete(LEDGER_APP)
 
 
-def _engine_for(threads: int, model_file: Path, variant: str) -> OnnxCpuEngine:
-    return OnnxCpuEngine(model_file=model_file, variant=variant, threads=threads)
+def _engine_for(threads: int, manifest: Manifest, variant: Variant) -> Engine:
+    return OnnxCpuEngine(model_file=manifest.path_of(variant.files[0]), variant=variant.name, threads=threads)
 
 
 def _settle_in(root: str) -> None:

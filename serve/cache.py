@@ -1,19 +1,21 @@
-"""Exact-match answers and questions in flight: the same question of the same tenant runs once.
+"""Answers that were given before, and items that are being answered now, by digest: both item by item.
 
-State: the stored answers and the flights by key, changed only on the event loop. A key is a BLAKE3 under this
-process's random secret, over everything that may change the answer.
+State: a store per model, and the flights in the air; changed only on the event loop.
 """
 
 import secrets
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 
 from blake3 import blake3
 
 from greenserve.ports import CachedAnswer, ResponseCache
-from greenserve.records import Admitted
+from greenserve.records import Admitted, Item
 from greenserve.serve.answer_store import MemoryAnswers
-from greenserve.serve.batching.flight import Flight, Probabilities
+from greenserve.serve.batching.flight import Flight, Landed
 from greenserve.serve.models import ServedModel
+
+Key = bytes
 
 
 class AnswerCache:
@@ -22,11 +24,11 @@ class AnswerCache:
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self._secret = secrets.token_bytes(32)
         self._stores: dict[str, ResponseCache] = {
-            model.name: MemoryAnswers(max_entries=settings.max_entries, ttl_s=settings.ttl_s)
+            model.name: MemoryAnswers(max_bytes=settings.max_bytes, ttl_s=settings.ttl_s)
             for model in models
             if (settings := model.settings.cache).enabled
         }
-        self._flights: dict[bytes, Flight] = {}
+        self._flights: dict[Key, Flight] = {}
 
     def __repr__(self) -> str:
         return f"<AnswerCache {sorted(self._stores)}, {len(self._flights)} in flight>"
@@ -36,8 +38,11 @@ class AnswerCache:
         for store in self._stores.values():
             store.close()
 
-    def key(self, admitted: Admitted, model: ServedModel) -> bytes | None:
-        """256 bits over scope, model, rows and every rule that may change the answer; None where nothing is cached."""
+    def keys(self, admitted: Admitted, model: ServedModel) -> Callable[[Item], Key] | None:
+        """What tells an item's key, 256 bits over scope, model, item and every rule that may change the answer.
+
+        None where nothing is cached.
+        """
         request, hints = admitted.request, admitted.request.hints
         if model.name not in self._stores or hints.no_store:
             return None
@@ -45,7 +50,7 @@ class AnswerCache:
         scope = tenant.tenant_id if model.settings.cache.scope == "tenant" else "*"
         rules = (
             scope,
-            model.name,
+            request.model,
             model.manifest.digest,
             hints.variant,
             hints.min_quality,
@@ -54,30 +59,49 @@ class AnswerCache:
             sorted(tenant.regions or ()),
             tenant.quality_floor,
             tenant.quality_mean,
-            request.rows,
         )
-        return blake3(repr(rules).encode(), key=self._secret).digest()
+        keyed = blake3(repr(rules).encode(), key=self._secret)
 
-    def get(self, model: str, key: bytes | None) -> CachedAnswer | None:
-        """The stored answer, or None."""
-        return None if key is None else self._stores[model].get(key)
+        def key(item: Item) -> Key:
+            return keyed.copy().update(_bytes_of(item)).digest()
 
-    def in_flight(self, key: bytes | None) -> Flight | None:
-        """A flight with the same question whose answer somebody still waits for."""
-        flight = None if key is None else self._flights.get(key)
+        return key
+
+    def get(self, model: ServedModel, key: Key) -> CachedAnswer | None:
+        """The stored answer, where the variant that made it is still served as it was."""
+        answer = self._stores[model.name].get(key)
+        if answer is None:
+            return None
+        served = model.variants.get(answer.decision.variant)
+        return answer if served is not None and served.variant.digest == answer.variant_digest else None
+
+    def in_flight(self, key: Key) -> Flight | None:
+        """A flight of the same item whose answer somebody still waits for."""
+        flight = self._flights.get(key)
         return flight if flight is not None and flight.wanted else None
 
-    def take_off(self, model: str, key: bytes | None, flight: Flight) -> None:
+    def take_off(self, key: Key, flight: Flight) -> None:
         """Let others join `flight`, and keep its answer when it lands."""
-        if key is None:
-            return
         self._flights[key] = flight
+        store = self._stores[flight.served.key.partition("/")[0]]
 
-        def landed(probabilities: Probabilities | None) -> None:
+        def landed(result: Landed | None) -> None:
             if self._flights.get(key) is flight:
                 del self._flights[key]
-            if probabilities is not None:
-                answer = CachedAnswer(probabilities=probabilities, decision=flight.decision)
-                self._stores[model].put(key, answer)
+            if result is not None:
+                answer = CachedAnswer(
+                    outputs=result.outputs, decision=flight.decision, variant_digest=flight.served.variant.digest
+                )
+                store.put(key, answer)
 
         flight.on_landed = landed
+
+
+def _bytes_of(item: Item) -> bytes:
+    """An item's content: unambiguous, since its model fixes the number and types of its arrays."""
+    if isinstance(item, tuple):
+        return array("I", item).tobytes()
+    parts = [repr([(each.dtype.str, each.shape) for each in item.arrays]).encode()]
+    for each in item.arrays:
+        parts.append(repr(each.tolist()).encode() if each.dtype == object else each.tobytes())
+    return b"\0".join(parts)

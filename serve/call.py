@@ -3,33 +3,37 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from greenserve.records import Decision, Hints, Tenant, Usage
+from greenserve.records import Decision, Hints, Protocol, Tenant, Usage
+from greenserve.serve.tensors import Tensor
 
 CacheResult = Literal["miss", "hit", "joined", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A parsed call of any protocol, not yet authenticated; `received_ns` is monotonic, `timeout_s` the client's."""
+    """A parsed call of any protocol, not yet authenticated; `received_ns` is monotonic, `timeout_s` the client's.
+
+    `outputs` names those asked for, none for the model's own choice. `token_rows` stands instead of `inputs` where
+    the caller has token ids already.
+    """
 
     model: str
     version: str
-    texts: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
     outputs: tuple[str, ...]
-    protocol: Literal["http", "grpc"]
+    protocol: Protocol
     received_ns: int
     credential: str | None = None
     hints: Hints = field(default_factory=Hints)
     timeout_s: float | None = None
     client_id: str | None = None
+    token_rows: tuple[tuple[int, ...], ...] | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Labels and probabilities [n, classes] of the call's texts, and what they cost.
+    """The outputs in the order asked for, and what they cost; `tokens` counts the inputs', before padding.
 
     `emissions_ng` is None where no intensity was known; `times_ns` holds (stage, monotonic ns at its end).
     """
@@ -38,9 +42,8 @@ class Answer:
     client_id: str | None
     model: str
     version: str
-    outputs: tuple[str, ...]
-    labels: tuple[str, ...]
-    probabilities: npt.NDArray[np.float32]
+    outputs: tuple[Tensor, ...]
+    tokens: int
     decision: Decision
     usage: Usage
     emissions_ng: int | None

@@ -1,20 +1,26 @@
 """The path of a request, whole and in order."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from greenserve.carbon.entries import Outcome
+from greenserve.errors import InvalidRequest
 from greenserve.ids import new_request_id
-from greenserve.ports import Clock
-from greenserve.records import Admitted, Decision, InferenceRequest
+from greenserve.ports import Arrays, Clock
+from greenserve.records import Admitted, Decision, InferenceRequest, Item
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
-from greenserve.serve.batching.flight import Flight, Probabilities, Run, Waiter
+from greenserve.serve.batching.flight import Flight, Landed, Waiter
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.call import Answer, CacheResult, Call
 from greenserve.serve.models import Models, ServedModel
-from greenserve.serve.recorder import Finished, Recorded, Recorder
+from greenserve.serve.recorder import Finished, Recorded, Recorder, run_of
 from greenserve.serve.router import Router
+from greenserve.serve.statistics import Statistics
 from greenserve.units import ns_from_seconds
 
 
@@ -30,6 +36,7 @@ class Gateway:
         router: Router,
         batcher: Batcher,
         recorder: Recorder,
+        statistics: Statistics,
         clock: Clock,
         timeout_s: float,
     ) -> None:
@@ -39,6 +46,7 @@ class Gateway:
         self.router = router
         self.batcher = batcher
         self.recorder = recorder
+        self.statistics = statistics
         self._clock = clock
         self._timeout_s = timeout_s
 
@@ -61,66 +69,106 @@ class Gateway:
                 self.admission.release(admitted)
             self.admission.settle(admitted, recorded)
             self._mark(times, "record")
-            return _encode(finished, recorded, model, tuple(times))
+            answer = _encode(finished, recorded, model, tuple(times))
+            self.statistics.seen(answer)
+            return answer
         finally:
             self.recorder.end()
 
     async def _answer(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
-        """From the cache, from an identical question in flight, or by routing it to a variant and running that."""
-        key = self.cache.key(admitted, model)
-        cached = self.cache.get(model.name, key)
-        if cached is not None:
-            self._mark(times, "cache")
-            decision = self.router.priced_now(model.name, cached.decision)
-            return _finished(admitted, model, decision, cached.probabilities, cache="hit")
-        waiter = Waiter(
-            asyncio.get_running_loop().create_future(),
-            partial(self._record_abandoned, admitted, model),
-        )
-        flight = self.cache.in_flight(key)
-        result: CacheResult = "off" if key is None else "miss" if flight is None else "joined"
-        deadline_ns = admitted.request.deadline_ns
-        if flight is None:
+        """Each item from the cache, from an identical item in flight, or by a run of the variant that routing picks."""
+        request = admitted.request
+        waiter = Waiter(len(request.rows), partial(self._record_unanswered, admitted, model))
+        missing = self._found(admitted, model, waiter)
+        self._mark(times, "cache")
+        if missing.rows:
             decision = self.router.route(admitted, model, self.batcher)
             self._mark(times, "route")
-            flight = Flight(
-                served=model.variants[decision.variant],
-                decision=decision,
-                rows=admitted.request.rows,
-                deadline_ns=deadline_ns,
-            )
-            flight.join(waiter, deadline_ns=deadline_ns)
-            self.batcher.submit(flight)
-            self.cache.take_off(model.name, key, flight)
-        else:
-            flight.join(waiter, deadline_ns=deadline_ns)
-        run = await self._landing(waiter)
-        times.append(("queue", max(run.start_ns, times[-1][1])))
-        times.append(("model", run.end_ns))
-        return _finished(admitted, model, run.decision, run.probabilities, cache=result, run=run)
+            self._launch(admitted, model, missing, decision, waiter)
+        await self._landing(waiter)
+        finished = _finished(admitted, model, waiter, missing.result)
+        if finished.run is not None:
+            times.append(("queue", max(finished.run.start_ns, times[-1][1])))
+            times.append(("model", finished.run.end_ns))
+        return finished
 
-    async def _landing(self, waiter: Waiter) -> Run:
+    def _found(self, admitted: Admitted, model: ServedModel, waiter: Waiter) -> "_Missing":
+        """Serve what is stored, join what is in flight; what is left, with the keys under which it will be known."""
+        request = admitted.request
+        key_of = self.cache.keys(admitted, model)
+        if key_of is None:
+            return _Missing(rows=[(place, row, None) for place, row in enumerate(request.rows)], result="off")
+        missing: list[tuple[int, Item, bytes | None]] = []
+        result: CacheResult = "hit"
+        for place, row in enumerate(request.rows):
+            key = key_of(row)
+            cached = self.cache.get(model, key)
+            if cached is not None:
+                decision = self.router.priced_now(model.name, cached.decision)
+                waiter.take(place, Landed(outputs=cached.outputs, decision=decision))
+            elif (flight := self.cache.in_flight(key)) is not None:
+                flight.join(waiter, place, deadline_ns=request.deadline_ns)
+                result = "joined"
+            else:
+                missing.append((place, row, key))
+        return _Missing(rows=missing, result="miss" if missing else result)
+
+    def _launch(
+        self, admitted: Admitted, model: ServedModel, missing: "_Missing", decision: Decision, waiter: Waiter
+    ) -> None:
+        request, served = admitted.request, model.variants[decision.variant]
+        now_ns = self._clock.monotonic_ns()
+        flights: list[Flight] = []
+        by_key: dict[bytes, Flight] = {}
+        for place, row, key in missing.rows:
+            twin = by_key.get(key) if key is not None else None
+            if twin is not None:
+                twin.join(waiter, place, deadline_ns=request.deadline_ns)
+                continue
+            flight = Flight(
+                served=served,
+                decision=decision,
+                item=row,
+                arrived_ns=now_ns,
+                deadline_ns=request.deadline_ns,
+                priority=request.hints.priority,
+            )
+            flight.join(waiter, place, deadline_ns=request.deadline_ns)
+            flights.append(flight)
+            if key is not None:
+                by_key[key] = flight
+        self.batcher.submit(flights)
+        for key, flight in by_key.items():
+            self.cache.take_off(key, flight)
+
+    async def _landing(self, waiter: Waiter) -> None:
         try:
-            return await waiter.future
+            await waiter.future
         except asyncio.CancelledError:
-            # The client left. A run that landed in the same instant is recorded here, a later one by its flight.
+            # The client left. What landed in the same instant is recorded here, what lands later by its flights.
             if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
-                waiter.abandoned(waiter.future.result())
+                waiter.settled(waiter)
             raise
 
-    def _record_abandoned(self, admitted: Admitted, model: ServedModel, run: Run) -> None:
-        finished = _finished(
-            admitted, model, run.decision, run.probabilities, cache="off", run=run, outcome="cancelled"
-        )
-        self.recorder.submit_unanswered(finished)
+    def _record_unanswered(self, admitted: Admitted, model: ServedModel, waiter: Waiter) -> None:
+        """What ran for a client that left, or for a request that failed as a whole, is owed all the same."""
+        outcome: Outcome = "cancelled" if waiter.future.cancelled() or waiter.future.exception() is None else "error"
+        finished = _finished(admitted, model, waiter, "off", outcome=outcome)
+        if finished.run is not None:
+            self.recorder.submit_unanswered(finished)
 
     def _decode(self, call: Call, model: ServedModel) -> InferenceRequest:
-        wishes = (self._timeout_s, call.timeout_s, call.hints.deadline_s)
+        task, wishes = model.task, (self._timeout_s, call.timeout_s, call.hints.deadline_s)
+        for name in call.outputs:
+            if name not in task.offered:
+                raise InvalidRequest(
+                    f"outputs: {name!r:.80} is not offered; offered are {', '.join(sorted(task.offered))}"
+                )
         return InferenceRequest(
             request_id=new_request_id(),
             model=model.name,
-            rows=model.encoder.encode(call.texts),
-            outputs=call.outputs,
+            rows=task.rows(call),
+            outputs=call.outputs or tuple(spec.name for spec in task.outputs),
             protocol=call.protocol,
             received_ns=call.received_ns,
             deadline_ns=call.received_ns + ns_from_seconds(min(wish for wish in wishes if wish is not None)),
@@ -132,37 +180,48 @@ class Gateway:
         times.append((stage, self._clock.monotonic_ns()))
 
 
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """Items that are neither stored nor in flight, each with its place and its key, and how the cache did."""
+
+    rows: list[tuple[int, Item, bytes | None]]
+    result: CacheResult
+
+
 def _finished(
-    admitted: Admitted,
-    model: ServedModel,
-    decision: Decision,
-    probabilities: Probabilities,
-    *,
-    cache: CacheResult,
-    run: Run | None = None,
-    outcome: Outcome = "ok",
+    admitted: Admitted, model: ServedModel, waiter: Waiter, cache: CacheResult, *, outcome: Outcome = "ok"
 ) -> Finished:
+    landed = [each for each in waiter.landed if each is not None]
+    decision = next((each.decision for each in landed if each.span is not None), landed[0].decision)
     return Finished(
         admitted=admitted,
         decision=decision,
         variant_digest=model.variants[decision.variant].variant.digest,
-        probabilities=probabilities,
-        run=run,
+        outputs=_joined(landed),
+        run=run_of(landed),
         cache=cache,
         outcome=outcome,
     )
 
 
+def _joined(landed: Sequence[Landed]) -> Arrays:
+    """The items' outputs as the request's; names that only some of them have are left out."""
+    first = landed[0].outputs
+    if len(landed) == 1:
+        return first
+    shared = [name for name in first if all(name in each.outputs for each in landed)]
+    return {name: np.concatenate([each.outputs[name] for each in landed]) for name in shared}
+
+
 def _encode(finished: Finished, recorded: Recorded, model: ServedModel, times: tuple[tuple[str, int], ...]) -> Answer:
-    request, labels = finished.admitted.request, model.manifest.labels
+    request = finished.admitted.request
     return Answer(
         request_id=request.request_id,
         client_id=request.client_id,
         model=model.name,
         version=model.version,
-        outputs=request.outputs,
-        labels=tuple(labels[index] for index in finished.probabilities.argmax(axis=1).tolist()),
-        probabilities=finished.probabilities,
+        outputs=model.task.encode(finished.outputs, request.outputs),
+        tokens=request.tokens,
         decision=finished.decision,
         usage=recorded.usage,
         emissions_ng=recorded.emissions_ng,

@@ -12,29 +12,33 @@ from greenserve.units import MILLI
 NONE = Hints()
 HEADERS = frozenset({names.POLICY, names.DEADLINE_MS, names.MIN_QUALITY, names.REGIONS, names.CACHE_HINT})
 POLICIES: tuple[str, ...] = get_args(Policy)
+LOWEST_PRIORITY = 3
 
 
-def hints_of(headers: Mapping[str, str], *, variant: object = None) -> Hints:
-    """The hints in lower-case headers or metadata; raises InvalidRequest for a value that can't be read."""
-    if variant is None and not HEADERS & headers.keys():
+def hints_of(headers: Mapping[str, str], *, variant: object = None, priority: object = None) -> Hints:
+    """The hints in lower-case headers or metadata; raises InvalidRequest for a value that can't be read.
+
+    `variant` and `priority` come as parameters of a request.
+    """
+    if variant is None and priority is None and HEADERS.isdisjoint(headers):
         return NONE
-    if variant is not None and not isinstance(variant, str):
-        raise InvalidRequest(f"parameters.greenserve_variant: a variant's name is needed, got {variant!r}")
+    if variant is not None and (not isinstance(variant, str) or not variant):
+        raise InvalidRequest(f"parameters.greenserve_variant: a variant's name is needed, got {variant!r:.80}")
     policy = headers.get(names.POLICY)
     if policy is not None and policy not in POLICIES:
-        raise InvalidRequest(f"GreenServe-Policy: {', '.join(POLICIES)} are allowed, got {policy!r}")
-    regions = headers.get(names.REGIONS)
+        raise InvalidRequest(f"GreenServe-Policy: {', '.join(POLICIES)} are allowed, got {policy!r:.80}")
     cache = headers.get(names.CACHE_HINT)
     if cache not in {None, "no-store"}:
-        raise InvalidRequest(f"GreenServe-Cache: 'no-store' is allowed, got {cache!r}")
+        raise InvalidRequest(f"GreenServe-Cache: 'no-store' is allowed, got {cache!r:.80}")
     deadline_ms = _number(headers, names.DEADLINE_MS, 1.0, 3_600_000.0)
     return Hints(
         policy=policy,  # type: ignore[arg-type]
         deadline_s=None if deadline_ms is None else deadline_ms / MILLI,
         min_quality=_number(headers, names.MIN_QUALITY, 0.0, 1.0),
-        regions=None if regions is None else frozenset(part.strip() for part in regions.split(",")),
+        regions=_regions(headers.get(names.REGIONS)),
         variant=variant,
         no_store=cache == "no-store",
+        priority=_priority(priority),
     )
 
 
@@ -49,6 +53,26 @@ def credential_of(headers: Mapping[str, str]) -> str | None:
     return key.strip()
 
 
+def _priority(given: object) -> int:
+    if given is None:
+        return NONE.priority
+    if type(given) is not int or not 0 <= given <= LOWEST_PRIORITY:
+        raise InvalidRequest(
+            f"parameters.priority: 1 (highest) to {LOWEST_PRIORITY}, or 0 for the default, {NONE.priority}, is needed, "
+            f"got {given!r:.80}"
+        )
+    return given or NONE.priority
+
+
+def _regions(given: str | None) -> frozenset[str] | None:
+    if given is None:
+        return None
+    regions = frozenset(part.strip() for part in given.split(","))
+    if "" in regions:
+        raise InvalidRequest(f"GreenServe-Regions: names with commas between them are needed, got {given!r:.80}")
+    return regions
+
+
 def _number(headers: Mapping[str, str], name: str, least: float, most: float) -> float | None:
     given = headers.get(name)
     if given is None:
@@ -58,5 +82,5 @@ def _number(headers: Mapping[str, str], name: str, least: float, most: float) ->
     except ValueError:
         value = math.nan
     if not least <= value <= most:
-        raise InvalidRequest(f"{name}: a number in {least:g}..{most:g} is needed, got {given!r}")
+        raise InvalidRequest(f"{name}: a number in {least:g}..{most:g} is needed, got {given!r:.80}")
     return value

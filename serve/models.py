@@ -1,21 +1,29 @@
-"""The models that this gateway serves: manifest, tokenizer, engines and per-batch costs, loaded once."""
+"""The models that this gateway serves: manifest, task, engines and per-batch costs, loaded once."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
 from greenserve.carbon.shapley import BatchCost
-from greenserve.config import Config, Model
-from greenserve.errors import ManifestInvalid, ModelUnknown
+from greenserve.config import Config
+from greenserve.errors import DependencyMissing, ManifestInvalid, ModelUnknown
 from greenserve.inputs import TextEncoder
-from greenserve.manifest import Manifest, Profile, Variant, load_manifest, verify_files
+from greenserve.manifest import Manifest, Profile, TensorSpec, Variant, load_manifest, verify_files
 from greenserve.ports import Engine
-from greenserve.records import Batch, Row
+from greenserve.records import Batch, Item, TensorItem
+from greenserve.sections import Model
+from greenserve.serve.tasks import Task, task_of
+from greenserve.serve.tensors import DTYPES
 
-OUTPUTS = ("label", "probabilities")
+log = logging.getLogger("greenserve.models")
+TENSOR_BUCKETS = (1,)
+"""Tensors are never padded: all of a shape share one bucket."""
 
-EngineFactory = Callable[[Path, str], Engine]
+EngineFactory = Callable[[Manifest, Variant], Engine]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +33,8 @@ class ServedVariant:
     key: str
     variant: Variant
     engine: Engine
+    task: Task
+    input_names: tuple[str, ...]
     cost: BatchCost
     profile: Profile | None
     max_batch: int
@@ -32,12 +42,16 @@ class ServedVariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A model that answers: its configuration, manifest, tokenizer and the variants that loaded."""
+    """A model that answers: its configuration, manifest, task and the variants that loaded.
+
+    `left_out` says of each variant that this machine can't run why.
+    """
 
     settings: Model
     manifest: Manifest
-    encoder: TextEncoder
+    task: Task
     variants: Mapping[str, ServedVariant]
+    left_out: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -48,6 +62,11 @@ class ServedModel:
     def version(self) -> str:
         """The manifest's version, as the protocols show it."""
         return str(self.manifest.version)
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """Edges of the length buckets [tokens]."""
+        return self.manifest.preprocessing.buckets if self.manifest.preprocessing else TENSOR_BUCKETS
 
 
 class Models:
@@ -63,9 +82,9 @@ class Models:
         """The model of that name (and version, where one is given); raises ModelUnknown."""
         model = self._by_name.get(name)
         if model is None:
-            raise ModelUnknown(f"no model {name!r} is served here; served are {', '.join(sorted(self._by_name))}")
+            raise ModelUnknown(f"no model {name!r:.80} is served here; served are {', '.join(sorted(self._by_name))}")
         if version and version != model.version:
-            raise ModelUnknown(f"model {name!r} has version {model.version} here, not {version!r}")
+            raise ModelUnknown(f"model {name!r} has version {model.version} here, not {version!r:.80}")
         return model
 
 
@@ -74,7 +93,8 @@ def load_models(config: Config, *, engine_for: EngineFactory, fingerprint: str) 
 
     Raises ManifestInvalid with every finding: a changed file is never served.
     """
-    return Models([_load_model(model, engine_for, fingerprint) for model in config.models])
+    most = config.server.limits.max_items
+    return Models([load_model(model, engine_for, fingerprint, max_items=most) for model in config.models])
 
 
 def verified_manifest(path: Path) -> Manifest:
@@ -87,38 +107,80 @@ def verified_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _load_model(settings: Model, engine_for: EngineFactory, fingerprint: str) -> ServedModel:
+def load_model(settings: Model, engine_for: EngineFactory, fingerprint: str, *, max_items: int) -> ServedModel:
+    """One model, whole: verified, loaded, warmed up; raises ManifestInvalid, or DependencyMissing for no variant."""
     manifest = verified_manifest(settings.manifest)
-    pre = manifest.preprocessing
-    encoder = TextEncoder(
-        tokenizer_file=manifest.path_of(pre.files[0]), max_length=pre.max_length, truncate=pre.truncate
-    )
-    variants = {}
+    task = task_of(manifest, _encoder_of(manifest), max_items=max_items)
+    variants: dict[str, ServedVariant] = {}
+    left_out: dict[str, str] = {}
     for variant in manifest.variants:
-        engine = engine_for(manifest.path_of(variant.files[0]), variant.name)
-        engine.load()
-        _warm_up(engine, variant.name)
-        profile = variant.profile_for(fingerprint)
-        cost = BatchCost.from_coefficients(profile.e_dynamic_j if profile else (0.0, 0.0, 1.0, 0.0))
-        variants[variant.name] = ServedVariant(
-            key=f"{settings.name}/{variant.name}",
-            variant=variant,
-            engine=engine,
-            cost=cost,
-            profile=profile,
-            max_batch=min(settings.batching.max_batch, variant.max_batch),
-        )
-    return ServedModel(settings=settings, manifest=manifest, encoder=encoder, variants=MappingProxyType(variants))
+        try:
+            engine = engine_for(manifest, variant)
+            engine.load()
+        except DependencyMissing as error:
+            log.warning("%s/%s is left out: %s", settings.name, variant.name, error)
+            left_out[variant.name] = str(error)
+            continue
+        served = _served(settings, manifest, variant, engine, task, fingerprint)
+        _warm_up(served, manifest)
+        variants[variant.name] = served
+    if not variants:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise DependencyMissing(f"model {settings.name}: no variant runs on this machine: {reasons}")
+    return ServedModel(
+        settings=settings,
+        manifest=manifest,
+        task=task,
+        variants=MappingProxyType(variants),
+        left_out=MappingProxyType(left_out),
+    )
 
 
-def _warm_up(engine: Engine, variant: str) -> None:
-    for rows, length in ((1, 16), (4, 16), (1, 64)):
+def _served(
+    settings: Model, manifest: Manifest, variant: Variant, engine: Engine, task: Task, fingerprint: str
+) -> ServedVariant:
+    profile = variant.profile_for(fingerprint)
+    return ServedVariant(
+        key=f"{settings.name}/{variant.name}",
+        variant=variant,
+        engine=engine,
+        task=task,
+        input_names=tuple(spec.name for spec in manifest.inputs),
+        cost=BatchCost.from_coefficients(profile.e_dynamic_j if profile else (0.0, 0.0, 1.0, 0.0)),
+        profile=profile,
+        max_batch=min(settings.batching.max_batch, variant.max_batch),
+    )
+
+
+def _encoder_of(manifest: Manifest) -> TextEncoder | None:
+    pre = manifest.preprocessing
+    if pre is None:
+        return None
+    return TextEncoder(tokenizer_file=manifest.path_of(pre.files[0]), max_length=pre.max_length, truncate=pre.truncate)
+
+
+def _warm_up(served: ServedVariant, manifest: Manifest) -> None:
+    longest = manifest.preprocessing.max_length if manifest.preprocessing else 1
+    for count, length in ((1, min(16, longest)), (4, min(16, longest)), (1, min(64, longest))):
+        item: Item = _example(manifest.inputs) if manifest.inputs else (101,) * length
         batch = Batch(
             batch_id="warm-up",
-            variant=variant,
-            rows=tuple(Row(request_id="warm-up", index=index, token_ids=(101,) * length) for index in range(rows)),
+            variant=served.variant.name,
+            rows=(item,) * min(count, served.max_batch),
             padded_length=length,
+            input_names=served.input_names,
         )
-        outputs, _ = engine.run(batch)
-        if len(outputs["logits"]) != rows:
-            raise ManifestInvalid(f"{variant} answered {len(outputs['logits'])} rows for {rows}")
+        outputs, _ = served.engine.run(batch)
+        answered = {name: len(array) for name, array in served.task.finish(outputs).items()}
+        if set(answered.values()) != {len(batch.rows)}:
+            raise ManifestInvalid(f"{served.key} answered {answered} rows for {len(batch.rows)}")
+
+
+def _example(specs: Sequence[TensorSpec]) -> TensorItem:
+    """A slice of zeros; axes of any size get 1."""
+    arrays = []
+    for spec in specs:
+        shape = tuple(1 if size == -1 else size for size in spec.shape[1:])
+        text = spec.datatype == "BYTES"
+        arrays.append(np.full(shape, "0", dtype=object) if text else np.zeros(shape, dtype=DTYPES[spec.datatype]))
+    return TensorItem(tuple(arrays))

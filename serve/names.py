@@ -1,5 +1,8 @@
 """Names and values of the facts that every answer carries: HTTP headers, gRPC metadata, response parameters."""
 
+import re
+from functools import lru_cache
+
 from greenserve.records import Usage
 from greenserve.serve.call import Answer
 from greenserve.units import MILLI, decimal_grams, decimal_joules, two_digits
@@ -10,6 +13,7 @@ ENERGY = "GreenServe-Energy"
 ENERGY_JOULES = "GreenServe-Energy-Joules"
 CARBON = "GreenServe-Carbon"
 CARBON_GRAMS = "GreenServe-Carbon-Grams"
+RECEIPT = "GreenServe-Receipt"
 CACHE = "GreenServe-Cache"
 SERVER_TIMING = "Server-Timing"
 POLICY = "greenserve-policy"
@@ -19,6 +23,7 @@ REGIONS = "greenserve-regions"
 CACHE_HINT = "greenserve-cache"
 
 NS_PER_MS = 1_000_000
+TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
 Facts = list[tuple[str, str]]
 
 
@@ -26,13 +31,15 @@ def facts_of(answer: Answer) -> Facts:
     """(name, value) in the spelling of HTTP; energy and carbon as far as the tenant's exposure allows."""
     decision = answer.decision
     emulated = ";emulated" if decision.emulated else ""
+    shown = answer.tenant.exposure != "off"
     facts = [
         (REQUEST_ID, answer.request_id),
         (ROUTE, f"{decision.region}/{decision.variant};reason={decision.reason}{emulated}"),
         (CACHE, answer.cache),
+        (RECEIPT, f'"/v1/receipts/{answer.request_id}";state={answer.usage.state}' if shown else "withheld"),
         (SERVER_TIMING, _server_timing(answer)),
     ]
-    return facts if answer.tenant.exposure == "off" else facts + _energy_facts(answer) + _carbon_facts(answer)
+    return facts + _energy_facts(answer) + _carbon_facts(answer) if shown else facts
 
 
 def parameters_of(answer: Answer) -> dict[str, str | int]:
@@ -82,12 +89,24 @@ def _carbon_facts(answer: Answer) -> Facts:
     reading, (_, emissions_ng) = answer.decision.intensity, _shown(answer)
     if reading is None or emissions_ng is None:
         return []
-    basis = f"basis={reading.basis};origin={reading.origin};provider={reading.provider}"
+    basis = f"basis={reading.basis};origin={reading.origin};provider={sf_word(reading.provider)}"
     place = f"zone={reading.zone};intensity={reading.mg_per_kwh};pue={answer.decision.pue_milli / MILLI:g}"
     return [
         (CARBON, f"{emissions_ng};u=ng;{place};{basis};state={answer.usage.state}"),
         (CARBON_GRAMS, decimal_grams(emissions_ng)),
     ]
+
+
+@lru_cache(maxsize=256)
+def sf_word(text: str) -> str:
+    """A word of a structured field (RFC 9651): a token as it is, anything else as a string."""
+    return text if TOKEN.fullmatch(text) else sf_string(text)
+
+
+def sf_string(text: str) -> str:
+    """A string of a structured field: between quotes, and what is not printable ASCII as a question mark."""
+    plain = "".join(each if each.isascii() and each.isprintable() else "?" for each in text)
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _evidence(usage: Usage) -> str:

@@ -7,7 +7,7 @@ been handed out; changed only on the event loop. Whatever waits is one group: on
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,21 +18,54 @@ from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
 from greenserve.carbon.provisional import provisional_usage
 from greenserve.errors import LedgerUnavailable
-from greenserve.ports import Clock
+from greenserve.ports import Arrays, Clock
 from greenserve.records import Admitted, Decision, Usage
-from greenserve.serve.batching.flight import Probabilities, Run
+from greenserve.serve.batching.flight import Landed
 
 log = logging.getLogger("greenserve.recorder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a request took of the engine: monotonic times [ns] from its first span's start to its last one's end.
+
+    `cpu_ns` and `held_ns` are its own part; `batch_id` and `batch_rows` are those of its first span.
+    """
+
+    batch_id: str
+    batch_rows: int
+    start_ns: int
+    end_ns: int
+    cpu_ns: int
+    held_ns: int
+
+
+def run_of(landed: Sequence[Landed]) -> Run | None:
+    """The run of a request's items; None where all came from the cache."""
+    spans = [each.span for each in landed if each.span is not None]
+    if not spans:
+        return None
+    return Run(
+        batch_id=spans[0].batch_id,
+        batch_rows=len(spans[0].lengths),
+        start_ns=min(span.start_ns for span in spans),
+        end_ns=max(span.end_ns for span in spans),
+        cpu_ns=sum(each.cpu_ns for each in landed),
+        held_ns=sum(each.held_ns for each in landed),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A request that is about to be answered, or whose client left; `run` is None for a cache hit."""
+    """A request that is about to be answered, whose client left, or that failed after something ran for it.
+
+    `outputs` are [items, ...] by name; `run` is None where nothing ran for it.
+    """
 
     admitted: Admitted
     decision: Decision
     variant_digest: str
-    probabilities: Probabilities
+    outputs: Arrays
     run: Run | None
     cache: CacheResult
     outcome: Outcome
@@ -192,6 +225,7 @@ class Recorder:
             budget_id=finished.admitted.reservation.budget_id,
             reserved=finished.admitted.reservation.amount,
             flags=decision.flags,
+            charged=finished.outcome != "error",
         )
 
 

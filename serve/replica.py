@@ -1,21 +1,19 @@
 """One gateway replica: a thread with one event loop for both listeners, batching, recording and refreshing."""
 
 import asyncio
-import contextlib
 import logging
+import os
 import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 import uvloop
 
 from greenserve.carbon.feeds.build import feed_from
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.ledger.sqlite import SqliteLedger
-from greenserve.carbon.ledger.tenancy import Tenancy, TenancyStore
 from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.carbon.power_model import CpuPower
 from greenserve.clock import SystemClock
@@ -24,22 +22,28 @@ from greenserve.errors import GreenServeError
 from greenserve.host import describe_host
 from greenserve.ports import Clock
 from greenserve.serve.admission import Admission
+from greenserve.serve.balance import Board
 from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.gateway import Gateway
-from greenserve.serve.grpc.server import GrpcServer, InferenceService
+from greenserve.serve.grpc.server import GrpcServer
+from greenserve.serve.grpc.service import InferenceService
 from greenserve.serve.health import Health
 from greenserve.serve.http.app import HttpApp
+from greenserve.serve.listeners import HttpListener, Listeners, certificate_of, guard_of, tls_context
 from greenserve.serve.models import EngineFactory, Models, load_models
-from greenserve.serve.ports import reuse_port_socket
+from greenserve.serve.ports import listeners_of
+from greenserve.serve.profile import check_profile, listening_faults
 from greenserve.serve.recorder import Recorder
 from greenserve.serve.router import Router
+from greenserve.serve.run_folder import RunFolder
+from greenserve.serve.statistics import Statistics
+from greenserve.serve.tenancy_reader import Fresh, TenancyReader
 from greenserve.units import MILLI
 
 log = logging.getLogger("greenserve.replica")
 REFRESH_S = 0.5
-DRAIN_NOTICE_S = 1.0
-GRACE_S = 20.0
+BALANCE_FILE = "balance"
 MESSAGE_SLACK_BYTES = 2**20
 SWITCH_INTERVAL_S = 0.0005
 """A finished batch waits for the interpreter as long as this; at Python's 5 ms a quarter of the throughput is lost."""
@@ -58,9 +62,11 @@ class GatewayReplica:
         engine_for: EngineFactory,
         clock: Clock | None = None,
     ) -> None:
+        check_profile(config, run_folder=RunFolder(port=config.server.http.port).path, ray_token_auth=None)
         self._config = config
         self._run_id = run_id
         self._name = name
+        self._replicas = config.server.replicas_on(cores)
         self._share_milli = min(MILLI, MILLI * config.server.threads_per_engine // cores)
         self._engine_for = engine_for
         self._fingerprint = str(describe_host()["fingerprint"])
@@ -72,7 +78,6 @@ class GatewayReplica:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._batcher: Batcher | None = None
-        self._tenancy: Tenancy | None = None
 
     def start(self) -> None:
         """Load, warm up, listen; returns when requests are taken, raises what prevented it."""
@@ -114,20 +119,21 @@ class GatewayReplica:
         models = load_models(self._config, engine_for=self._engine_for, fingerprint=self._fingerprint)
         self.health.has("models")
         ledger = SqliteLedger(self._config.ledger.path)
-        store = TenancyStore(ledger, self._clock)
+        reader = TenancyReader(ledger, self._clock)
         gateway = self._gateway(models)
-        self._refresh(gateway, ledger, store)
+        self._refresh(gateway, reader.read(None))
         self.health.has("ledger")
         gateway.batcher.start()
         gateway.recorder.start()
-        async with contextlib.AsyncExitStack() as stack:
-            await self._listen(gateway, stack)
-            self.health.has("listeners")
-            refreshing = asyncio.create_task(self._keep_fresh(gateway, ledger, store), name="refreshing")
-            self._started.set()
-            await self._stop.wait()
-            self.health.draining = True
-            await asyncio.sleep(DRAIN_NOTICE_S)
+        listeners = self._listeners(gateway)
+        await listeners.start(self._config)
+        self._look_at_sockets()
+        self.health.has("listeners")
+        refreshing = asyncio.create_task(self._keep_fresh(gateway, reader), name="refreshing")
+        self._started.set()
+        await self._stop.wait()
+        self.health.draining = True
+        await listeners.drain()
         refreshing.cancel()
         await gateway.batcher.close()
         await gateway.recorder.close()
@@ -139,7 +145,7 @@ class GatewayReplica:
         served = [variant for model in models for variant in model.variants.values()]
         batcher = Batcher(
             clock=clock,
-            buckets=sorted({edge for model in models for edge in model.manifest.preprocessing.buckets}),
+            buckets=sorted({edge for model in models for edge in model.buckets}),
             max_batch={variant.key: variant.max_batch for variant in served},
             max_queued=config.server.limits.max_queued,
             share_milli=self._share_milli,
@@ -151,7 +157,7 @@ class GatewayReplica:
             admission=Admission(
                 auth=config.tenancy.auth,
                 defaults=config.tenancy.defaults,
-                replicas=config.server.replicas,
+                replicas=self._replicas,
                 clock=clock,
             ),
             cache=AnswerCache(list(models)),
@@ -170,65 +176,57 @@ class GatewayReplica:
                 run_id=self._run_id,
                 engine_cpu_ns=lambda: batcher.spans_cpu_ns,
             ),
+            statistics=Statistics(clock=clock),
             clock=clock,
             timeout_s=config.server.limits.request_timeout_s,
         )
 
-    async def _listen(self, gateway: Gateway, stack: contextlib.AsyncExitStack) -> None:
-        server, limits = self._config.server, self._config.server.limits
-        service = InferenceService(gateway=gateway, health=self.health, clock=self._clock, max_items=limits.max_items)
-        grpc_server = GrpcServer(service, max_message_bytes=limits.max_body_bytes + MESSAGE_SLACK_BYTES)
-        await grpc_server.start(host=server.grpc.host, port=server.grpc.port)
-        stack.push_async_callback(grpc_server.stop, grace_s=GRACE_S)
+    def _listeners(self, gateway: Gateway) -> Listeners:
+        config, limits = self._config, self._config.server.limits
+        certificate = certificate_of(config)
+        statistics = gateway.statistics
+        service = InferenceService(
+            gateway=gateway,
+            health=self.health,
+            clock=self._clock,
+            statistics=statistics,
+            max_body_bytes=limits.max_body_bytes,
+            max_elements=limits.max_elements,
+        )
         http_app = HttpApp(
             gateway=gateway,
             health=self.health,
             clock=self._clock,
-            max_body_bytes=limits.max_body_bytes,
-            max_items=limits.max_items,
+            statistics=statistics,
+            limits=limits,
         )
-        http_server = uvicorn.Server(
-            uvicorn.Config(
-                http_app,
-                interface="asgi3",
-                http="httptools",
-                loop="none",
-                lifespan="off",
-                access_log=False,
-                proxy_headers=False,
-                log_config=None,
-                server_header=False,
-                date_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=int(GRACE_S),
-            )
+        return Listeners(
+            HttpListener(http_app, guard=guard_of(config), tls=tls_context(certificate)),
+            GrpcServer(service, max_message_bytes=limits.max_body_bytes + MESSAGE_SLACK_BYTES, certificate=certificate),
+            board=self._board(),
         )
-        listener = reuse_port_socket(server.http.host, server.http.port)
-        serving = asyncio.create_task(http_server.serve(sockets=[listener]), name="http")
 
-        async def stop_http() -> None:
-            http_server.should_exit = True
-            await serving
+    def _board(self) -> Board:
+        folder = RunFolder(port=self._config.server.http.port).path
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Board(folder / BALANCE_FILE, clock=self._clock)
 
-        stack.push_async_callback(stop_http)
-        while not http_server.started:
-            if serving.done():
-                raise GreenServeError(f"HTTP does not listen on {server.http.host}:{server.http.port}")
-            await asyncio.sleep(0.01)
+    def _look_at_sockets(self) -> None:
+        """What was configured is one thing, what the kernel has is another: a loopback port must be one."""
+        if faults := listening_faults(self._config, listeners_of([os.getpid()])):
+            raise GreenServeError("; ".join(faults))
 
-    def _refresh(self, gateway: Gateway, ledger: SqliteLedger, store: TenancyStore) -> None:
-        now_us = self._clock.unix_us()
-        if self._tenancy is None or store.revision() != self._tenancy.revision:
-            self._tenancy = store.snapshot()
-        budgets = [budget for owned in self._tenancy.budgets.values() for budget in owned]
-        gateway.admission.refresh(self._tenancy, {budget.budget_id: ledger.used(budget, now_us) for budget in budgets})
+    @staticmethod
+    def _refresh(gateway: Gateway, fresh: Fresh) -> None:
+        gateway.admission.refresh(fresh.tenancy, fresh.used, confirmed=fresh.confirmed)
         gateway.router.refresh()
 
-    async def _keep_fresh(self, gateway: Gateway, ledger: SqliteLedger, store: TenancyStore) -> None:
+    async def _keep_fresh(self, gateway: Gateway, reader: TenancyReader) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
             try:
-                self._refresh(gateway, ledger, store)
+                # In a thread: with many budgets the queries take milliseconds, and requests would wait for them.
+                self._refresh(gateway, await asyncio.to_thread(reader.read, gateway.admission.watched))
                 self.health.has("ledger")
             except Exception:
                 log.exception("the ledger's store could not be read; the last state stays in force")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from greenserve.carbon.feeds.annual import AnnualFeed
 from greenserve.carbon.feeds.chain import FeedChain
 from greenserve.carbon.feeds.recorded import RecordedFeed
-from greenserve.config import AnnualSource, RecordedSource
 from greenserve.ports import IntensityFeed
+from greenserve.sections import AnnualSource, RecordedSource
 
 
 def feed_from(sources: Sequence[RecordedSource | AnnualSource]) -> IntensityFeed:

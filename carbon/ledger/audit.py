@@ -4,17 +4,19 @@ Each check is a small fold: it sees every row once, in order, and yields finding
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.entries import POOLS, UNMETERED, decode_entry, it_uj, site_figures
 from greenserve.carbon.ledger.chain import GENESIS, Row, identity_of, link
 from greenserve.carbon.ledger.rollup import Deltas, RollupKey, Sums, empty_deltas, fold
+from greenserve.carbon.ledger.spend import Spend, SpendKey, Spends, empty_spends, fold_spend
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
 FINDINGS_PER_CHECK = 10
 Request = tuple[str, int]
+K = TypeVar("K", RollupKey, SpendKey)
 
 
 class Audit:
@@ -27,6 +29,7 @@ class Audit:
         self._count_by_check: dict[str, int] = {}
         self._open: dict[Request, Mapping[str, Any]] = {}
         self._sums: Deltas = empty_deltas()
+        self._spends: Spends = empty_spends()
         self._parts = dict.fromkeys((*POOLS[:3], "waste_uj"), 0)
         self._pending_uj: dict[str, int] = {}
 
@@ -42,16 +45,20 @@ class Audit:
         elif entry is not None and entry.kind == "device_interval":
             self._note("conservation", row, self._conserved(entry.body))
 
-    def finish(self, rollups: Mapping[RollupKey, Sums]) -> list[str]:
-        """All findings; `rollups` are the stored sums, compared with the folded ones."""
-        folded = {key: sums for key, sums in self._sums.items() if any(sums)}
-        stored = {key: sums for key, sums in rollups.items() if any(sums)}
-        for key in sorted(folded.keys() | stored.keys()):
-            if folded.get(key) != stored.get(key):
-                self._add("rollup", f"rollup {key}: stored {stored.get(key)}, folded again {folded.get(key)}")
+    def finish(self, rollups: Mapping[RollupKey, Sums], spends: Mapping[SpendKey, Spend] | None = None) -> list[str]:
+        """All findings; `rollups` and `spends` (None: not kept) are the stored sums, compared with the folded ones."""
+        self._compare("rollup", self._sums, rollups)
+        if spends is not None:
+            self._compare("spend", self._spends, spends)
         if self._parts != dict.fromkeys(self._parts, 0):
             self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {self._parts}")
         return [*self._findings, *self._cut_off()]
+
+    def _compare(self, name: str, folded: Mapping[K, tuple[int, ...]], stored: Mapping[K, tuple[int, ...]]) -> None:
+        again = {key: sums for key, sums in folded.items() if any(sums)}
+        kept = {key: sums for key, sums in stored.items() if any(sums)}
+        for key in sorted(key for key in again.keys() | kept.keys() if again.get(key) != kept.get(key)):
+            self._add(name, f"{name} {key}: stored {kept.get(key)}, folded again {again.get(key)}")
 
     def _cut_off(self) -> Iterator[str]:
         for name, count in self._count_by_check.items():
@@ -112,6 +119,7 @@ class Audit:
             elif UNMETERED not in body["flags"] and body["active_uj"] is not None:
                 self._take_parts(body)
         fold(self._sums, entry, replaced)
+        fold_spend(self._spends, entry, replaced)
 
     def _take_parts(self, body: Mapping[str, Any]) -> None:
         if body["charged"]:

@@ -1,11 +1,9 @@
-"""Hourly sums per tenant, model, variant and region: what budgets are read from. A fold of usage entries."""
+"""Hourly sums per tenant, model, variant and region. A fold of usage entries."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from greenserve.carbon.budgets import Unit
-from greenserve.carbon.emissions import emissions_ng
 from greenserve.carbon.entries import it_uj
 from greenserve.records import Entry
 
@@ -74,15 +72,3 @@ def fold(deltas: Deltas, entry: Entry, replaced: Mapping[str, Any] | None) -> No
 def empty_deltas() -> Deltas:
     """No sums yet; every key starts at zero."""
     return defaultdict(Sums)
-
-
-def balance(unit: Unit, sums: Iterable[Sums]) -> int:
-    """What a budget of `unit` has used, in its ledger integer: ng with the assumption for unknowns, uJ, or requests."""
-    total = Sums()
-    for one in sums:
-        total = total.plus(one)
-    if unit == "requests":
-        return total.requests
-    if unit == "J":
-        return total.energy_uj
-    return total.emissions_ng + emissions_ng(total.unknown_uj, ASSUMED_MG_PER_KWH)

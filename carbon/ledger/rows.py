@@ -1,4 +1,4 @@
-"""Rows into SQLite: the one insert that numbers entries, chains them and keeps the hourly sums."""
+"""Rows into SQLite: the one insert that numbers entries, chains them and keeps the sums of them."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.chain import GENESIS, body_bytes, identity_of, link
 from greenserve.carbon.ledger.rollup import Deltas, empty_deltas, fold
+from greenserve.carbon.ledger.spend import Spends, empty_spends, fold_spend
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
@@ -22,6 +23,12 @@ _ADD_UP = (
     "requests = requests + excluded.requests, energy_uj = energy_uj + excluded.energy_uj, "
     "emissions_ng = emissions_ng + excluded.emissions_ng, unknown_uj = unknown_uj + excluded.unknown_uj, "
     "unmetered = unmetered + excluded.unmetered, provisional = provisional + excluded.provisional"
+)
+_SPEND = (
+    "INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "requests = requests + excluded.requests, tokens = tokens + excluded.tokens, "
+    "energy_uj = energy_uj + excluded.energy_uj, emissions_ng = emissions_ng + excluded.emissions_ng, "
+    "unknown_uj = unknown_uj + excluded.unknown_uj"
 )
 
 
@@ -68,7 +75,7 @@ def put_cursors(connection: Connection, cursors: Mapping[str, Cursor]) -> None:
     """Remember how far each spool was taken."""
     for spool, cursor in cursors.items():
         values = {"offset": cursor.offset, "sequence": cursor.sequence}
-        statement = insert(schema.spool_cursor).values(spool=spool, **values)
+        statement = insert(schema.intake_cursor).values(spool=spool, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=["spool"], set_=values))
 
 
@@ -89,10 +96,19 @@ def _insert(driver: sqlite3.Connection, new: Sequence[_Prepared]) -> None:
 
 def _add_up(driver: sqlite3.Connection, new: Sequence[_Prepared], seen: Mapping[Identity, bytes]) -> None:
     deltas: Deltas = empty_deltas()
+    spends: Spends = empty_spends()
     for one in new:
         if one.entry.kind == "usage":
-            fold(deltas, one.entry, _replaced(driver, one, seen))
+            replaced = _replaced(driver, one, seen)
+            fold(deltas, one.entry, replaced)
+            fold_spend(spends, one.entry, replaced)
     driver.executemany(_ADD_UP, [(*key, *sums) for key, sums in deltas.items()])
+    put_spends(driver, spends)
+
+
+def put_spends(driver: sqlite3.Connection, spends: Spends) -> None:
+    """Add to the sums that budgets are read from; rows that change nothing are left out."""
+    driver.executemany(_SPEND, [(*key, *spent) for key, spent in spends.items() if any(spent)])
 
 
 def _replaced(driver: sqlite3.Connection, one: _Prepared, seen: Mapping[Identity, bytes]) -> dict[str, object] | None:

@@ -1,4 +1,4 @@
-"""The SQLite tables of the ledger, version 1, and how a connection to them is set up."""
+"""The SQLite tables of the ledger, version 2, and how a connection to them is set up."""
 
 import sqlite3
 from pathlib import Path
@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from greenserve.errors import LedgerUnavailable
 
-VERSION = 1
+VERSION = 2
 BUSY_MS = 10_000
 WRITES = "greenserve_writes"
 """Execution option of a connection: its transaction takes the write lock when it begins."""
@@ -63,8 +63,22 @@ rollup = Table(
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-spool_cursor = Table(
-    "spool_cursor",
+spend = Table(
+    "spend",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("grain", Integer, primary_key=True),
+    Column("at", Integer, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("energy_uj", Integer, nullable=False),
+    Column("emissions_ng", Integer, nullable=False),
+    Column("unknown_uj", Integer, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+intake_cursor = Table(
+    "intake_cursor",
     metadata,
     Column("spool", Text, primary_key=True),
     Column("offset", Integer, nullable=False),
@@ -94,18 +108,26 @@ api_key = Table(
     Column("created_us", Integer, nullable=False),
     Column("expires_us", Integer),
     Column("revoked_us", Integer),
+    Column("rules", Text, nullable=False, server_default="{}"),
+    Column("replaced_by", Text),
     sqlite_strict=True,
 )
 budget = Table(
     "budget",
     metadata,
     Column("budget_id", Text, primary_key=True),
-    Column("tenant_id", Text, nullable=False),
+    Column("org", Text),
+    Column("tenant_id", Text),
+    Column("project", Text),
+    Column("key_id", Text),
+    Column("model", Text),
     Column("unit", Text, nullable=False),
     Column("amount", Integer, nullable=False),
     Column("per", Text, nullable=False),
+    Column("zone", Text, nullable=False),
     Column("mode", Text, nullable=False),
     Column("at_pct", Integer, nullable=False),
+    Column("raises", Text, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("removed_us", Integer),
     sqlite_strict=True,
@@ -137,22 +159,16 @@ def open_engine(path: Path, *, must_exist: bool) -> Engine:
     return engine
 
 
-def create_tables(connection: Connection, path: Path) -> None:
-    """Make the tables inside the caller's write transaction, once; refuse a newer version."""
-    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    if version > VERSION:
-        raise LedgerUnavailable(
-            f"{path} has ledger format {version}, this program reads up to {VERSION}: use the newer GreenServe"
+def create_tables(connection: Connection) -> None:
+    """Make the tables of this version, inside the caller's write transaction, where there are none."""
+    metadata.create_all(connection, checkfirst=False)
+    for verb in ("UPDATE", "DELETE"):
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER entry_no_{verb.lower()} BEFORE {verb} ON entry BEGIN "
+            f"SELECT RAISE(ABORT, 'the ledger is append-only: {verb} of an entry is refused'); END"
         )
-    if version == 0:
-        metadata.create_all(connection, checkfirst=False)
-        for verb in ("UPDATE", "DELETE"):
-            connection.exec_driver_sql(
-                f"CREATE TRIGGER entry_no_{verb.lower()} BEFORE {verb} ON entry BEGIN "
-                f"SELECT RAISE(ABORT, 'the ledger is append-only: {verb} of an entry is refused'); END"
-            )
-        connection.execute(tenancy.insert().values(one=1, revision=0))
-        connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+    connection.execute(tenancy.insert().values(one=1, revision=0))
+    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
 
 def _set_up(driver: Any, _record: object) -> None:

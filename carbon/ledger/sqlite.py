@@ -13,13 +13,22 @@ from greenserve.carbon.budgets import Budget, window
 from greenserve.carbon.entries import PLATFORM, US_PER_HOUR, decode_entry
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.audit import Audit
-from greenserve.carbon.ledger.chain import GENESIS, Head, Row
-from greenserve.carbon.ledger.rollup import RollupKey, Sums, balance
+from greenserve.carbon.ledger.chain import GENESIS, Head, Row, month_of
+from greenserve.carbon.ledger.rollup import RollupKey, Sums
 from greenserve.carbon.ledger.rows import Cursor, append_rows, put_cursors
+from greenserve.carbon.ledger.spend import Spend, SpendKey, balance, stretches
+from greenserve.carbon.ledger.upgrade import bring_up
 from greenserve.errors import LedgerUnavailable
+from greenserve.ids import unix_ms_of
 from greenserve.records import Entry
 
 PAGE_ROWS = 2_000
+_US_PER_MS = 1_000
+_SPENT = (
+    "SELECT coalesce(sum(requests), 0), coalesce(sum(tokens), 0), coalesce(sum(energy_uj), 0), "
+    "coalesce(sum(emissions_ng), 0), coalesce(sum(unknown_uj), 0) FROM spend "
+    "WHERE subject = ? AND grain = ? AND at >= ? AND at < ?"
+)
 
 
 class SqliteLedger:
@@ -33,7 +42,7 @@ class SqliteLedger:
         self.path = path
         self._engine = schema.open_engine(path, must_exist=must_exist)
         with self.writing() as connection:
-            schema.create_tables(connection, path)
+            bring_up(connection, path)
 
     def __repr__(self) -> str:
         return f"<SqliteLedger {self.path}>"
@@ -106,6 +115,7 @@ class SqliteLedger:
         # One read transaction: rows and sums of the same moment, though the writer goes on.
         with self.reading() as connection:
             stored = connection.execute(select(schema.rollup)).all()
+            spent = connection.execute(select(schema.spend)).all()
             for row in connection.execution_options(yield_per=PAGE_ROWS).execute(
                 select(schema.entry).order_by(schema.entry.c.idx)
             ):
@@ -114,29 +124,41 @@ class SqliteLedger:
                 "SELECT period, kind, key, attempt, revision, max(idx) AS idx FROM entry NOT INDEXED "
                 "GROUP BY period, kind, key, attempt, revision HAVING count(*) > 1 ORDER BY idx LIMIT 10"
             ).all()
-        findings = audit.finish({RollupKey(*row[:5]): Sums(*row[5:]) for row in stored})
+        findings = audit.finish(
+            {RollupKey(*row[:5]): Sums(*row[5:]) for row in stored},
+            {SpendKey(*row[:3]): Spend(*row[3:]) for row in spent},
+        )
         return [*findings, *(f"entry {row.idx}: {row.kind} {row.key} stands twice" for row in twice)]
 
     def used(self, budget: Budget, now_us: int) -> int:
-        """What the budget's window around `now_us` has used, in its unit's ledger integer (ng, uJ or requests)."""
-        start_us, end_us = window(budget, now_us)
-        table = schema.rollup.c
-        query = select(schema.rollup).where(table.tenant == budget.tenant, table.hour >= start_us // US_PER_HOUR)
-        if end_us is not None:
-            query = query.where(table.hour < end_us // US_PER_HOUR)
+        """What the budget's window around `now_us` has used, in its unit's ledger integer (ng, uJ or a count)."""
+        return self.balances([budget], now_us)[budget.budget_id]
+
+    def balances(self, budgets: Iterable[Budget], now_us: int) -> dict[str, int]:
+        """What each budget's window around `now_us` has used, by its id: `used` for all of them at one moment."""
         with self.reading() as connection:
-            return balance(budget.unit, [Sums(*row[5:]) for row in connection.execute(query)])
+            driver = driver_of(connection)
+            return {budget.budget_id: _balance(driver, budget, now_us) for budget in budgets}
+
+    def holds_usage(self, request_id: str) -> bool:
+        """Whether a request's first line is in the ledger."""
+        period = month_of(unix_ms_of(request_id) * _US_PER_MS // US_PER_HOUR)
+        found = self._rows_of(
+            "SELECT 1 FROM entry WHERE period = ? AND kind = 'usage' AND key = ? AND attempt = 0 AND revision = 0",
+            (period, request_id),
+        )
+        return bool(found)
 
     def cursors(self) -> dict[str, Cursor]:
         """How far each spool was taken."""
         with self.reading() as connection:
-            rows = connection.execute(select(schema.spool_cursor)).all()
+            rows = connection.execute(select(schema.intake_cursor)).all()
         return {row.spool: Cursor(offset=row.offset, sequence=row.sequence) for row in rows}
 
     def forget_cursors(self, spools: Sequence[str]) -> None:
         """Drop the cursors of spools whose files are gone."""
         with self.writing() as connection:
-            connection.execute(schema.spool_cursor.delete().where(schema.spool_cursor.c.spool.in_(spools)))
+            connection.execute(schema.intake_cursor.delete().where(schema.intake_cursor.c.spool.in_(spools)))
 
     def unsettled(self) -> list[Entry]:
         """Requests with a provisional line alone, in order; found by the hours whose sums hold provisional ones."""
@@ -164,7 +186,7 @@ class SqliteLedger:
         found = self._rows_of(query)[0]
         return None if found[0] is None else (found[0], found[1])
 
-    def _rows_of(self, query: str, parameters: tuple[str, ...] = ()) -> Sequence[Sequence[Any]]:
+    def _rows_of(self, query: str, parameters: tuple[str | int, ...] = ()) -> Sequence[Sequence[Any]]:
         with self.reading() as connection:
             return connection.exec_driver_sql(query, parameters).all()
 
@@ -174,6 +196,13 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
+
+
+def _balance(driver: sqlite3.Connection, budget: Budget, now_us: int) -> int:
+    total = Spend()
+    for stretch in stretches(window(budget, now_us)):
+        total = total.plus(Spend(*driver.execute(_SPENT, (budget.subject, *stretch)).fetchone()))
+    return balance(budget.unit, total)
 
 
 @contextmanager

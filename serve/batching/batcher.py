@@ -14,35 +14,21 @@ from dataclasses import dataclass
 from greenserve.carbon.provisional import split_span
 from greenserve.errors import DeadlineExceeded, Draining, InferenceFailed, Overloaded
 from greenserve.ids import new_request_id
-from greenserve.inputs import softmax
-from greenserve.ports import Clock
-from greenserve.records import Batch, Row, Span
-from greenserve.serve.batching.flight import Flight, Probabilities
+from greenserve.ports import Arrays, Clock
+from greenserve.records import Batch, Span
+from greenserve.serve.batching.flight import Flight
 from greenserve.serve.batching.queue import DeadlineQueue, Waiting
 from greenserve.units import ns_from_seconds, seconds_from_ns
 
 log = logging.getLogger("greenserve.batching")
 
 
-@dataclass(frozen=True, slots=True)
-class FlightRow:
-    """A row of a flight: what the queue carries."""
-
-    flight: Flight
-    index: int
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        """The row's tokens."""
-        return self.flight.rows[self.index]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """Rows that went through the engine together, or the error that they met."""
+    """Flights that went through the engine together, or the error that they met."""
 
-    rows: Sequence[FlightRow]
-    probabilities: Probabilities | None
+    flights: Sequence[Flight]
+    outputs: Arrays | None
     span: Span | None
     error: str | None = None
 
@@ -98,74 +84,78 @@ class Batcher:
         """Predicted rest of the running batch [s]."""
         return max(0.0, seconds_from_ns(self._running_until_ns - self._clock.monotonic_ns()))
 
-    def submit(self, flight: Flight) -> None:
-        """Let the flight's rows wait; raises Overloaded where the queue is full, Draining where it closes."""
+    def submit(self, flights: Sequence[Flight]) -> None:
+        """Let a request's items wait, all or none; raises Overloaded where the queue is full, Draining where it closes."""
         if self._closing:
             raise Draining("this gateway replica is going away; send the request again")
-        if len(self._queue) + len(flight.rows) > self._max_queued:
+        if len(self._queue) + len(flights) > self._max_queued:
             raise Overloaded(
-                f"{len(self._queue)} of {self._max_queued} places are taken and {len(flight.rows)} are needed; "
+                f"{len(self._queue)} of {self._max_queued} places are taken and {len(flights)} are needed; "
                 "send again later or slower",
                 retry_after_s=1,
             )
-        for index in range(len(flight.rows)):
-            self._push(FlightRow(flight, index))
+        for flight in flights:
+            self._push(flight)
         self._work.set()
 
-    def _push(self, row: FlightRow) -> None:
-        flight = row.flight
-        self._queue.push(key=flight.served.key, length=len(row.token_ids), deadline_ns=flight.deadline_ns, row=row)
+    def _push(self, flight: Flight) -> None:
+        self._queue.push(key=flight.served.key, length=len(flight.item), deadline_ns=flight.deadline_ns, row=flight)
 
     async def _loop(self) -> None:
         loop = asyncio.get_running_loop()
         ran: Sequence[Ran] = ()
         while True:
-            rows = self._cut()
-            running = loop.run_in_executor(self._thread, self._execute, rows) if rows else None
+            flights = self._cut()
+            running = loop.run_in_executor(self._thread, self._execute, flights) if flights else None
             self._land_all(ran)  # the engine already runs the next batch meanwhile
             ran = await running if running is not None else ()
-            if not rows and not len(self._queue):
+            if not flights and not len(self._queue):
                 if self._closing:
                     return
                 self._work.clear()
                 await self._work.wait()
 
-    def _cut(self) -> list[FlightRow]:
+    def _cut(self) -> list[Flight]:
         now_ns = self._clock.monotonic_ns()
         batch, expired = self._queue.cut(now_ns=now_ns, max_batch=self._max_batch)
         for waiting in expired:
-            row = _row_of(waiting)
-            if row.flight.deadline_ns > now_ns:  # somebody more patient joined meanwhile
-                self._push(row)
+            flight = _flight_of(waiting)
+            if flight.deadline_ns > now_ns:  # somebody more patient joined meanwhile
+                self._push(flight)
             else:
-                row.flight.fail(
-                    DeadlineExceeded("the deadline passed while the request waited; nothing was run for it")
-                )
+                flight.fail(DeadlineExceeded("the deadline passed while the request waited; nothing was run for it"))
         if batch:
-            profile = _row_of(batch[0]).flight.served.profile
+            profile = _flight_of(batch[0]).served.profile
             longest = max(waiting.length for waiting in batch)
             expected_s = profile.seconds(batch=len(batch), length=longest) if profile else 0.0
             self._running_until_ns = now_ns + ns_from_seconds(expected_s)
-        return [_row_of(waiting) for waiting in batch]
+        return [_flight_of(waiting) for waiting in batch]
 
-    def _execute(self, rows: Sequence[FlightRow]) -> list[Ran]:
-        """Run the rows; where the engine raises, halves run again until the culprit stands alone. Never raises."""
-        served = rows[0].flight.served
+    def _execute(self, flights: Sequence[Flight]) -> list[Ran]:
+        """Run the items, those of one shape together. Never raises."""
+        shapes: dict[object, list[Flight]] = {}
+        for flight in flights:
+            shapes.setdefault(getattr(flight.item, "shapes", None), []).append(flight)
+        return [ran for alike in shapes.values() for ran in self._run(alike)]
+
+    def _run(self, flights: Sequence[Flight]) -> list[Ran]:
+        """One batch; where the engine raises, halves run again until the culprit stands alone."""
+        served = flights[0].served
         batch = Batch(
             batch_id=new_request_id(),
             variant=served.variant.name,
-            rows=tuple(Row(request_id="", index=index, token_ids=row.token_ids) for index, row in enumerate(rows)),
-            padded_length=max(len(row.token_ids) for row in rows),
+            rows=tuple(flight.item for flight in flights),
+            padded_length=max(len(flight.item) for flight in flights),
+            input_names=served.input_names,
         )
         try:
             outputs, span = served.engine.run(batch)
+            return [Ran(flights=flights, outputs=served.task.finish(outputs), span=span)]
         except Exception as error:  # an engine may raise anything; the request that caused it gets the message
-            if len(rows) == 1:
-                return [Ran(rows=rows, probabilities=None, span=None, error=type(error).__name__)]
-            middle = len(rows) // 2
-            return self._execute(rows[:middle]) + self._execute(rows[middle:])
-        probabilities = softmax(outputs["logits"].astype("float32", copy=False))
-        return [Ran(rows=rows, probabilities=probabilities, span=span)]
+            if len(flights) == 1:
+                return [Ran(flights=flights, outputs=None, span=None, error=type(error).__name__)]
+            middle = len(flights) // 2
+            return self._run(flights[:middle]) + self._run(flights[middle:])
 
     def _land_all(self, ran: Sequence[Ran]) -> None:
         for each in ran:
@@ -173,31 +163,30 @@ class Batcher:
                 self._land(each)
             except Exception:  # the task that everybody waits for outlives any single batch
                 log.exception("a batch could not be answered")
-                for row in each.rows:
-                    row.flight.fail(InferenceFailed("the answer could not be put together"))
+                for flight in each.flights:
+                    flight.fail(InferenceFailed("the answer could not be put together"))
 
     def _land(self, ran: Ran) -> None:
-        if ran.probabilities is None or ran.span is None:
-            for row in ran.rows:
-                row.flight.fail(InferenceFailed(f"the model could not run text[{row.index}] ({ran.error})"))
+        if ran.outputs is None or ran.span is None:
+            for flight in ran.flights:
+                flight.poison(ran.error or "no answer")
             return
-        span = ran.span
+        span, served = ran.span, ran.flights[0].served
         self.spans_cpu_ns += span.cpu_ns
-        cost = ran.rows[0].flight.served.cost
-        cpu, held = split_span(span, cost, self._share_milli)
-        for place, (row, cpu_ns, held_ns) in enumerate(zip(ran.rows, cpu, held, strict=True)):
-            own = ran.probabilities[place : place + 1]
-            if row.flight.add(index=row.index, probabilities=own, span=span, cpu_ns=cpu_ns, held_ns=held_ns):
-                row.flight.land()
+        cpu, held = split_span(span, served.cost, self._share_milli)
+        outputs = tuple(ran.outputs.items())
+        for place, (flight, cpu_ns, held_ns) in enumerate(zip(ran.flights, cpu, held, strict=True)):
+            own = {name: array[place : place + 1] for name, array in outputs}
+            flight.land(own, span, cpu_ns=cpu_ns, held_ns=held_ns)
 
 
-def _row_of(waiting: Waiting) -> FlightRow:
-    assert isinstance(waiting.row, FlightRow)
+def _flight_of(waiting: Waiting) -> Flight:
+    assert isinstance(waiting.row, Flight)
     return waiting.row
 
 
 def _is_wanted(waiting: Waiting) -> bool:
-    flight = _row_of(waiting).flight
-    if not flight.wanted and not flight.failed:
+    flight = _flight_of(waiting)
+    if not flight.wanted and not flight.over:
         flight.drop()
     return flight.wanted

@@ -1,112 +1,128 @@
-"""A question on its way through a variant, and everybody who asked it."""
+"""An item on its way through a variant, and every request that waits for it."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
 from greenserve.carbon.apportion import apportion_list
-from greenserve.errors import GreenServeError
-from greenserve.records import Decision, Span
+from greenserve.errors import GreenServeError, InferenceFailed
+from greenserve.ports import Arrays
+from greenserve.records import Decision, Item, Span
 from greenserve.serve.models import ServedVariant
 
-Probabilities = npt.NDArray[np.float32]
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Landed:
+    """An item's outputs [1, ...] by name, the span that it ran in, and one waiter's part of its CPU and held time [ns].
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What one request got: probabilities [rows, classes], span times [ns], its own part of CPU and held time [ns].
-
-    `held_ns` is span time x the share of the device that this process holds; `decision` is the leader's.
+    `held_ns` is span time x the share of the device that this process holds; `decision` is the leader's. A cached
+    item has no span and cost nothing.
     """
 
-    probabilities: Probabilities
+    outputs: Arrays
     decision: Decision
-    batch_id: str
-    batch_rows: int
-    start_ns: int
-    end_ns: int
-    cpu_ns: int
-    held_ns: int
+    span: Span | None = None
+    cpu_ns: int = 0
+    held_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Waiter:
-    """One who asked. `abandoned` receives the run of a waiter who left before it landed: its share is still owed."""
+    """One request that waits for its items.
 
-    future: "asyncio.Future[Run]"
-    abandoned: Callable[[Run], None]
+    `future` holds None once all of them have landed, or the error of the first that failed. `settled` is called where
+    the request left before that, or failed, once the last of its items has landed or failed: what ran is still owed.
+    State: the items' results, by place; changed by their flights, on the event loop.
+    """
+
+    __slots__ = ("_open", "future", "landed", "settled")
+
+    def __init__(self, items: int, settled: "Callable[[Waiter], None]") -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.landed: list[Landed | None] = [None] * items
+        self.settled = settled
+        self._open = items
+
+    @property
+    def waits(self) -> bool:
+        """Whether anybody still wants the answer."""
+        return not self.future.done()
+
+    def take(self, place: int, landed: Landed) -> None:
+        """The item at `place` has landed."""
+        self.landed[place] = landed
+        self._close_one()
+
+    def fail(self, error: GreenServeError) -> None:
+        """One item failed, and with it the request; the others may still land."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            self.future.exception()  # seen: where the client left nobody else looks
+        self._close_one()
+
+    def _close_one(self) -> None:
+        self._open -= 1
+        if self._open:
+            return
+        if not self.future.done():
+            self.future.set_result(None)
+        elif any(self.landed):
+            self.settled(self)
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """Rows of one question; the batcher adds results row by row and lands the flight with the last one."""
+    """One item; `deadline_ns` and `arrived_ns` are monotonic. Several requests may wait for it."""
 
     served: ServedVariant
     decision: Decision
-    rows: tuple[tuple[int, ...], ...]
+    item: Item
+    arrived_ns: int
     deadline_ns: int
-    waiters: list[Waiter] = field(default_factory=list)
-    on_landed: Callable[[Probabilities | None], None] = lambda probabilities: None
-    failed: bool = False
-    _rows: dict[int, Probabilities] = field(default_factory=dict)
-    _spans: list[Span] = field(default_factory=list)
-    _cpu_ns: int = 0
-    _held_ns: int = 0
+    priority: int = 2
+    waiters: list[tuple[Waiter, int]] = field(default_factory=list)
+    on_landed: Callable[[Landed | None], None] | None = None
+    over: bool = False
 
     @property
     def wanted(self) -> bool:
         """Whether anybody still waits."""
-        return not self.failed and any(not waiter.future.done() for waiter in self.waiters)
+        return not self.over and any(waiter.waits for waiter, _ in self.waiters)
 
-    def join(self, waiter: Waiter, *, deadline_ns: int) -> None:
-        """One more who asks; the flight may now take as long as its most patient waiter."""
-        self.waiters.append(waiter)
+    def join(self, waiter: Waiter, place: int, *, deadline_ns: int) -> None:
+        """One more that waits; the flight may now take as long as the most patient one."""
+        self.waiters.append((waiter, place))
         self.deadline_ns = max(self.deadline_ns, deadline_ns)
 
-    def add(self, *, index: int, probabilities: Probabilities, span: Span, cpu_ns: int, held_ns: int) -> bool:
-        """Take the result [1, classes] of one row; True when it was the last."""
-        self._rows[index] = probabilities
-        if not self._spans or self._spans[-1] is not span:
-            self._spans.append(span)
-        self._cpu_ns += cpu_ns
-        self._held_ns += held_ns
-        return len(self._rows) == len(self.rows)
-
-    def land(self) -> None:
-        """Give everybody the run; what it cost is shared equally, also with those who left meanwhile."""
-        rows = [self._rows[index] for index in range(len(self.rows))]
-        probabilities = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        equal = [1] * len(self.waiters)
-        cpu, held = apportion_list(self._cpu_ns, equal), apportion_list(self._held_ns, equal)
-        for waiter, cpu_ns, held_ns in zip(self.waiters, cpu, held, strict=True):
-            run = Run(
-                probabilities=probabilities,
-                decision=self.decision,
-                batch_id=self._spans[0].batch_id,
-                batch_rows=len(self._spans[0].lengths),
-                start_ns=min(span.start_ns for span in self._spans),
-                end_ns=max(span.end_ns for span in self._spans),
-                cpu_ns=cpu_ns,
-                held_ns=held_ns,
-            )
-            if waiter.future.cancelled():
-                waiter.abandoned(run)
-            elif not waiter.future.done():
-                waiter.future.set_result(run)
-        self.on_landed(probabilities)
+    def land(self, outputs: Arrays, span: Span, *, cpu_ns: int, held_ns: int) -> None:
+        """Give everybody the outputs; what they cost is shared equally, also with those who left meanwhile."""
+        self.over = True
+        if len(self.waiters) == 1:
+            cpu, held = [cpu_ns], [held_ns]
+        else:
+            equal = [1] * len(self.waiters)
+            cpu, held = apportion_list(cpu_ns, equal), apportion_list(held_ns, equal)
+        landed = None
+        for (waiter, place), own_cpu_ns, own_held_ns in zip(self.waiters, cpu, held, strict=True):
+            landed = Landed(outputs=outputs, decision=self.decision, span=span, cpu_ns=own_cpu_ns, held_ns=own_held_ns)
+            waiter.take(place, landed)
+        if self.on_landed is not None:
+            self.on_landed(landed)
 
     def drop(self) -> None:
-        """Nobody waits any more: rows that did not start never will."""
-        self.failed = True
-        self.on_landed(None)
+        """Nobody waits any more: an item that did not start never will."""
+        self._end(None)
 
     def fail(self, error: GreenServeError) -> None:
         """Give everybody who still waits the error."""
-        self.failed = True
-        self.on_landed(None)
-        for waiter in self.waiters:
-            if not waiter.future.done():
-                waiter.future.set_exception(error)
+        self._end(error)
+
+    def poison(self, reason: str) -> None:
+        """The model cannot run this item: everybody who waits is told which of its items that is."""
+        self._end(None, reason)
+
+    def _end(self, error: GreenServeError | None, reason: str = "nobody waits for it") -> None:
+        self.over = True
+        if self.on_landed is not None:
+            self.on_landed(None)
+        for waiter, place in self.waiters:
+            waiter.fail(error or InferenceFailed(f"the model could not run input [{place}] ({reason})"))

@@ -1,155 +1,77 @@
-"""The grpc.aio server: handlers without generated service code, on a port that all replicas share."""
+"""The grpc.aio server on a port that all replicas share: inference, health, reflection."""
 
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from greenserve import __version__
-from greenserve.errors import GreenServeError
-from greenserve.ids import new_request_id
-from greenserve.ports import Clock
-from greenserve.proto import inference_pb2 as pb
-from greenserve.serve import names
-from greenserve.serve.gateway import Gateway
-from greenserve.serve.grpc.codec import call_of, response_of
-from greenserve.serve.health import Health
-from greenserve.serve.http.oip import metadata_of
-from greenserve.serve.status import status_of
+from greenserve.serve.grpc.ready import HEALTH_SERVICE, ReadyHealth
+from greenserve.serve.grpc.service import SERVICE, InferenceService
 
-log = logging.getLogger("greenserve.grpc")
-SERVICE = "inference.GRPCInferenceService"
 CONCURRENT_RPCS = 768
-Method = Callable[[Any, Any], Awaitable[Any]]
-
-
-class InferenceService:
-    """The RPCs of `inference.GRPCInferenceService`."""
-
-    def __init__(self, *, gateway: Gateway, health: Health, clock: Clock, max_items: int) -> None:
-        self._gateway = gateway
-        self._health = health
-        self._clock = clock
-        self._max_items = max_items
-
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """The service as a generic handler."""
-        methods: dict[str, tuple[Method, Any, Any]] = {
-            "ServerLive": (self._server_live, pb.ServerLiveRequest, pb.ServerLiveResponse),
-            "ServerReady": (self._server_ready, pb.ServerReadyRequest, pb.ServerReadyResponse),
-            "ModelReady": (self._model_ready, pb.ModelReadyRequest, pb.ModelReadyResponse),
-            "ServerMetadata": (self._server_metadata, pb.ServerMetadataRequest, pb.ServerMetadataResponse),
-            "ModelMetadata": (self._model_metadata, pb.ModelMetadataRequest, pb.ModelMetadataResponse),
-            "ModelInfer": (self._model_infer, pb.ModelInferRequest, pb.ModelInferResponse),
-        }
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                name: grpc.unary_unary_rpc_method_handler(
-                    _guarded(method),
-                    request_deserializer=request.FromString,
-                    response_serializer=response.SerializeToString,
-                )
-                for name, (method, request, response) in methods.items()
-            },
-        )
-
-    async def _server_live(self, request: Any, context: Any) -> pb.ServerLiveResponse:
-        return pb.ServerLiveResponse(live=True)
-
-    async def _server_ready(self, request: Any, context: Any) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._health.ready)
-
-    async def _model_ready(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:
-        self._gateway.models.find(request.name, request.version)
-        return pb.ModelReadyResponse(ready=self._health.ready)
-
-    async def _server_metadata(self, request: Any, context: Any) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="greenserve", version=__version__, extensions=[])
-
-    async def _model_metadata(self, request: pb.ModelMetadataRequest, context: Any) -> pb.ModelMetadataResponse:
-        described: Any = metadata_of(self._gateway.models.find(request.name, request.version))
-        tensor = pb.ModelMetadataResponse.TensorMetadata
-        return pb.ModelMetadataResponse(
-            name=described["name"],
-            versions=described["versions"],
-            platform=described["platform"],
-            inputs=[tensor(**entry) for entry in described["inputs"]],
-            outputs=[tensor(**entry) for entry in described["outputs"]],
-        )
-
-    async def _model_infer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
-        call = call_of(
-            request,
-            {name: value for name, value in context.invocation_metadata() if isinstance(value, str)},
-            received_ns=self._clock.monotonic_ns(),
-            remaining_s=context.time_remaining(),
-            max_items=self._max_items,
-        )
-        answer = await self._gateway.handle(call)
-        context.set_trailing_metadata(tuple((name.lower(), value) for name, value in names.facts_of(answer)))
-        return response_of(answer, raw=bool(request.raw_input_contents))
-
-
-def _guarded(method: Method) -> Method:
-    """Map errors to gRPC status with the code in trailing metadata; no trace leaves."""
-
-    async def guarded(request: Any, context: Any) -> Any:
-        try:
-            return await method(request, context)
-        except GreenServeError as error:
-            return await _abort(context, error)
-        except Exception as error:
-            if isinstance(error, grpc.aio.AbortError):
-                raise
-            log.exception("RPC failed")
-            return await _abort(context, GreenServeError("the gateway failed on this request; its log says why"))
-
-    return guarded
-
-
-async def _abort(context: Any, error: GreenServeError) -> NoReturn:
-    trailing = [("greenserve-code", error.code), (names.REQUEST_ID.lower(), new_request_id())]
-    if error.retry_after_s is not None:
-        trailing.append(("retry-after", str(error.retry_after_s)))
-    await context.abort(grpc.StatusCode[status_of(error).grpc], str(error), tuple(trailing))
-    raise AssertionError("abort raises")
+OPTIONS = (
+    ("grpc.so_reuseport", 1),
+    ("grpc.max_metadata_size", 16_384),
+    ("grpc.max_concurrent_streams", 100),
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.keepalive_time_ms", 60_000),
+)
 
 
 class GrpcServer:
-    """One server with inference, health and reflection."""
+    """One server; `certificate` (certificate chain and key, PEM files) makes it speak TLS only.
 
-    def __init__(self, service: InferenceService, *, max_message_bytes: int) -> None:
+    `max_message_bytes` is where gRPC itself stops to read a message [bytes].
+    """
+
+    def __init__(
+        self, service: InferenceService, *, max_message_bytes: int, certificate: tuple[Path, Path] | None = None
+    ) -> None:
+        self._credentials = None if certificate is None else _credentials(*certificate)
         self._server = grpc.aio.server(
             maximum_concurrent_rpcs=CONCURRENT_RPCS,
-            options=(
-                ("grpc.so_reuseport", 1),
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_metadata_size", 16_384),
-                ("grpc.max_concurrent_streams", 256),
-                ("grpc.keepalive_time_ms", 60_000),
-            ),
+            options=(*OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)),
         )
-        self._server.add_generic_rpc_handlers((service.handlers(),))
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names_served = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names_served, self._server)
+        self._streams = service.streams
+        self._server.add_generic_rpc_handlers((service,))
+        self._health = ReadyHealth(service.health, services=("", SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME))
+        self._server.add_generic_rpc_handlers((self._health.handlers(),))
+        reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self, *, host: str, port: int) -> int:
-        """Listen; the port that was bound. Raises OSError where it is taken."""
-        bound = self._server.add_insecure_port(f"{host}:{port}")
-        if bound == 0:
-            raise OSError(f"gRPC cannot listen on {host}:{port}")
+        """Listen; the port that was bound (0 asks for a free one). Raises OSError where it can't be had."""
+        try:
+            bound = self._bind(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"gRPC cannot listen on {host}:{port}: {error}") from None
         await self._server.start()
-        for name in ("", SERVICE):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        return int(bound)
+        await self._health.look()
+        self._watching = asyncio.create_task(self._health.keep_looking(), name="grpc-health")
+        return bound
+
+    async def drain(self) -> None:
+        """Tell those who ask for health at once; calls are still answered."""
+        await self._health.look()
 
     async def stop(self, *, grace_s: float) -> None:
-        """Report NOT_SERVING, refuse new calls, let running ones end within `grace_s`."""
-        await self._health.enter_graceful_shutdown()
+        """Report NOT_SERVING, refuse new calls, let running ones end within `grace_s` [s]."""
+        await self._health.enter_shutdown()
+        self._streams.end()
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
         await self._server.stop(grace_s)
+
+    def _bind(self, address: str) -> int:
+        if self._credentials is None:
+            return int(self._server.add_insecure_port(address))
+        return int(self._server.add_secure_port(address, self._credentials))
+
+
+def _credentials(certificate: Path, key: Path) -> Any:
+    return grpc.ssl_server_credentials(((key.read_bytes(), certificate.read_bytes()),))

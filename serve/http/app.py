@@ -1,114 +1,145 @@
-"""The ASGI application: a table of paths; each handler decodes, calls the gateway, and encodes."""
+"""The ASGI application: one table of paths; each handler decodes, calls the gateway, and encodes."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-import orjson
-
-from greenserve import __version__
 from greenserve.errors import GreenServeError, MethodNotAllowed, NotFound
 from greenserve.ids import new_request_id
 from greenserve.ports import Clock
+from greenserve.sections import Limits
 from greenserve.serve import names
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.health import Health
-from greenserve.serve.http.body import ClientGone, Receive, read_body
-from greenserve.serve.http.oip import body_of, call_of, metadata_of
-from greenserve.serve.status import status_of
+from greenserve.serve.http.body import ClientGone
+from greenserve.serve.http.embeddings import OpenAi
+from greenserve.serve.http.encoding import compressed
+from greenserve.serve.http.errors import Shape, error_response
+from greenserve.serve.http.message import AsgiApp, Handler, Receive, Request, Response, Scope, Send
+from greenserve.serve.http.open_inference import OpenInference
+from greenserve.serve.http.routes import Routes
+from greenserve.serve.statistics import Statistics
 
 log = logging.getLogger("greenserve.http")
-Scope = Mapping[str, Any]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Pairs = list[tuple[bytes, bytes]]
-JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
-SERVER_METADATA = {"name": "greenserve", "version": __version__, "extensions": []}
+REQUEST_ID = names.REQUEST_ID.lower().encode()
+NO_MOUNTS: Mapping[tuple[str, ...], AsgiApp] = MappingProxyType({})
 
 
 class HttpApp:
-    """Open Inference Protocol v2 with JSON tensors, and health."""
+    """Open Inference Protocol v2, OpenAI's embeddings and models, health; `extra` are applications under a prefix."""
 
-    def __init__(self, *, gateway: Gateway, health: Health, clock: Clock, max_body_bytes: int, max_items: int) -> None:
-        self._gateway = gateway
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        health: Health,
+        clock: Clock,
+        statistics: Statistics,
+        limits: Limits,
+        extra: Mapping[tuple[str, ...], AsgiApp] = NO_MOUNTS,
+    ) -> None:
         self._health = health
         self._clock = clock
-        self._max_body_bytes = max_body_bytes
-        self._max_items = max_items
+        self._mounts = tuple(("/" + "/".join(prefix), app) for prefix, app in extra.items())
+        protocol = OpenInference(gateway=gateway, health=health, statistics=statistics, limits=limits)
+        openai = OpenAi(gateway=gateway, limits=limits)
+        self._handlers: Mapping[tuple[str, str], Handler] = {**protocol.handlers(), **openai.handlers()}
+        self._routes = Routes(dict.fromkeys(template for _, template in self._handlers))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; every error leaves as JSON with a code, never as a trace."""
+        """One request; every error leaves with a code and a request id, never as a trace."""
         if scope["type"] != "http":
             return
         received_ns = self._clock.monotonic_ns()
+        path = scope["path"]
+        mounted = self._mounted(path) if self._mounts else None
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            status, body, extra = await self._respond(scope, receive, received_ns)
+            if mounted is not None:
+                await _Mount(mounted, send).answer(scope, receive)
+                return
+            response = await self._response(scope["method"], path, headers, receive, received_ns)
         except ClientGone:
             return
         except GreenServeError as error:
-            status, body, extra = _error(error)
+            response = error_response(error, "problem" if mounted is not None else shape_of(path))
+        except _Interrupted:
+            raise
         except Exception:
-            log.exception("request to %s failed", scope["path"])
-            status, body, extra = _error(GreenServeError("the gateway failed on this request; its log says why"))
-        headers = [JSON, (b"content-length", b"%d" % len(body)), *extra]
+            log.exception("%s %s failed", scope["method"], path)
+            fault = GreenServeError("the gateway failed on this request; its log says why")
+            response = error_response(fault, "problem" if mounted is not None else shape_of(path))
+        await self._send(response, scope["method"], headers.get("accept-encoding"), send)
+
+    async def _response(
+        self, method: str, path: str, headers: Mapping[str, str], receive: Receive, received_ns: int
+    ) -> Response:
+        found = self._routes.find(path)
+        if found is None:
+            raise NotFound(
+                f"no path {path[:200]}; the Open Inference Protocol starts at /v2, OpenAI's at /v1, all of it is in "
+                "/openapi.json"
+            )
+        template, arguments = found
+        handler = self._handlers.get(("GET" if method == "HEAD" else method, template))
+        if handler is None:
+            allowed = [verb for verb, path_of_it in self._handlers if path_of_it == template]
+            allow = ", ".join(allowed + ["HEAD"] * ("GET" in allowed))
+            raise MethodNotAllowed(f"{path} takes {allow}, got {method[:40]}", details={"allow": allow})
+        return await handler(Request(path, arguments, headers, receive, received_ns))
+
+    async def _send(self, response: Response, method: str, accepted: str | None, send: Send) -> None:
+        body, encoding = compressed(response.body, accepted)
+        headers = [
+            (b"content-type", response.content_type),
+            (b"content-length", b"%d" % len(body)),
+            *response.headers,
+        ]
+        if encoding is not None:
+            headers.append((b"content-encoding", encoding.encode()))
+            headers.append((b"vary", b"accept-encoding"))
+        if all(name != REQUEST_ID for name, _ in response.headers):
+            headers.append((REQUEST_ID, new_request_id().encode()))
         if self._health.draining:
             headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
-    async def _respond(self, scope: Scope, receive: Receive, received_ns: int) -> tuple[int, bytes, Pairs]:
-        method, parts = scope["method"], tuple(scope["path"].strip("/").split("/"))
-        match parts:
-            case ("v2", "models", model, "infer"):
-                return await self._infer(scope, receive, received_ns, model, "")
-            case ("v2", "models", model, "versions", version, "infer"):
-                return await self._infer(scope, receive, received_ns, model, version)
-        found = self._state(parts)
-        if found is None:
-            raise NotFound(f"no path {scope['path']}; the Open Inference Protocol starts at /v2")
-        if method not in {"GET", "HEAD"}:
-            raise MethodNotAllowed(f"{scope['path']} is read with GET, got {method}")
-        status, document = found
-        return status, orjson.dumps(document), []
-
-    def _state(self, parts: tuple[str, ...]) -> tuple[int, object] | None:
-        ready = 200 if self._health.ready else 503
-        match parts:
-            case ("v2",):
-                return 200, SERVER_METADATA
-            case ("v2", "health", "live") | ("livez",):
-                return 200, {"live": True}
-            case ("v2", "health", "ready") | ("readyz",):
-                return ready, {"ready": self._health.ready, "waiting_for": self._health.missing}
-            case ("v2", "models", model) | ("v2", "models", model, "versions", _):
-                return 200, metadata_of(self._gateway.models.find(model, _version(parts)))
-            case ("v2", "models", model, "ready") | ("v2", "models", model, "versions", _, "ready"):
-                self._gateway.models.find(model, _version(parts))
-                return ready, {"name": model, "ready": self._health.ready}
+    def _mounted(self, path: str) -> AsgiApp | None:
+        for prefix, app in self._mounts:
+            if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
+                return app
         return None
 
-    async def _infer(
-        self, scope: Scope, receive: Receive, received_ns: int, model: str, version: str
-    ) -> tuple[int, bytes, Pairs]:
-        if scope["method"] != "POST":
-            raise MethodNotAllowed(f"{scope['path']} takes POST, got {scope['method']}")
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        body = await read_body(receive, headers, limit_bytes=self._max_body_bytes)
-        call = call_of(body, headers, model=model, version=version, received_ns=received_ns, max_items=self._max_items)
-        answer = await self._gateway.handle(call)
-        facts = [(name.lower().encode(), value.encode()) for name, value in names.facts_of(answer)]
-        return 200, body_of(answer), facts
+
+def shape_of(path: str) -> Shape:
+    """The shape of the errors of a path: OpenAI's, the Open Inference Protocol's, or our own."""
+    if path.startswith("/v2"):
+        return "oip"
+    return "openai" if path.startswith("/v1/") and not path.startswith("/v1/receipts") else "problem"
 
 
-def _version(parts: tuple[str, ...]) -> str:
-    return parts[4] if "versions" in parts else ""
+class _Interrupted(Exception):
+    """A mounted application failed after its answer had begun: the connection can only be cut."""
 
 
-def _error(error: GreenServeError) -> tuple[int, bytes, Pairs]:
-    request_id = new_request_id()
-    document: dict[str, object] = {"error": str(error), "code": error.code, "request_id": request_id}
-    headers: Pairs = [(names.REQUEST_ID.lower().encode(), request_id.encode())]
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", str(error.retry_after_s).encode()))
-    if error.code == "invalid-key":
-        headers.append((b"www-authenticate", b"Bearer"))
-    return status_of(error).http, orjson.dumps(document | dict(error.details)), headers
+class _Mount:
+    """Runs a mounted application; its errors are answered by us as long as it sent nothing."""
+
+    def __init__(self, app: AsgiApp, send: Send) -> None:
+        self._app = app
+        self._outer = send
+        self._begun = False
+
+    async def answer(self, scope: Scope, receive: Receive) -> None:
+        try:
+            await self._app(scope, receive, self._send)
+        except Exception as error:
+            if self._begun:
+                raise _Interrupted(f"{scope['path']} failed after its answer had begun") from error
+            raise
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        self._begun = True
+        await self._outer(message)

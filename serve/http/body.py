@@ -2,12 +2,11 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from greenserve.errors import BodyTooLarge, GreenServeError, InvalidRequest, ReceiveTimeout, UnsupportedEncoding
+from greenserve.serve.http.message import Receive
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 RECEIVE_TIMEOUT_S = 15.0
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
 

@@ -1,70 +1,115 @@
-"""Open Inference Protocol v2 over JSON: bodies to calls, answers to bodies, checked before anything is allocated."""
+"""Open Inference Protocol v2 over HTTP: bodies to calls, answers to bodies, in JSON and in binary."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import orjson
 
-from greenserve.errors import InvalidRequest
+from greenserve.errors import InferenceFailed, InvalidRequest
+from greenserve.manifest import TensorSpec
 from greenserve.serve.call import Answer, Call
 from greenserve.serve.hints import credential_of, hints_of
-from greenserve.serve.models import OUTPUTS, ServedModel
+from greenserve.serve.http.binary import SIZE, Tail, Wanted, head_length, raw_input, wants_binary
+from greenserve.serve.http.json_tensors import data_of_json, kind, shown
 from greenserve.serve.names import parameters_of
+from greenserve.serve.tensors import (
+    MOST_INPUTS,
+    Tensor,
+    checked_datatype,
+    checked_shape,
+    data_of_raw,
+    raw_of,
+)
 from greenserve.units import US_PER_S
 
+MOST_DEPTH = 32
 REQUEST_MEMBERS = frozenset({"id", "parameters", "inputs", "outputs"})
-LONGEST_TEXT = 1_048_576
+INPUT_MEMBERS = frozenset({"name", "datatype", "shape", "data", "parameters"})
+OUTPUT_MEMBERS = frozenset({"name", "parameters"})
+NOT_SERVED = MappingProxyType(
+    {
+        "sequence_id": "sequences of stateful models are not served; leave it out",
+        "shared_memory_region": "shared memory is not read or written; send and take the data in the body",
+        "classification": "ask for the output `label` or `probabilities` instead",
+    }
+)
+"""Parameters whose silent loss would change an answer's meaning; all other unknown ones are left to who sent them."""
+
+JSON_WANTED = Wanted(named={})
+BINARY_WANTED = Wanted(by_default=True, named={})
+NOTHING: Mapping[str, object] = {}
 
 
 def call_of(
-    body: bytes, headers: Mapping[str, str], *, model: str, version: str, received_ns: int, max_items: int
-) -> Call:
-    """The call that a JSON body makes; raises InvalidRequest naming the field, what was given and what is allowed."""
-    document = _json_object(body)
-    if unknown := set(document) - REQUEST_MEMBERS:
-        raise InvalidRequest(f"{_listed(unknown)}: unknown member; allowed are {_listed(REQUEST_MEMBERS)}")
-    client_id = document.get("id")
-    if client_id is not None and not isinstance(client_id, str):
-        raise InvalidRequest(f"id: a string is needed, got {_kind(client_id)}")
-    parameters = document.get("parameters") or {}
-    timeout_s = timeout_of(parameters)
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    model: str,
+    version: str,
+    received_ns: int,
+    most_elements: int,
+    specs: Sequence[TensorSpec],
+) -> tuple[Call, Wanted]:
+    """The call that a body makes, and how to answer it.
+
+    Raises InvalidRequest naming the field, what was given and what is allowed. `specs` are the model's inputs,
+    which only a raw body needs.
+    """
+    length = head_length(headers.get("inference-header-content-length"), body)
+    if length == 0:
+        client_id, parameters = None, NOTHING
+        inputs: tuple[Tensor, ...] = (raw_input(body, specs, most_elements=most_elements),)
+        outputs: tuple[str, ...] = ()
+        wanted = BINARY_WANTED
+    else:
+        document = json_object(body if length is None else body[:length], needs="`inputs`")
+        if unknown := document.keys() - REQUEST_MEMBERS:
+            raise InvalidRequest(f"{_listed(unknown)}: unknown member; allowed are {_listed(REQUEST_MEMBERS)}")
+        client_id = document.get("id")
+        if client_id is not None and type(client_id) is not str:
+            raise InvalidRequest(f"id: a string is needed, got {kind(client_id)}")
+        parameters = _parameters(document, "parameters")
+        tail = Tail(memoryview(body)[len(body) if length is None else length :])
+        inputs = _inputs(document.get("inputs"), tail, most_elements)
+        outputs, wanted = _outputs(document.get("outputs"), parameters)
     return Call(
         model=model,
         version=version,
-        texts=_texts(document.get("inputs"), max_items),
-        outputs=_outputs(document.get("outputs")),
+        inputs=inputs,
+        outputs=outputs,
         protocol="http",
         received_ns=received_ns,
         credential=credential_of(headers),
-        hints=hints_of(headers, variant=parameters.get("greenserve_variant")),
-        timeout_s=timeout_s,
+        hints=hints_of(headers, variant=parameters.get("greenserve_variant"), priority=parameters.get("priority")),
+        timeout_s=timeout_of(parameters),
         client_id=client_id,
-    )
+    ), wanted
 
 
-def timeout_of(parameters: object) -> float | None:
+def timeout_of(parameters: Mapping[str, object]) -> float | None:
     """The `timeout` parameter [us] in seconds, or None."""
-    if not isinstance(parameters, Mapping):
-        raise InvalidRequest(f"parameters: an object is needed, got {_kind(parameters)}")
     timeout = parameters.get("timeout")
     if timeout is None:
         return None
-    if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout <= 0:
-        raise InvalidRequest(f"parameters.timeout: a positive integer of microseconds is needed, got {timeout!r}")
+    if type(timeout) is not int or timeout <= 0:
+        raise InvalidRequest(f"parameters.timeout: a positive integer of microseconds is needed, got {shown(timeout)}")
     return timeout / US_PER_S
 
 
-def body_of(answer: Answer) -> bytes:
-    """The JSON body of an answer: the outputs asked for, then what it cost as parameters."""
+def body_of(answer: Answer, wanted: Wanted = JSON_WANTED) -> tuple[bytes, int | None]:
+    """The body of an answer, and the length of its JSON head where bytes follow it (None: it is JSON as a whole)."""
     outputs: list[dict[str, object]] = []
-    rows = len(answer.labels)
-    for name in answer.outputs:
-        if name == "label":
-            outputs.append({"name": name, "datatype": "BYTES", "shape": [rows], "data": answer.labels})
+    pieces: list[bytes] = []
+    for tensor in answer.outputs:
+        shown_as: dict[str, object] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        if wanted.binary(tensor.name):
+            pieces.append(raw_of(tensor))
+            shown_as["parameters"] = {SIZE: len(pieces[-1])}
         else:
-            shape = list(answer.probabilities.shape)
-            data = answer.probabilities.ravel()
-            outputs.append({"name": name, "datatype": "FP32", "shape": shape, "data": data})
+            shown_as["data"] = _json_data(tensor)
+        outputs.append(shown_as)
     document: dict[str, object] = {
         "model_name": answer.model,
         "model_version": answer.version,
@@ -73,106 +118,146 @@ def body_of(answer: Answer) -> bytes:
     }
     if answer.client_id is not None:
         document["id"] = answer.client_id
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in head:  # orjson writes NaN and infinities like that, and so would a text that holds the word
+        _check_finite(answer, wanted)
+    return (head + b"".join(pieces), len(head)) if pieces else (head, None)
 
 
-def metadata_of(model: ServedModel) -> dict[str, object]:
-    """The model's metadata: inputs, outputs, versions."""
-    return {
-        "name": model.name,
-        "versions": [model.version],
-        "platform": "greenserve",
-        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
-        "outputs": [
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(model.manifest.labels)]},
-        ],
-    }
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes, *, needs: str) -> dict[str, Any]:
+    """The JSON object of a body, at most 32 levels deep; raises InvalidRequest."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise InvalidRequest(f"the body: an object with `inputs` is needed, got {_kind(document)}")
+    if type(document) is not dict:
+        raise InvalidRequest(f"the body: an object with {needs} is needed, got {kind(document)}")
+    if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _is_deeper(document, MOST_DEPTH):
+        raise InvalidRequest(f"the body: up to {MOST_DEPTH} levels of lists and objects are allowed, it has more")
     return document
 
 
-def _texts(inputs: object, max_items: int) -> tuple[str, ...]:
-    if not isinstance(inputs, list) or not inputs:
-        raise InvalidRequest(f"inputs: a list with the tensor `text` is needed, got {_kind(inputs)}")
-    if len(inputs) != 1:
-        raise InvalidRequest(f"inputs: exactly one tensor, `text`, is needed, got {len(inputs)}")
-    tensor = inputs[0]
-    if not isinstance(tensor, dict):
-        raise InvalidRequest(f"inputs[0]: an object is needed, got {_kind(tensor)}")
-    if tensor.get("name") != "text":
-        raise InvalidRequest(f"inputs[0].name: 'text' is needed, got {tensor.get('name')!r}")
-    if tensor.get("datatype") != "BYTES":
-        raise InvalidRequest(f"inputs[0].datatype: 'BYTES' is needed, got {tensor.get('datatype')!r}")
-    parameters = tensor.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise InvalidRequest(f"inputs[0].parameters: an object is needed, got {_kind(parameters)}")
-    if "binary_data_size" in parameters:
-        raise InvalidRequest("inputs[0].parameters.binary_data_size: binary tensors are not read here; send JSON data")
-    count = _element_count(tensor.get("shape"), max_items)
-    data = tensor.get("data")
-    if not isinstance(data, list):
-        raise InvalidRequest(f"inputs[0].data: a list of strings is needed, got {_kind(data)}")
-    if len(data) != count:
-        raise InvalidRequest(f"inputs[0].data: shape {tensor['shape']} needs {count} strings, got {len(data)}")
-    return checked_texts(data)
+def _is_deeper(document: object, most: int) -> bool:
+    level: list[Any] = [document]
+    for _ in range(most):
+        inner: list[Any] = []
+        for node in level:
+            inner.extend(node.values() if type(node) is dict else node)
+        level = [node for node in inner if type(node) is dict or type(node) is list]
+        if not level:
+            return False
+    return True
 
 
-def checked_texts(data: list[Any]) -> tuple[str, ...]:
-    """The strings of the tensor `text`; raises InvalidRequest for empty, long or non-string elements."""
-    for index, text in enumerate(data):
-        if not isinstance(text, str):
-            raise InvalidRequest(f"text[{index}]: a string is needed, got {_kind(text)}")
-        if not 0 < len(text) <= LONGEST_TEXT:
-            raise InvalidRequest(f"text[{index}]: 1..{LONGEST_TEXT:,} characters are allowed, got {len(text):,}")
-    return tuple(data)
+def _parameters(holder: Mapping[str, object], place: str) -> Mapping[str, object]:
+    parameters = holder.get("parameters")
+    if parameters is None:
+        return NOTHING
+    if type(parameters) is not dict:
+        raise InvalidRequest(f"{place}: an object is needed, got {kind(parameters)}")
+    for name in NOT_SERVED.keys() & parameters.keys():
+        if parameters[name]:
+            raise InvalidRequest(f"{place}.{name}: {NOT_SERVED[name]}")
+    return parameters
 
 
-def _element_count(shape: object, max_items: int) -> int:
-    return checked_shape(shape, max_items, place="inputs[0].shape")
+def _inputs(entries: object, tail: Tail, most_elements: int) -> tuple[Tensor, ...]:
+    if type(entries) is not list or not entries:
+        raise InvalidRequest(f"inputs: a list of at least one tensor is needed, got {_none_of(entries)}")
+    if len(entries) > MOST_INPUTS:
+        raise InvalidRequest(f"inputs: up to {MOST_INPUTS} tensors are allowed, got {len(entries)}")
+    inputs = tuple(_input(entry, f"inputs[{index}]", tail, most_elements) for index, entry in enumerate(entries))
+    if len(inputs) > 1:
+        _check_once([tensor.name for tensor in inputs], "inputs")
+    tail.end()
+    return inputs
 
 
-def checked_shape(shape: object, max_items: int, *, place: str) -> int:
-    """The number of elements of a tensor of shape [n] or [n, 1]; raises InvalidRequest naming `place`."""
-    if not isinstance(shape, list) or not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
-        raise InvalidRequest(f"{place}: a list of integers is needed, got {shape!r}")
-    if len(shape) not in {1, 2} or (len(shape) == 2 and shape[1] != 1):
-        raise InvalidRequest(f"{place}: [n] or [n, 1] is needed, got {shape}")
-    if not 1 <= shape[0] <= max_items:
-        raise InvalidRequest(f"{place}: 1..{max_items} items are allowed, got {shape[0]}")
-    return int(shape[0])
+def _input(entry: object, place: str, tail: Tail, most_elements: int) -> Tensor:
+    if type(entry) is not dict:
+        raise InvalidRequest(f"{place}: an object is needed, got {kind(entry)}")
+    if unknown := entry.keys() - INPUT_MEMBERS:
+        raise InvalidRequest(f"{place}.{_listed(unknown)}: unknown member; allowed are {_listed(INPUT_MEMBERS)}")
+    name = entry.get("name")
+    if type(name) is not str or not name:
+        raise InvalidRequest(f"{place}.name: the name of an input is needed, got {shown(name)}")
+    datatype = checked_datatype(entry.get("datatype"), place=f"{place}.datatype")
+    shape, count = checked_shape(entry.get("shape"), place=f"{place}.shape", most_elements=most_elements)
+    if not count:
+        raise InvalidRequest(f"{place}.shape: at least one element is needed, {list(shape)} has none")
+    parameters = _parameters(entry, f"{place}.parameters")
+    if SIZE not in parameters:
+        data = data_of_json(entry.get("data"), datatype, shape, count, place=f"{place}.data")
+    elif "data" in entry:
+        raise InvalidRequest(f"{place}: data and parameters.{SIZE} are both given; send one of them")
+    else:
+        raw = tail.take(parameters[SIZE], place=f"{place}.parameters.{SIZE}")
+        data = data_of_raw(raw, datatype, shape, count, place=f"{place} (binary)")
+    return Tensor(name=name, datatype=datatype, shape=shape, data=data)
 
 
-def _outputs(outputs: object) -> tuple[str, ...]:
-    if outputs is None or outputs == []:
-        return OUTPUTS
-    if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
-        raise InvalidRequest(f"outputs: a list of objects with `name` is needed, got {_kind(outputs)}")
-    return checked_outputs([output.get("name") for output in outputs])
+def _outputs(entries: object, parameters: Mapping[str, object]) -> tuple[tuple[str, ...], Wanted]:
+    by_default = wants_binary(parameters, "binary_data_output", place="parameters")
+    if entries is None or entries == []:
+        return (), BINARY_WANTED if by_default else JSON_WANTED
+    if type(entries) is not list:
+        raise InvalidRequest(f"outputs: a list of objects with `name` is needed, got {kind(entries)}")
+    names: list[str] = []
+    named: dict[str, bool] = {}
+    for index, entry in enumerate(entries):
+        place = f"outputs[{index}]"
+        if type(entry) is not dict:
+            raise InvalidRequest(f"{place}: an object with `name` is needed, got {kind(entry)}")
+        if unknown := entry.keys() - OUTPUT_MEMBERS:
+            raise InvalidRequest(f"{place}.{_listed(unknown)}: unknown member; allowed are {_listed(OUTPUT_MEMBERS)}")
+        name = entry.get("name")
+        if type(name) is not str or not name:
+            raise InvalidRequest(f"{place}.name: the name of an output is needed, got {shown(name)}")
+        names.append(name)
+        own = _parameters(entry, f"{place}.parameters")
+        binary = wants_binary(own, "binary_data", place=f"{place}.parameters")
+        if binary is not None:
+            named[name] = binary
+    _check_once(names, "outputs")
+    return tuple(names), Wanted(by_default=bool(by_default), named=named)
 
 
-def checked_outputs(names: list[Any]) -> tuple[str, ...]:
-    """The outputs asked for, in their order; raises InvalidRequest for unknown or repeated names."""
-    for name in names:
-        if name not in OUTPUTS:
-            raise InvalidRequest(f"outputs: {name!r} is not offered; offered are {', '.join(OUTPUTS)}")
+def _json_data(tensor: Tensor) -> object:
+    if isinstance(tensor.data, tuple):
+        if all(type(element) is str for element in tensor.data):
+            return tensor.data
+        return [_text(element, tensor.name) for element in tensor.data]
+    if tensor.datatype == "BF16":
+        raise InvalidRequest(f"outputs: {tensor.name} is BF16, which has no form in JSON; ask for binary_data")
+    return tensor.data.ravel()
+
+
+def _text(element: str | bytes, name: str) -> str:
+    try:
+        return element if isinstance(element, str) else element.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"outputs: {name} holds bytes that are not UTF-8; ask for binary_data") from None
+
+
+def _check_finite(answer: Answer, wanted: Wanted) -> None:
+    for tensor in answer.outputs:
+        if isinstance(tensor.data, tuple) or tensor.data.dtype.kind != "f" or wanted.binary(tensor.name):
+            continue
+        if not np.isfinite(tensor.data).all():
+            raise InferenceFailed(
+                f"the model gave NaN or infinity in {tensor.name}, which JSON cannot carry; binary_data shows it"
+            )
+
+
+def _check_once(names: list[str], place: str) -> None:
     if len(set(names)) < len(names):
-        raise InvalidRequest(f"outputs: each name may stand once, got {', '.join(names)}")
-    return tuple(names)
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequest(f"{place}: each name may stand once, {twice!r:.80} stands {names.count(twice)} times")
 
 
-def _kind(value: object) -> str:
-    names = {type(None): "nothing", dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    return names.get(type(value), "a number")
+def _none_of(entries: object) -> str:
+    return "an empty list" if entries == [] else kind(entries)
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
+def _listed(names: Iterable[object]) -> str:
+    return ", ".join(sorted(f"{name}"[:80] for name in list(names)[:10]))

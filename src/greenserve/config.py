@@ -5,22 +5,12 @@ Precedence: command line > environment (`GREENSERVE_SERVER__HTTP__PORT=9090`) > 
 
 import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -30,229 +20,22 @@ from pydantic_settings import (
 )
 
 from greenserve.errors import ConfigInvalid
-from greenserve.quantities import parse_bytes, parse_duration_s, parse_mg_per_kwh, parse_rate_per_s
-from greenserve.records import Basis, Policy
+from greenserve.sections import (
+    Energy,
+    Intensity,
+    Ledger,
+    Model,
+    RaySection,
+    Region,
+    Reporting,
+    Routing,
+    Server,
+    SharedCache,
+    Telemetry,
+    Tenancy,
+)
 from greenserve.yaml_places import Path as Place
 from greenserve.yaml_places import read_yaml
-
-
-def _seconds_text(value: float) -> str:
-    return f"{_plain(value)}s" if value >= 1 else f"{_plain(Decimal(str(value)) * 1000)}ms"
-
-
-def _bytes_text(value: int) -> str:
-    sizes = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
-    unit = next(unit for unit, size in sizes.items() if not value % size)
-    return f"{value // sizes[unit]}{unit}"
-
-
-def _plain(number: float | Decimal) -> str:
-    text = f"{Decimal(str(number)):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _default(text: str) -> Any:
-    """A default as a file would write it; it is read like any other value."""
-    return text
-
-
-def _quantity(parse: Callable[[object], float], write: Callable[[Any], str], *examples: str) -> tuple[object, ...]:
-    """How a quantity is read, written back so that reading it gives the same value, and described in the schema."""
-    written = PlainSerializer(write, return_type=str, when_used="json")
-    return BeforeValidator(parse), written, WithJsonSchema({"type": "string", "examples": list(examples)})
-
-
-Seconds = Annotated[float, *_quantity(parse_duration_s, _seconds_text, "30s", "250ms")]
-Bytes = Annotated[int, *_quantity(parse_bytes, _bytes_text, "8MiB")]
-PerSecond = Annotated[float, *_quantity(parse_rate_per_s, lambda value: f"{_plain(value)}/s", "200/s")]
-MgPerKwh = Annotated[int, *_quantity(parse_mg_per_kwh, lambda value: f"{value}mgCO2e/kWh", "215.8gCO2e/kWh")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values don't change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, validate_default=True)
-
-
-class Listener(Section):
-    """Where a protocol is offered."""
-
-    host: str = "127.0.0.1"
-    port: Port
-
-    @model_validator(mode="after")
-    def _loopback_only(self) -> "Listener":
-        if self.host not in LOOPBACK:
-            raise ValueError(
-                f"{self.host} is not a loopback address; this version has no TLS, so it listens on 127.0.0.1 only"
-            )
-        return self
-
-
-class Limits(Section):
-    """Ceilings; clients may shorten the time, never lift one."""
-
-    request_timeout_s: Seconds = Field(default=_default("30s"), alias="request_timeout", gt=0)
-    max_body_bytes: Bytes = Field(default=_default("8MiB"), alias="max_body", gt=0)
-    max_queued: Annotated[int, Field(ge=1, le=100_000)] = 512
-    max_items: Annotated[int, Field(ge=1, le=4096)] = 256
-
-
-class Server(Section):
-    """Listeners, replicas and limits."""
-
-    http: Listener = Listener(port=8080)
-    grpc: Listener = Listener(port=8081)
-    replicas: Annotated[int, Field(ge=1, le=256)] = 2
-    threads_per_engine: Annotated[int, Field(ge=1, le=64)] = 1
-    limits: Limits = Limits()
-
-
-class RaySection(Section):
-    """The Ray cluster: `local` is started and stopped by `greenserve serve`."""
-
-    address: Literal["local"] = "local"
-
-
-class Objective(Section):
-    """What every answer of a model must meet; quality is the manifest's metric, 0..1."""
-
-    p95_s: Seconds = Field(default=_default("200ms"), alias="p95", gt=0)
-    quality_floor: Share = 0.0
-    quality_mean: Share | None = None
-
-
-class Batching(Section):
-    """How many rows run together at most."""
-
-    max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
-
-
-class Cache(Section):
-    """Exact-match answers, kept per tenant."""
-
-    enabled: bool = True
-    scope: Literal["tenant", "shared"] = "tenant"
-    ttl_s: Annotated[Seconds, Field(ge=0.001)] = Field(default=_default("10m"), alias="ttl")
-    max_entries: Annotated[int, Field(ge=1)] = 16_384
-
-
-class Model(Section):
-    """A named task and the variants that may answer it."""
-
-    name: Name
-    manifest: Path
-    placement: Literal["inline"] = "inline"
-    objective: Objective = Objective()
-    batching: Batching = Batching()
-    cache: Cache = Cache()
-
-
-class Pue(Section):
-    """Site energy over IT energy, and who says so."""
-
-    value: Annotated[float, Field(ge=1.0, le=10.0)]
-    source: str
-
-    @property
-    def milli(self) -> int:
-        """PUE in thousandths."""
-        return round(self.value * 1000)
-
-
-class Region(Section):
-    """A region of this gateway. `emulated` regions are executed on this machine, and every output says so."""
-
-    name: Name
-    zone: str
-    emulated: bool = False
-    pue: Pue
-
-    @property
-    def pue_milli(self) -> int:
-        """PUE in thousandths."""
-        return self.pue.milli
-
-
-class RecordedSource(Section):
-    """A recorded series: CSV with timestamp_utc, region (the zone) and carbon_intensity_gco2e_per_kwh."""
-
-    kind: Literal["recorded"]
-    file: Path
-    provider: str = "recorded"
-    repeat: Literal["week"] | None = None
-    basis: Basis = "lifecycle"
-
-
-class AnnualSource(Section):
-    """Annual averages by zone, with the publication that they come from."""
-
-    kind: Literal["annual"]
-    values: dict[str, MgPerKwh]
-    year: Annotated[int, Field(ge=1990, le=2100)]
-    source: str
-    basis: Basis = "lifecycle"
-
-
-class Intensity(Section):
-    """Grid intensity: sources are tried in order; whichever answered is stamped on the entry."""
-
-    sources: tuple[Annotated[RecordedSource | AnnualSource, Field(discriminator="kind")], ...] = Field(min_length=1)
-
-
-class CpuEnergy(Section):
-    """This machine's own power figures [W], where they are known from a measurement."""
-
-    idle_w: Annotated[float, Field(ge=0)]
-    max_w: Annotated[float, Field(gt=0)]
-
-
-class Energy(Section):
-    """Which meters are asked, best first; `auto` takes the best that is readable."""
-
-    meters: Literal["auto"] | tuple[str, ...] = "auto"
-    cpu: CpuEnergy | None = None
-
-
-class Routing(Section):
-    """How candidates inside the limits are ranked."""
-
-    policy: Policy = "balanced"
-
-
-class TenantDefaults(Section):
-    """What holds for a tenant without a rate of its own."""
-
-    rate_per_s: PerSecond = Field(default=_default("200/s"), alias="rate", gt=0)
-    burst: Annotated[int, Field(ge=1)] = 400
-
-
-class Tenancy(Section):
-    """Who may call, and the defaults of tenants."""
-
-    auth: Literal["required", "anonymous"] = "required"
-    defaults: TenantDefaults = TenantDefaults()
-
-
-class Ledger(Section):
-    """Where entries go."""
-
-    url: Annotated[str, Field(pattern=r"^sqlite:///.+")] = "sqlite:///greenserve.db"
-
-    @property
-    def path(self) -> Path:
-        """The SQLite file."""
-        return Path(self.url.removeprefix("sqlite:///"))
-
-
-class Reporting(Section):
-    """Who issues statements."""
-
-    issuer: str = "GreenServe operator"
 
 
 class Config(BaseSettings):
@@ -273,6 +56,8 @@ class Config(BaseSettings):
     tenancy: Tenancy = Tenancy()
     ledger: Ledger = Ledger()
     reporting: Reporting = Reporting()
+    cache: SharedCache = SharedCache()
+    telemetry: Telemetry = Telemetry()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Config":

@@ -28,6 +28,12 @@ class InvalidKey(GreenServeError):
     code = "invalid-key"
 
 
+class KeyBlocked(GreenServeError):
+    """The key is good but is not meant for this: an admin key cannot infer, an inference key cannot administer."""
+
+    code = "key-blocked"
+
+
 class ModelNotAllowed(GreenServeError):
     """The key is good but may not use this model or variant."""
 
@@ -64,10 +70,22 @@ class ReceiveTimeout(GreenServeError):
     code = "receive-timeout"
 
 
+class ClientClosed(GreenServeError):
+    """The client left before its answer: nobody reads this."""
+
+    code = "client-closed"
+
+
 class BodyTooLarge(GreenServeError):
     """The body is over the configured limit."""
 
     code = "body-too-large"
+
+
+class HeadersTooLarge(GreenServeError):
+    """The request line or the headers are over their limit."""
+
+    code = "headers-too-large"
 
 
 class UnsupportedEncoding(GreenServeError):
@@ -92,6 +110,18 @@ class BudgetExhausted(GreenServeError):
     """The budget of this window is used up."""
 
     code = "budget-exhausted"
+
+
+class IdempotencyConflict(GreenServeError):
+    """The same Idempotency-Key came with another body."""
+
+    code = "idempotency-conflict"
+
+
+class ReloadFailed(GreenServeError):
+    """The new manifest does not load; the old one serves on."""
+
+    code = "reload-failed"
 
 
 class DeadlineExceeded(GreenServeError):
@@ -128,6 +158,24 @@ class Draining(GreenServeError):
     """This replica is going away; another one answers."""
 
     code = "draining"
+
+
+class RegionUnavailable(GreenServeError):
+    """The region that the request needs does not answer."""
+
+    code = "region-unavailable"
+
+
+class RegionFull(GreenServeError):
+    """The region that the request needs has no room."""
+
+    code = "region-full"
+
+
+class RevisionConflict(InvalidRequest):
+    """The record was changed by somebody else since it was read."""
+
+    code = "revision-conflict"
 
 
 class LedgerUnavailable(GreenServeError):

@@ -25,6 +25,7 @@ class TextEncoder:
         if truncate == "end":
             self._tokenizer.enable_truncation(max_length)
         self._max_length = max_length
+        self._truncates = truncate == "end"
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
     def encode(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -36,6 +37,25 @@ class TextEncoder:
             if len(row) > self._max_length:
                 raise InvalidRequest(f"text[{index}] has {len(row)} tokens; at most {self._max_length} are allowed")
         return rows
+
+    def checked(self, rows: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+        """Token ids that a caller made, cut where that is allowed; InvalidRequest for none, too many, unknown ones."""
+        kept = []
+        for index, row in enumerate(rows):
+            if not row:
+                raise InvalidRequest(f"input_ids[{index}] holds no token")
+            if len(row) > self._max_length:
+                if not self._truncates:
+                    raise InvalidRequest(
+                        f"input_ids[{index}] has {len(row)} tokens; at most {self._max_length} are allowed"
+                    )
+                row = row[: self._max_length]
+            if not 0 <= min(row) <= max(row) < self.vocabulary_size:
+                raise InvalidRequest(
+                    f"input_ids[{index}]: ids of 0..{self.vocabulary_size - 1} are allowed, got {min(row)}..{max(row)}"
+                )
+            kept.append(row)
+        return tuple(kept)
 
 
 def bucket_of(length: int, buckets: Sequence[int]) -> int:

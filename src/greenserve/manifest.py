@@ -15,6 +15,27 @@ from greenserve.errors import ManifestInvalid
 from greenserve.records import TIERS, Tier
 
 SCHEMA = "greenserve.manifest/1"
+TASKS = ("text-classification", "text-embedding", "tensor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """An input or output of a model: name, datatype of the Open Inference Protocol, shape; -1 is any size.
+
+    The first axis is the batch.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """The size of an embedding model's vectors, and whether shorter ones may be cut from them."""
+
+    dimensions: int
+    matryoshka: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +103,20 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A model's variants, baseline first; `folder` is where the paths start."""
+    """A model's variants, baseline first; `folder` is where the paths start.
+
+    A text task has preprocessing; a tensor task has none and declares its `inputs` and `outputs` instead.
+    """
 
     folder: Path
     name: str
     version: int
     task: str
     labels: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
+    embedding: Embedding | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     variants: tuple[Variant, ...]
     baseline: str
     recommended: str
@@ -128,7 +155,7 @@ def load_manifest(path: Path) -> Manifest:
 
 def verify_files(manifest: Manifest) -> list[str]:
     """Findings about files that are missing or changed since the manifest was written; empty when all agree."""
-    wanted = list(manifest.preprocessing.files)
+    wanted = list(manifest.preprocessing.files) if manifest.preprocessing else []
     for variant in manifest.variants:
         wanted.extend(variant.files)
     findings = []
@@ -159,7 +186,11 @@ def variant_digest(files: tuple[FileRef, ...], preprocessing: Mapping[str, Any],
 
 
 def _manifest(folder: Path, document: dict[str, Any], digest: str) -> Manifest:
-    pre = document["preprocessing"]
+    task, pre, embedding = document["task"], document["preprocessing"], document.get("embedding")
+    if task not in TASKS:
+        raise ValueError(f"task is {task!r}, allowed are {TASKS}")
+    if (pre is None) != (task == "tensor") or (embedding is None) != (task != "text-embedding"):
+        raise ValueError(f"task {task}: a tensor model has no preprocessing, and only text-embedding has embedding")
     variants = tuple(_variant(entry) for entry in document["variants"])
     names = [variant.name for variant in variants]
     for role in ("baseline", "recommended"):
@@ -169,14 +200,12 @@ def _manifest(folder: Path, document: dict[str, Any], digest: str) -> Manifest:
         folder=folder,
         name=str(document["name"]),
         version=int(document["version"]),
-        task=str(document["task"]),
+        task=task,
         labels=tuple(document["labels"]),
-        preprocessing=Preprocessing(
-            max_length=int(pre["max_length"]),
-            truncate=str(pre["truncate"]),
-            buckets=tuple(sorted(map(int, pre["buckets"]))),
-            files=_files(pre["files"]),
-        ),
+        preprocessing=_preprocessing(pre) if pre is not None else None,
+        embedding=Embedding(**embedding) if embedding is not None else None,
+        inputs=_specs(document["inputs"]) if task == "tensor" else (),
+        outputs=_specs(document["outputs"]) if task == "tensor" else (),
         variants=variants,
         baseline=document["baseline"],
         recommended=document["recommended"],
@@ -184,6 +213,26 @@ def _manifest(folder: Path, document: dict[str, Any], digest: str) -> Manifest:
         digest=digest,
         document=document,
     )
+
+
+def _preprocessing(entry: dict[str, Any]) -> Preprocessing:
+    return Preprocessing(
+        max_length=int(entry["max_length"]),
+        truncate=str(entry["truncate"]),
+        buckets=tuple(sorted(map(int, entry["buckets"]))),
+        files=_files(entry["files"]),
+    )
+
+
+def _specs(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    specs = tuple(
+        TensorSpec(name=entry["name"], datatype=entry["datatype"], shape=tuple(map(int, entry["shape"])))
+        for entry in entries
+    )
+    for spec in specs:
+        if not spec.shape or spec.shape[0] != -1 or min(spec.shape) < -1:
+            raise ValueError(f"tensor {spec.name} has shape {spec.shape}; the first axis is the batch, -1")
+    return specs
 
 
 def _variant(entry: dict[str, Any]) -> Variant:

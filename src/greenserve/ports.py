@@ -70,10 +70,16 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedAnswer:
-    """A stored answer: probabilities FP32 [rows, classes], and the decision that made them."""
+    """A stored answer to one item: its outputs [1, ...] by name, the decision that made them, the variant's digest."""
 
-    probabilities: npt.NDArray[np.float32]
+    outputs: Arrays
     decision: Decision
+    variant_digest: str
+
+    @property
+    def size_bytes(self) -> int:
+        """What the outputs take [bytes]."""
+        return sum(array.nbytes for array in self.outputs.values())
 
 
 class ResponseCache(Protocol):

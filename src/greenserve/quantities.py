@@ -31,6 +31,14 @@ def parse_rate_per_s(given: object) -> float:
     return float(number / {"/s": 1, "/m": 60, "/h": 3600}[unit])
 
 
+def parse_share(given: object) -> float:
+    """`5%` to 0.05; at most 100%."""
+    number, _ = _split(given, example=f"{given}%", allowed=("%",))
+    if number > 100:
+        raise ValueError(f"{given!r} is over 100%")
+    return float(number / 100)
+
+
 def parse_mg_per_kwh(given: object) -> int:
     """`215.8gCO2e/kWh` to mg/kWh, exact."""
     number, unit = _split(given, example=f"{given}gCO2e/kWh", allowed=tuple(_INTENSITY_MG))

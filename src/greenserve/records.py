@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 Tier = Literal["metered", "measured", "measured_raw", "modelled", "class_average", "simulated"]
 TIERS: tuple[Tier, ...] = ("metered", "measured", "measured_raw", "modelled", "class_average", "simulated")
 Policy = Literal["min-carbon", "balanced", "min-latency"]
 Basis = Literal["direct", "lifecycle"]
 Kind = Literal["average", "marginal"]
 Origin = Literal["observed", "estimated", "forecast", "annual", "recorded"]
+Protocol = Literal["http", "grpc", "openai"]
 
 
 def weakest_tier(tiers: frozenset[Tier]) -> Tier:
@@ -19,9 +23,34 @@ def weakest_tier(tiers: frozenset[Tier]) -> Tier:
     return max(tiers, key=TIERS.index)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorItem:
+    """One slice of a request along its batch axis: an array per input of the model, in their order, without that axis.
+
+    `len` is the number of elements of all of them.
+    """
+
+    arrays: tuple[npt.NDArray[np.generic], ...]
+
+    def __len__(self) -> int:
+        return sum(array.size for array in self.arrays)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The arrays' shapes: items run together only where these agree."""
+        return tuple(array.shape for array in self.arrays)
+
+
+Item = tuple[int, ...] | TensorItem
+"""What runs as one row of a batch: the token ids of a text, or a slice of a request's tensors."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """What a caller asks for on top of its tenant's rules; hints only narrow. None = not asked."""
+    """What a caller asks for on top of its tenant's rules; hints only narrow. None = not asked.
+
+    `priority` is 1 (first), 2 or 3.
+    """
 
     policy: Policy | None = None
     deadline_s: float | None = None
@@ -29,38 +58,43 @@ class Hints:
     regions: frozenset[str] | None = None
     variant: str | None = None
     no_store: bool = False
+    priority: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceRequest:
-    """One decoded call. `rows` holds one tuple of token ids per item; times are monotonic [ns]."""
+    """One decoded call; `rows` holds its items, `outputs` the names asked for; times are monotonic [ns]."""
 
     request_id: str
     model: str
-    rows: tuple[tuple[int, ...], ...]
+    rows: tuple[Item, ...]
     outputs: tuple[str, ...]
-    protocol: Literal["http", "grpc"]
+    protocol: Protocol
     received_ns: int
     deadline_ns: int
     hints: Hints = field(default_factory=Hints)
     client_id: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.rows or not all(self.rows):
-            raise ValueError("a request holds at least one row, and a row at least one token")
+        if not self.rows or not all(map(len, self.rows)):
+            raise ValueError("a request holds at least one row, and a row at least one token or element")
 
     @property
     def tokens(self) -> int:
-        """Tokens of all rows, before padding."""
+        """Tokens (or elements) of all rows, before padding."""
         return sum(map(len, self.rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """Who is accounted to, with the rules of its requests. None = the model's own objective."""
+    """Who is accounted to, in which group (`org`), with the rules of its requests.
+
+    None = the model's own objective, the configured rate, no limit of tokens [1/s] or of requests at once.
+    """
 
     tenant_id: str
     name: str
+    org: str | None = None
     quality_floor: float | None = None
     quality_mean: float | None = None
     policy: Policy | None = None
@@ -68,25 +102,41 @@ class Tenant:
     exposure: Literal["off", "rounded", "exact"] = "rounded"
     rate_per_s: float | None = None
     burst: int | None = None
+    tokens_per_s: float | None = None
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """What is set aside of one budget, in the ledger integer of its unit (ng, uJ, requests or tokens)."""
+
+    budget_id: str
+    unit: str
+    amount: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """A lease on a budget before the work starts [ng or uJ]; `degrade` asks routing for cheaper answers, 0..1."""
+    """A lease on budgets before the work starts; `degrade` asks routing for cheaper answers, 0..1.
+
+    `holds` has one for each budget that the request counts in; `budget_id` and `amount` are the tightest one's.
+    """
 
     budget_id: str | None
     amount: int
     degrade: float = 0.0
+    holds: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """A request that may run: whose it is, under which key, with its budget reservation."""
+    """A request that may run: whose it is, under which key (and that key's project), with its budget reservation."""
 
     request: InferenceRequest
     tenant: Tenant
     key_id: str
     reservation: Reservation
+    project: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,22 +171,17 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One sequence of a batch and the request that it belongs to; `index` is its place within the request."""
-
-    request_id: str
-    index: int
-    token_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Rows that run together on one variant, padded to `padded_length` tokens."""
+    """Rows that run together on one variant: texts padded to `padded_length` tokens, or tensors of equal shapes.
+
+    `input_names` are the inputs of a tensor model in the order of its items' arrays; empty for texts.
+    """
 
     batch_id: str
     variant: str
-    rows: tuple[Row, ...]
+    rows: tuple[Item, ...]
     padded_length: int
+    input_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

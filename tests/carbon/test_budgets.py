@@ -1,4 +1,4 @@
-"""Budgets: windows, verdicts, and quantities as people write them."""
+"""Budgets: what they attach to, verdicts, and quantities as people write them."""
 
 from typing import Any
 
@@ -8,51 +8,24 @@ from hypothesis import strategies as st
 
 from greenserve.carbon.budgets import (
     MODES,
-    WINDOWS,
     Budget,
-    allowance,
+    Raise,
+    default_id,
     format_amount,
-    iso,
     judge,
     parse_amount,
     parse_percent,
-    window,
+    subjects_of,
 )
 from greenserve.errors import BudgetClosed, BudgetExhausted, InvalidRequest
 
 NOW_US = 1_795_305_600_000_000 + 5 * 3_600_000_000  # Sunday 2026-11-22T05:00:00Z
 amounts = st.integers(0, 2000)
-times = st.integers(0, 4_000_000_000_000_000)
 
 
 def a_budget(**changes: Any) -> Budget:
     whole: dict[str, Any] = {"budget_id": "b", "tenant": "acme", "unit": "gCO2e", "limit": 1000, "per": "day"}
     return Budget(**(whole | {"mode": "degrade", "at_pct": 80} | changes))
-
-
-@pytest.mark.parametrize(
-    ("per", "start", "end"),
-    [
-        ("day", "2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z"),
-        ("week", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z"),
-        ("month", "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"),
-    ],
-)
-def test_windows_are_calendar_windows_in_utc(per: str, start: str, end: str) -> None:
-    """A Sunday belongs to the week of the Monday before it."""
-    start_us, end_us = window(a_budget(per=per), NOW_US)
-
-    assert (start, end) == (iso(start_us), iso(end_us or 0))
-
-
-@given(times, st.sampled_from(WINDOWS))
-def test_every_moment_lies_in_its_window_and_windows_join(now_us: int, per: str) -> None:
-    """[start, end) holds the moment, and the next window starts where this one ends."""
-    budget = a_budget(per=per)
-    start_us, end_us = window(budget, now_us)
-
-    assert start_us <= now_us
-    assert end_us is None or (now_us < end_us and window(budget, end_us)[0] == end_us)
 
 
 @given(amounts, amounts, amounts, st.sampled_from(MODES), st.integers(1, 100))
@@ -98,13 +71,64 @@ def test_a_lifetime_budget_closes_instead_of_asking_to_wait() -> None:
     assert reserved.retry_after_s == 1
 
 
-@given(st.integers(0, 3000), st.integers(1, 64))
-def test_the_replicas_parts_never_pass_the_limit(used: int, replicas: int) -> None:
-    """Whatever each of them spends of its part, the limit holds."""
-    part = allowance(a_budget(), used, replicas)
+def test_a_rolling_budget_lets_its_callers_come_again_at_the_next_quarter() -> None:
+    """When enough of it is old enough is not known, so no time of renewal is told; a lifetime it never is."""
+    error = judge(a_budget(per="rolling:24h", mode="enforce"), 1000, 0, 1, NOW_US + 60_000_000).refusal
 
-    assert part >= 0
-    assert used >= 1000 or used + part * replicas <= 1000
+    assert isinstance(error, BudgetExhausted)
+    assert (14 * 60, None, 86_400) == (error.retry_after_s, error.details["resets_at"], error.details["window_s"])
+    assert ["wait", "raise-budget", "allow-degrade"] == error.details["actions"]
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(-5, 5)), max_size=4), amounts)
+def test_raises_add_to_the_limit_until_they_end(raises: list[tuple[int, int]], used: int) -> None:
+    """At their last moment they are gone."""
+    budget = a_budget(
+        mode="enforce", raises=tuple(Raise(amount=amount, until_us=NOW_US + offset) for amount, offset in raises)
+    )
+
+    limit = 1000 + sum(amount for amount, offset in raises if offset > 0)
+    assert limit == budget.limit_at(NOW_US)
+    assert (used > limit) == (judge(budget, used, 0, 0, NOW_US).refusal is not None)
+
+
+ATTACHMENTS: list[tuple[dict[str, str], str, str, str]] = [
+    ({"org": "umbrella"}, "org/umbrella", "org:umbrella.j.day", "org umbrella"),
+    ({"tenant": "acme"}, "tenant/acme", "acme.j.day", "acme"),
+    ({"tenant": "acme", "project": "web"}, "project/acme/web", "acme.project:web.j.day", "project web of acme"),
+    ({"tenant": "acme", "key_id": "0123"}, "key/0123", "acme.key:0123.j.day", "key 0123 of acme"),
+    ({"model": "tiny"}, "model//tiny", "model:tiny.j.day", "model tiny"),
+    ({"tenant": "acme", "model": "tiny"}, "model/acme/tiny", "acme.model:tiny.j.day", "model tiny of acme"),
+]
+
+
+@pytest.mark.parametrize(("attached", "subject", "budget_id", "owner"), ATTACHMENTS)
+def test_a_budget_attaches_to_whose_use_it_counts(
+    attached: dict[str, str], subject: str, budget_id: str, owner: str
+) -> None:
+    """Each attachment has a name in the balances, an id of its own, and words for people; a request counts for all."""
+    budget = a_budget(unit="J", **({"tenant": None} | attached))
+
+    assert (subject, budget_id, owner) == (budget.subject, default_id(budget), budget.owner)
+    assert subject in subjects_of("umbrella", "acme", "web", "0123", "tiny")
+    assert len(ATTACHMENTS) == len(subjects_of("umbrella", "acme", "web", "0123", "tiny"))
+
+
+@pytest.mark.parametrize(
+    "attached",
+    [
+        {"tenant": None},
+        {"org": "umbrella"},
+        {"tenant": None, "project": "web"},
+        {"tenant": None, "key_id": "0123"},
+        {"project": "web", "model": "tiny"},
+        {"tenant": None, "org": "umbrella", "model": "tiny"},
+    ],
+)
+def test_a_budget_attaches_to_one_thing(attached: dict[str, Any]) -> None:
+    """What is none of the kinds is refused, not silently never hit."""
+    with pytest.raises(ValueError, match="attaches to"):
+        a_budget(**attached)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +140,7 @@ def test_the_replicas_parts_never_pass_the_limit(used: int, replicas: int) -> No
         ("2.5kWh", ("J", 9 * 10**12)),
         ("5kJ", ("J", 5 * 10**9)),
         ("1000requests", ("requests", 1000)),
+        ("1000000 tokens", ("tokens", 1_000_000)),
     ],
 )
 def test_amounts_are_read_exactly(text: str, expected: tuple[str, int]) -> None:
@@ -124,7 +149,7 @@ def test_amounts_are_read_exactly(text: str, expected: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", "gCO2e", "-1gCO2e", "0gCO2e", "1lb", "0.5requests", "0.1ngCO2e", "10000kgCO2e"]
+    "text", ["", "5", "gCO2e", "-1gCO2e", "0gCO2e", "1lb", "0.5requests", "0.5tokens", "0.1ngCO2e", "10000kgCO2e"]
 )
 def test_amounts_that_mean_nothing_are_refused(text: str) -> None:
     """No unit, no whole ledger integer, not over 2^53: the message names the allowed units or the step."""

@@ -123,14 +123,14 @@ def test_budgets_are_replaced_and_removed(store: TenancyStore) -> None:
     store.set_budget(a_budget())
 
     store.set_budget(a_budget(limit=9, at_pct=50))
-    changed = store.snapshot().budgets["acme"]
+    changed = store.snapshot().budgets["tenant/acme"]
     store.remove_budget("acme.j.day")
     removed = store.budgets("acme")
     store.set_budget(a_budget())
 
     assert (a_budget(limit=9, at_pct=50),) == changed
     assert [] == removed
-    assert [a_budget()] == store.budgets()
+    assert [a_budget()] == [record.budget for record in store.budgets()]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from greenserve.cli.config import dotted, yaml_lines
-from greenserve.config import Bytes, Limits, PerSecond, Section, load_config
+from greenserve.config import load_config
+from greenserve.sections import Bytes, Limits, PerSecond, Section
 
 RUN = "from greenserve.cli.main import main; main()"
 CONFIG = """

@@ -15,7 +15,7 @@ from greenserve.clock import SystemClock
 from greenserve.optimize.order import Order
 from greenserve.optimize.plan import Preset
 from greenserve.optimize.run import Outcome, optimize
-from greenserve.serve.engines.onnx_cpu import engine_for
+from greenserve.serve.engines.onnx import engine_for_file
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 VOCABULARY = 200
@@ -109,4 +109,4 @@ def tiny_order(
 @pytest.fixture(scope="session")
 def tiny_outcome(tiny_order: Order, power: CpuPower) -> Outcome:
     """The tiny run, done once with the engine that serves."""
-    return optimize(tiny_order, engine_for=engine_for, power=power, clock=SystemClock(), tell=lambda _: None)
+    return optimize(tiny_order, engine_for=engine_for_file, power=power, clock=SystemClock(), tell=lambda _: None)

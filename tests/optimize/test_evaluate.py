@@ -25,9 +25,9 @@ class SumEngine:
     def run(self, batch: Batch) -> tuple[Arrays, Span]:
         """A span as long as its CPU time."""
         self.batches.append(batch)
-        lengths = tuple(len(row.token_ids) for row in batch.rows)
+        lengths = tuple(len(row) for row in batch.rows)
         cpu_ns = self._cpu_ns_per_row * len(lengths)
-        logits = np.array([[sum(row.token_ids) + self._value, len(row.token_ids)] for row in batch.rows])
+        logits = np.array([[sum(row) + self._value, len(row)] for row in batch.rows if isinstance(row, tuple)])
         span = Span(
             batch_id=batch.batch_id,
             variant=batch.variant,
@@ -59,9 +59,9 @@ def test_answers_come_back_in_the_order_of_the_rows() -> None:
     """Whatever batches they ran in."""
     tokens = [[index] * (1 + 7 * index % 13) for index in range(50)]
 
-    answers = answer_rows({"a": SumEngine()}, tokens=tokens, buckets=(8, 16), batch=4, seed=0)["a"]
+    answers = answer_rows({"a": SumEngine()}, output="logits", tokens=tokens, buckets=(8, 16), batch=4, seed=0)["a"]
 
-    assert [[sum(row), len(row)] for row in tokens] == answers.logits.tolist()
+    assert [[sum(row), len(row)] for row in tokens] == answers.values.tolist()
     assert sum(answers.group_cpu_ns) == 50 * 1_000
     assert sum(answers.group_rows) == 50
 
@@ -71,7 +71,7 @@ def test_variants_read_the_same_rows_once_each_and_take_turns() -> None:
     engines = {"a": SumEngine(cpu_ns_per_row=3_000), "b": SumEngine()}
     tokens = [[1] * (1 + index % 16) for index in range(200)]
 
-    answers = answer_rows(engines, tokens=tokens, buckets=(8, 16), batch=4, seed=0)
+    answers = answer_rows(engines, output="logits", tokens=tokens, buckets=(8, 16), batch=4, seed=0)
 
     assert sum(len(batch.rows) for batch in engines["a"].batches) == 200
     assert answers["a"].group_rows == answers["b"].group_rows

@@ -38,7 +38,7 @@ class TimedEngine:
             start_ns=0,
             end_ns=wall_ns,
             cpu_ns=cpu_ns,
-            lengths=tuple(len(row.token_ids) for row in batch.rows),
+            lengths=tuple(len(row) for row in batch.rows),
             padded_length=batch.padded_length,
         )
         return {"logits": np.zeros((len(batch.rows), 2), dtype=np.float32)}, span

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.optimize.quality import Quality, compare, corrected, fidelity, holm, judge, mcnemar_p, of_baseline
+from greenserve.optimize.quality import (
+    Quality,
+    compare,
+    compare_shares,
+    corrected,
+    fidelity,
+    holm,
+    judge,
+    mcnemar_p,
+    of_baseline,
+)
 
 NAMES = ("no", "yes")
 
@@ -39,7 +49,8 @@ def test_equal_answers_pass_without_doubt() -> None:
 
     assert quality.verdict == "pass"
     assert quality.ci95_points == (0.0, 0.0)
-    assert quality.p == 1.0
+    assert quality.mcnemar is not None
+    assert quality.mcnemar.p == 1.0
 
 
 def test_too_few_rows_are_undecided_and_say_how_many_would_do() -> None:
@@ -104,9 +115,11 @@ def test_the_baseline_takes_no_part_in_the_correction() -> None:
 
     _, first, second = corrected([base, compared(right, worse), compared(right, right)])
 
-    assert 2 * first.p == pytest.approx(first.p_holm)
+    assert first.mcnemar is not None
+    assert second.mcnemar is not None
+    assert 2 * first.mcnemar.p == pytest.approx(first.mcnemar.p_holm)
     assert base.verdict == "baseline"
-    assert second.p_holm == 1.0
+    assert second.mcnemar.p_holm == 1.0
 
 
 @pytest.mark.parametrize(
@@ -139,3 +152,54 @@ def test_fidelity_of_the_same_logits_is_perfect() -> None:
     assert same.logit_kl == pytest.approx(0.0, abs=1e-12)
     assert swapped.top1_agreement == 0.0
     assert swapped.logit_kl > 0.5
+
+
+def shares(hits: list[int], *, max_drop: float | None = 15.0) -> Quality:
+    """Of ten, per row."""
+    counted = np.array(hits, dtype=np.int64)
+    return compare_shares(
+        counted,
+        most=10,
+        labels=np.arange(len(hits)) % 2,
+        names=NAMES,
+        max_drop_points=max_drop,
+        resamples=500,
+        seed=0,
+    )
+
+
+@given(st.lists(st.integers(0, 10), min_size=2, max_size=80))
+def test_a_share_lies_between_its_bounds_and_is_the_mean_of_its_rows(hits: list[int]) -> None:
+    """Its lower bound is never above it by more than what two rows can do, and the baseline has all."""
+    quality = shares(hits)
+
+    assert sum(hits) / (10 * len(hits)) == pytest.approx(quality.value)
+    assert 0.0 <= quality.value_low <= quality.value + 1e-12
+    assert quality.baseline == 1.0
+    assert 100 * (quality.value - 1) == pytest.approx(quality.delta_points)
+    assert quality.ci95_points[0] <= quality.ci95_points[1]
+    assert quality.mcnemar is None
+
+
+def test_shares_pass_by_their_lower_bound() -> None:
+    """Nine of ten everywhere pass at 15 points; the same mean from all and nothing is undecided or below."""
+    steady, wild, low = shares([9] * 50), shares([10] * 43 + [0] * 7), shares([5] * 50)
+
+    assert (steady.verdict, wild.verdict, low.verdict) == ("pass", "undecided", "below_gate")
+    assert wild.rows_to_decide is not None
+    assert wild.rows_to_decide > 50
+    assert low.rows_to_decide is None
+
+
+def test_the_baseline_has_every_neighbour_and_the_verdict_of_a_baseline() -> None:
+    """No gate is asked of it."""
+    quality = shares([10] * 20, max_drop=None)
+
+    assert ("baseline", 1.0, 1.0) == (quality.verdict, quality.value, quality.value_low)
+
+
+def test_the_class_whose_rows_lost_most_neighbours_is_named() -> None:
+    """Odd rows keep half of theirs."""
+    quality = shares([10, 5] * 20)
+
+    assert ("yes", pytest.approx(-50.0)) == (quality.worst_class, quality.worst_class_points)

@@ -69,7 +69,8 @@ def document() -> dict[str, Any]:
         "baseline": "fp32",
         "recommended": "int8-dyn",
         "front": ["int8-dyn", "static-256-int8"],
-        "gates": {"p95_at": {"b": 1, "L": 64}},
+        "embedding": None,
+        "gates": {"metric": "accuracy", "p95_at": {"b": 1, "L": 64}},
         "protocol": {"systematic_pct": 60},
         "run": {
             "energy_uj": {"gross": 3_448_000_000, "idle": 1_368_000_000, "tier": "class_average"},

@@ -15,7 +15,7 @@ from greenserve.optimize.cost import StatedIntensity
 from greenserve.optimize.order import Order
 from greenserve.optimize.progress import Step
 from greenserve.optimize.run import Outcome, optimize
-from greenserve.serve.engines.onnx_cpu import engine_for
+from greenserve.serve.engines.onnx import engine_for_file
 
 CONNECTIONS: list[str] = []
 WATCHING = [False]
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_identity_and_opens_no_socket(
     order = replace(tiny_order, out=tmp_path / "again", intensity=stated)
     steps: list[Step] = []
 
-    again = optimize(order, engine_for=engine_for, power=power, clock=SystemClock(), tell=steps.append)
+    again = optimize(order, engine_for=engine_for_file, power=power, clock=SystemClock(), tell=steps.append)
 
     assert tiny_outcome.document["identity_sha256"] == again.document["identity_sha256"]
     assert tiny_outcome.document["measured_sha256"] != again.document["measured_sha256"]
@@ -95,9 +95,9 @@ def test_another_seed_gives_another_identity_and_replaces_the_folder(
     """A second run into the same folder counts its version up and leaves nothing beside it."""
     order = replace(tiny_order, out=tmp_path / "words", families=("static",), seed=3)
 
-    first = optimize(order, engine_for=engine_for, power=power, clock=SystemClock(), tell=lambda _: None)
+    first = optimize(order, engine_for=engine_for_file, power=power, clock=SystemClock(), tell=lambda _: None)
     second = optimize(
-        replace(order, seed=4), engine_for=engine_for, power=power, clock=SystemClock(), tell=lambda _: None
+        replace(order, seed=4), engine_for=engine_for_file, power=power, clock=SystemClock(), tell=lambda _: None
     )
 
     assert first.document["identity_sha256"] != second.document["identity_sha256"]
@@ -113,7 +113,7 @@ def test_a_run_that_fails_leaves_no_folder(tiny_order: Order, tmp_path: Path, po
     order = replace(tiny_order, data=str(data), out=tmp_path / "out" / "words")
 
     with pytest.raises(InvalidRequest, match="always answering the largest class"):
-        optimize(order, engine_for=engine_for, power=power, clock=SystemClock(), tell=lambda _: None)
+        optimize(order, engine_for=engine_for_file, power=power, clock=SystemClock(), tell=lambda _: None)
 
     assert list((tmp_path / "out").iterdir()) == []
 

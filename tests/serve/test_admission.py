@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.carbon.keys import key_text, mint
-from greenserve.carbon.ledger.tenancy import Tenancy
+from greenserve.carbon.tenancy import Tenancy
 from greenserve.clock import ManualClock
-from greenserve.config import TenantDefaults
 from greenserve.errors import InvalidKey, RateLimited
 from greenserve.records import Tenant
+from greenserve.sections import TenantDefaults
 from greenserve.serve.admission import ANONYMOUS
 from greenserve.units import NS_PER_S
-from tests.serve.admitting import KEY, KEY_ID, NOW_US, SECRET, a_tenancy, admit, an_admission
+from tests.serve.admitting import KEY, KEY_ID, NOW_US, SECRET, a_key, a_tenancy, admit, an_admission, with_tenant
 from tests.serve.building import TENANT
 
 
@@ -107,25 +107,27 @@ def test_a_tenants_burst_passes_then_its_rate() -> None:
     slow = Tenant(tenant_id="slow", name="Slow", rate_per_s=1.0, burst=3)
     admission = an_admission(a_tenancy(tenant=slow), clock=clock)
     for _ in range(3):
-        admit(admission, tenant=slow)
+        admit(admission)
 
     with pytest.raises(RateLimited, match="slow sends faster than 1/s with bursts of 3") as refused:
-        admit(admission, tenant=slow)
+        admit(admission)
     clock.advance(duration_ns=NS_PER_S)
-    admit(admission, tenant=slow)
+    admit(admission)
 
     assert 1 == refused.value.retry_after_s
     with pytest.raises(RateLimited):
-        admit(admission, tenant=slow)
+        admit(admission)
 
 
 def test_one_tenants_haste_costs_no_other() -> None:
     """Rates are kept per tenant; the default holds for those without their own."""
     one_by_one = TenantDefaults.model_validate({"rate": "1/s", "burst": 1})
-    admission = an_admission(a_tenancy(), defaults=one_by_one)
+    other, other_id = mint(b"\x44" * 8, SECRET)
+    globex = Tenant(tenant_id="globex", name="Globex")
+    admission = an_admission(with_tenant(a_tenancy(), globex, a_key(other_id)), defaults=one_by_one)
     admit(admission)
 
-    admit(admission, tenant=Tenant(tenant_id="globex", name="Globex"))
+    admit(admission, key=other)
 
     with pytest.raises(RateLimited, match="acme"):
         admit(admission)
@@ -147,7 +149,7 @@ def test_no_tenant_gets_more_than_its_burst_and_its_rate(
     for pause_ns in pauses_ns:
         clock.advance(duration_ns=pause_ns)
         try:
-            admit(admission, tenant=tenant)
+            admit(admission)
         except RateLimited as refusal:
             waits_s.append(refusal.retry_after_s or 0)
         else:
@@ -164,14 +166,14 @@ def test_each_of_two_replicas_lets_half_of_the_rate_through() -> None:
     clock = ManualClock()
     tenant = Tenant(tenant_id="two", name="Two", rate_per_s=2.0, burst=2)
     admission = an_admission(a_tenancy(tenant=tenant), replicas=2, clock=clock)
-    admit(admission, tenant=tenant)
+    admit(admission)
 
     clock.advance(duration_ns=NS_PER_S - 1)
     with pytest.raises(RateLimited):
-        admit(admission, tenant=tenant)
+        admit(admission)
     clock.advance(duration_ns=1)
 
-    admit(admission, tenant=tenant)
+    admit(admission)
 
 
 def test_whoever_waits_as_told_is_let_in() -> None:
@@ -179,11 +181,11 @@ def test_whoever_waits_as_told_is_let_in() -> None:
     clock = ManualClock()
     tenant = Tenant(tenant_id="slow", name="Slow", rate_per_s=0.3, burst=1)
     admission = an_admission(a_tenancy(tenant=tenant), clock=clock)
-    admit(admission, tenant=tenant)
+    admit(admission)
     with pytest.raises(RateLimited) as refused:
-        admit(admission, tenant=tenant)
+        admit(admission)
 
     clock.advance(duration_ns=(refused.value.retry_after_s or 0) * NS_PER_S)
 
     assert 4 == refused.value.retry_after_s
-    admit(admission, tenant=tenant)
+    admit(admission)

@@ -2,12 +2,9 @@
 
 import pytest
 
-from greenserve.clock import ManualClock
 from greenserve.errors import BudgetClosed, BudgetExhausted
-from greenserve.serve.admission import Caller
-from greenserve.units import NS_PER_S
-from tests.serve.admitting import KEY_ID, a_budget, a_tenancy, admit, an_admission, finish
-from tests.serve.building import TENANT, a_request
+from tests.serve.admitting import KEY, a_budget, a_tenancy, admit, an_admission, finish
+from tests.serve.building import a_request
 
 
 def test_without_a_budget_nothing_is_estimated() -> None:
@@ -16,7 +13,8 @@ def test_without_a_budget_nothing_is_estimated() -> None:
     def upper() -> tuple[int, int]:
         raise AssertionError("nobody should ask")
 
-    admitted = an_admission(a_tenancy()).admit(Caller(tenant=TENANT, key_id=KEY_ID), a_request(), upper=upper)
+    admission = an_admission(a_tenancy())
+    admitted = admission.admit(admission.authenticate(KEY), a_request(), upper=upper)
 
     assert (None, 0, 0.0) == (
         admitted.reservation.budget_id,
@@ -40,19 +38,38 @@ def test_requests_in_flight_hold_their_part_of_a_budget() -> None:
 
 
 def test_what_was_used_counts_until_the_ledger_holds_it() -> None:
-    """A recorded request stays promised for three seconds; afterwards the balance that was read counts alone."""
-    clock, tenancy = ManualClock(), a_tenancy(a_budget())
-    admission = an_admission(tenancy, clock=clock)
+    """A recorded request stays promised until the watched one is found in the ledger; then the balance counts alone."""
+    tenancy = a_tenancy(a_budget(limit=4))
+    admission = an_admission(tenancy)
+    finish(admission, admit(admission))
+    second = finish(admission, admit(admission))
+    admission.refresh(tenancy, {})
+    assert second == admission.watched
+    third = finish(admission, admit(admission))
+
+    admission.refresh(tenancy, {"acme.r.day": 0})
+    last = admit(admission)
+    with pytest.raises(BudgetExhausted):
+        admit(admission)
+    admission.release(last)
+    admission.refresh(tenancy, {"acme.r.day": 2}, confirmed=second)
+
+    assert third == admission.watched
+    admit(admission)
+    with pytest.raises(BudgetExhausted):
+        admit(admission)
+
+
+def test_a_ledger_that_falls_behind_makes_no_room() -> None:
+    """However long it takes, and whatever else was confirmed: only the watched request tells."""
+    tenancy = a_tenancy(a_budget())
+    admission = an_admission(tenancy)
     for _ in range(2):
         finish(admission, admit(admission))
 
-    admission.refresh(tenancy, {"acme.r.day": 0})
-    with pytest.raises(BudgetExhausted):
-        admit(admission)
-    clock.advance(duration_ns=4 * NS_PER_S)
-    admission.refresh(tenancy, {"acme.r.day": 1})
+    for _ in range(100):
+        admission.refresh(tenancy, {}, confirmed="another request")
 
-    admit(admission)
     with pytest.raises(BudgetExhausted):
         admit(admission)
 
@@ -117,14 +134,13 @@ def test_near_its_limit_a_degrading_budget_asks_for_cheaper_answers() -> None:
 def test_a_degrading_budget_refuses_only_when_not_even_the_cheapest_answer_fits() -> None:
     """80 uJ would not fit into what is left of 100 uJ, 15 uJ do: it goes on at full degradation, and reserves those."""
     budget = a_budget(unit="J", limit=100, mode="degrade")
-    caller, request = Caller(tenant=TENANT, key_id=KEY_ID), a_request()
     admission = an_admission(a_tenancy(budget), used={"acme.r.day": 80})
 
-    admitted = admission.admit(caller, request, upper=lambda: (80, 0), least=lambda: (15, 0))
+    admitted = admit(admission, upper=(80, 0), least=(15, 0))
 
     assert (15, 1.0) == (admitted.reservation.amount, admitted.reservation.degrade)
     with pytest.raises(BudgetExhausted):
-        admission.admit(caller, request, upper=lambda: (80, 0), least=lambda: (15, 0))
+        admit(admission, upper=(80, 0), least=(15, 0))
 
 
 def test_an_enforcing_budget_goes_by_the_dearest_answer() -> None:
@@ -132,7 +148,7 @@ def test_an_enforcing_budget_goes_by_the_dearest_answer() -> None:
     admission = an_admission(a_tenancy(a_budget(unit="J", limit=100)), used={"acme.r.day": 80})
 
     with pytest.raises(BudgetExhausted):
-        admission.admit(Caller(tenant=TENANT, key_id=KEY_ID), a_request(), upper=lambda: (80, 0), least=lambda: (15, 0))
+        admit(admission, upper=(80, 0), least=(15, 0))
 
 
 def test_a_refused_request_reserves_nothing() -> None:

@@ -1,5 +1,6 @@
 """What counts as the same question, and for how long an answer is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.config import Config
-from greenserve.records import Admitted, Hints, Tenant
+from greenserve.records import Admitted, Hints, Span, Tenant
 from greenserve.serve.batching.flight import Flight
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.models import Models, ServedModel
@@ -38,6 +39,12 @@ SAME: dict[str, Admitted] = {
 }
 
 
+def key(cache: AnswerCache, admitted: Admitted, model: ServedModel) -> tuple[bytes, ...] | None:
+    """The keys of a request's items."""
+    key_of = cache.keys(admitted, model)
+    return None if key_of is None else tuple(map(key_of, admitted.request.rows))
+
+
 @pytest.fixture
 def model(models: Models) -> ServedModel:
     return models.find("tiny")
@@ -55,7 +62,7 @@ def test_whatever_may_change_the_answer_changes_the_key(name: str, model: Served
     """Tenant, its rules, tokens, and the hints that routing follows."""
     cache = AnswerCache([model])
 
-    assert cache.key(an_admitted(), model) != cache.key(OTHERS[name], model)
+    assert key(cache, an_admitted(), model) != key(cache, OTHERS[name], model)
     cache.close()
 
 
@@ -64,7 +71,7 @@ def test_what_cannot_change_the_answer_leaves_the_key(name: str, model: ServedMo
     """Who asks how, and what of the answer is shown."""
     cache = AnswerCache([model])
 
-    assert cache.key(an_admitted(), model) == cache.key(SAME[name], model)
+    assert key(cache, an_admitted(), model) == key(cache, SAME[name], model)
     cache.close()
 
 
@@ -78,7 +85,7 @@ def test_keys_are_equal_exactly_for_equal_tokens(
     """No two different questions meet, the same always does."""
     cache, model = SHARED[0]
 
-    same = cache.key(an_admitted(rows=one), model) == cache.key(an_admitted(rows=other), model)
+    same = key(cache, an_admitted(rows=one), model) == key(cache, an_admitted(rows=other), model)
 
     assert (one == other) == same
 
@@ -96,7 +103,7 @@ def test_keys_of_two_processes_differ(model: ServedModel) -> None:
     """A key says nothing to whoever does not hold the secret."""
     one, other = AnswerCache([model]), AnswerCache([model])
 
-    assert one.key(an_admitted(), model) != other.key(an_admitted(), model)
+    assert key(one, an_admitted(), model) != key(other, an_admitted(), model)
     one.close()
     other.close()
 
@@ -105,7 +112,7 @@ def test_a_shared_scope_answers_all_tenants(tiny_manifest: Path, tmp_path: Path)
     """Only where the model's owner says so."""
     cache, model = with_cache(tiny_manifest, tmp_path, scope="shared")
 
-    assert cache.key(an_admitted(), model) == cache.key(OTHERS["another tenant"], model)
+    assert key(cache, an_admitted(), model) == key(cache, OTHERS["another tenant"], model)
     cache.close()
 
 
@@ -113,64 +120,81 @@ def test_nothing_is_cached_where_it_is_switched_off(tiny_manifest: Path, tmp_pat
     """Neither with `enabled: false` nor for a caller that says no-store."""
     cache, model = with_cache(tiny_manifest, tmp_path, enabled=False)
 
-    assert None is cache.key(an_admitted(), model)
-    assert None is SHARED[0][0].key(an_admitted(hints=Hints(no_store=True)), SHARED[0][1])
-    assert None is cache.get("tiny", None)
-    assert None is cache.in_flight(None)
+    assert None is key(cache, an_admitted(), model)
+    assert None is key(SHARED[0][0], an_admitted(hints=Hints(no_store=True)), SHARED[0][1])
     cache.close()
+
+
+KEY = b"k" * 32
 
 
 async def test_a_landed_flight_is_an_answer_and_no_flight_any_more(model: ServedModel) -> None:
     """In the air it may be joined, afterwards its answer is stored with the decision that made it."""
     cache = AnswerCache([model])
-    key = cache.key(an_admitted(), model)
-    asked = Asked(model.variants["fp32"], [[1]])
-    cache.take_off("tiny", key, asked.flight)
-    in_the_air = (cache.in_flight(key), cache.get("tiny", key))
+    asked = Asked(model.variants["fp32"], (1,))
+    cache.take_off(KEY, asked.flight)
+    in_the_air = (cache.in_flight(KEY), cache.get(model, KEY))
 
-    probabilities = land(asked.flight)
+    land(asked.flight)
 
-    stored = cache.get("tiny", key)
+    stored = cache.get(model, KEY)
     assert (asked.flight, None) == in_the_air
-    assert None is cache.in_flight(key)
+    assert None is cache.in_flight(KEY)
     assert stored is not None
-    assert (probabilities.tolist(), "fp32") == (stored.probabilities.tolist(), stored.decision.variant)
+    assert (OUTPUTS, "fp32") == (stored.outputs, stored.decision.variant)
     cache.close()
 
 
-def land(flight: Flight) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-    """Tell the cache that a flight has landed."""
-    probabilities = np.ones((1, 3), dtype=np.float32)
-    flight.on_landed(probabilities)
-    return probabilities
+OUTPUTS = {"probabilities": np.ones((1, 3), dtype=np.float32)}
+SPAN = Span(
+    batch_id="batch", variant="fp32", device="cpu", start_ns=10, end_ns=15, cpu_ns=4, lengths=(2,), padded_length=2
+)
+
+
+def land(flight: Flight) -> None:
+    """As the batcher does."""
+    flight.land(OUTPUTS, SPAN, cpu_ns=1, held_ns=1)
+
+
+async def test_an_answer_of_a_variant_that_changed_since_is_none(model: ServedModel) -> None:
+    """A manifest was reloaded: the stored answer was made by other weights."""
+    cache = AnswerCache([model])
+    asked = Asked(model.variants["fp32"], (1,))
+    cache.take_off(KEY, asked.flight)
+    land(asked.flight)
+    changed = replace(model.variants["fp32"], variant=replace(model.variants["fp32"].variant, digest="f" * 64))
+    reloaded = replace(model, variants={"fp32": changed})
+
+    assert None is cache.get(reloaded, KEY)
+    assert None is cache.get(replace(model, variants={}), KEY)
+    assert None is not cache.get(model, KEY)
+    cache.close()
 
 
 async def test_a_failed_flight_leaves_no_answer(model: ServedModel) -> None:
     """The next one asks the model again."""
     cache = AnswerCache([model])
-    key = cache.key(an_admitted(), model)
-    asked = Asked(model.variants["fp32"], [[1]])
-    cache.take_off("tiny", key, asked.flight)
+    asked = Asked(model.variants["fp32"], (1,))
+    cache.take_off(KEY, asked.flight)
 
-    asked.flight.on_landed(None)
+    asked.flight.poison("a test")
 
-    assert (None, None) == (cache.in_flight(key), cache.get("tiny", key))
+    assert (None, None) == (cache.in_flight(KEY), cache.get(model, KEY))
     cache.close()
 
 
 async def test_a_flight_that_nobody_waits_for_is_not_joined(model: ServedModel) -> None:
-    """Its rows may vanish from the queue: who comes then starts a flight of its own, and the old one cannot end it."""
+    """Its item may vanish from the queue: who comes then starts a flight of its own, and the old one cannot end it."""
     cache = AnswerCache([model])
-    key = cache.key(an_admitted(), model)
-    left, fresh = Asked(model.variants["fp32"], [[1]]), Asked(model.variants["fp32"], [[1]])
-    cache.take_off("tiny", key, left.flight)
+    left, fresh = Asked(model.variants["fp32"], (1,)), Asked(model.variants["fp32"], (1,))
+    cache.take_off(KEY, left.flight)
     left.future.cancel()
-    nobody = cache.in_flight(key)
-    cache.take_off("tiny", key, fresh.flight)
+    nobody = cache.in_flight(KEY)
+    cache.take_off(KEY, fresh.flight)
 
     land(left.flight)
 
-    assert (None, fresh.flight) == (nobody, cache.in_flight(key))
+    assert (None, fresh.flight) == (nobody, cache.in_flight(KEY))
     fresh.future.cancel()
     cache.close()
 

@@ -14,6 +14,7 @@ from greenserve.serve.batching.flight import Flight
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.call import Answer
 from greenserve.serve.gateway import Gateway
+from greenserve.serve.tensors import Tensor
 from tests.serve.building import HeldEngines, a_call, spooled, until
 
 CLOCK = SystemClock()
@@ -30,6 +31,27 @@ def asks(gateway: Gateway, *texts: str, **changes: object) -> "asyncio.Task[Answ
     return asyncio.create_task(gateway.handle(a_call(*texts, clock=CLOCK, **changes)))
 
 
+def shown(tensor: Tensor) -> object:
+    """A tensor's content, to compare."""
+    return tensor.data if isinstance(tensor.data, tuple) else tensor.data.tolist()
+
+
+async def test_items_are_looked_up_one_by_one(gateway: Gateway, engines: HeldEngines) -> None:
+    """Of three texts one is stored, two are the same: one runs, and the answer keeps their order."""
+    (stored,) = (await gateway.handle(a_call("bad", clock=CLOCK))).outputs[1:]
+    answer = await gateway.handle(a_call("word99x", "bad", "word99x", clock=CLOCK))
+    again = await gateway.handle(a_call("word99x", "bad", "word99x", clock=CLOCK))
+
+    assert ("miss", "hit") == (answer.cache, again.cache)
+    assert [1, 1] == [len(batch.rows) for batch in engines.batches]
+    rows = answer.outputs[1].data
+    assert not isinstance(rows, tuple)
+    assert not isinstance(stored.data, tuple)
+    assert rows[1].tolist() == stored.data[0].tolist()
+    assert rows[0].tolist() == rows[2].tolist() != rows[1].tolist()
+    assert [shown(tensor) for tensor in answer.outputs] == [shown(tensor) for tensor in again.outputs]
+
+
 async def test_an_answer_is_recorded_before_it_leaves(gateway: Gateway, tmp_path: Path) -> None:
     """The line is on disk when `handle` returns, with the answer's own figures."""
     answer = await gateway.handle(a_call("good day", "bad", clock=CLOCK, client_id="mine"))
@@ -40,11 +62,12 @@ async def test_an_answer_is_recorded_before_it_leaves(gateway: Gateway, tmp_path
     )  # fmt: skip
     assert answer.usage.active_uj == line["active_uj"]
     assert answer.emissions_ng == line["loc_lifecycle_ng"]
-    assert (2, "mine") == (len(answer.labels), answer.client_id)
+    assert (2, "mine") == (answer.outputs[0].size, answer.client_id)
     assert [stage for stage, _ in answer.times_ns] == [
         "received",
         "accept",
         "admit",
+        "cache",
         "route",
         "queue",
         "model",
@@ -76,7 +99,7 @@ async def test_what_was_answered_once_comes_from_the_cache(gateway: Gateway, eng
     second = await gateway.handle(a_call(clock=CLOCK))
 
     assert ("miss", "hit", 1) == (first.cache, second.cache, len(engines.batches))
-    assert (first.labels, first.probabilities.tolist()) == (second.labels, second.probabilities.tolist())
+    assert [shown(tensor) for tensor in first.outputs] == [shown(tensor) for tensor in second.outputs]
     assert (0, 0, "cache") == (second.usage.active_uj, second.usage.held_uj, second.decision.reason)
     assert second.usage.host_uj > 0
 
@@ -153,14 +176,15 @@ async def test_no_store_neither_reads_nor_leaves_an_answer(gateway: Gateway, eng
     assert 3 == len(engines.batches)
 
 
-async def test_a_model_that_fails_is_an_error_and_no_line(config: object, gateway: Gateway, tmp_path: Path) -> None:
-    """`inference-failed` names the text; nothing is stored, so that the next one asks the model again."""
+async def test_a_model_that_fails_is_an_error_that_names_the_item(gateway: Gateway, tmp_path: Path) -> None:
+    """The poisoned item is not stored; what ran beside it is, and its cost is the platform's, not the tenant's."""
     for _ in range(2):
-        with pytest.raises(InferenceFailed, match=r"text\[1\]"):
+        with pytest.raises(InferenceFailed, match=r"\[1\]"):
             await gateway.handle(a_call("good", "word99", clock=CLOCK))
 
-    assert "miss" == (await gateway.handle(a_call("good", clock=CLOCK))).cache
-    assert 1 == len(lines(tmp_path))
+    await until(lambda: len(lines(tmp_path)) == 1)
+    assert "hit" == (await gateway.handle(a_call("good", clock=CLOCK))).cache
+    assert [("error", False), ("ok", True)] == [(line["outcome"], line["charged"]) for line in lines(tmp_path)]
 
 
 async def test_no_answer_leaves_without_its_record(gateway: Gateway, tmp_path: Path) -> None:
@@ -193,10 +217,10 @@ class RememberingCache(AnswerCache):
 
     flights: ClassVar[list[Flight]] = []
 
-    def take_off(self, model: str, key: bytes | None, flight: Flight) -> None:
+    def take_off(self, key: bytes, flight: Flight) -> None:
         """Keep it."""
         self.flights.append(flight)
-        super().take_off(model, key, flight)
+        super().take_off(key, flight)
 
 
 async def test_a_client_that_leaves_in_the_instant_its_run_lands_is_still_accounted(
@@ -209,7 +233,8 @@ async def test_a_client_that_leaves_in_the_instant_its_run_lands_is_still_accoun
     leaves = asks(gateway, "good day")
     await until(lambda: len(engines.batches) == 1)
     landed = cache.flights[-1].on_landed
-    cache.flights[-1].on_landed = lambda probabilities: (landed(probabilities), leaves.cancel())[0]
+    assert landed is not None
+    cache.flights[-1].on_landed = lambda result: (landed(result), leaves.cancel())[0]  # type: ignore[func-returns-value]
 
     engines.release(9)
     await asyncio.gather(leaves, return_exceptions=True)

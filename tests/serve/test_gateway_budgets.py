@@ -10,7 +10,7 @@ import pytest
 from greenserve.clock import SystemClock
 from greenserve.errors import BudgetExhausted, InferenceFailed
 from greenserve.records import Hints
-from greenserve.serve.batching.flight import Flight, Probabilities
+from greenserve.serve.batching.flight import Flight, Landed
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.call import Answer
 from greenserve.serve.gateway import Gateway
@@ -71,13 +71,14 @@ class LeavingCache(AnswerCache):
     def __init__(self, models: Models) -> None:
         super().__init__(list(models))
 
-    def take_off(self, model: str, key: bytes | None, flight: Flight) -> None:
+    def take_off(self, key: bytes, flight: Flight) -> None:
         """As any cache."""
-        super().take_off(model, key, flight)
+        super().take_off(key, flight)
         landed = flight.on_landed
 
-        def landed_and_left(probabilities: Probabilities | None) -> None:
-            landed(probabilities)
+        def landed_and_left(result: Landed | None) -> None:
+            assert landed is not None
+            landed(result)
             self.leave.cancel()
 
         flight.on_landed = landed_and_left

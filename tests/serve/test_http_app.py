@@ -2,90 +2,23 @@
 
 import json
 import logging
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from greenserve.clock import SystemClock
-from greenserve.errors import BudgetExhausted, InvalidKey
-from greenserve.serve.call import Answer, Call
+from greenserve.errors import BudgetExhausted, InvalidKey, InvalidRequest, NotReady
 from greenserve.serve.gateway import Gateway
-from greenserve.serve.health import Health
-from greenserve.serve.http.app import HttpApp
+from greenserve.serve.http.message import Receive, Scope, Send
+from tests.serve.asking import LIMITS, AtOnce, Raising, an_app, ask, models_of_every_task, said
 from tests.serve.building import HeldEngines
 
 INFER = "/v2/models/tiny/infer"
 GOOD = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["good", "bad bad"]}], "id": "mine"}
-LIMIT = 10_000
-
-
-@dataclass(frozen=True)
-class Said:
-    """One answer: status, headers, body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def document(self) -> Any:
-        """The body, which is always JSON."""
-        return json.loads(self.body)
-
-
-class Raising:
-    """A gateway that fails on every call."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    async def handle(self, call: Call) -> Answer:
-        """Raise."""
-        raise self._error
-
-
-def an_app(gateway: Gateway | Raising, *missing: str) -> tuple[HttpApp, Health]:
-    """An application and its health, ready unless something is `missing`."""
-    health = Health(missing=set(missing))
-    app = HttpApp(gateway=cast(Gateway, gateway), health=health, clock=SystemClock(), max_body_bytes=LIMIT, max_items=4)
-    return app, health
-
-
-async def ask(
-    app: HttpApp, method: str, path: str, body: object = b"", *, gone: bool = False, **headers: str
-) -> Said | None:
-    """What the application sends; None for nothing. Checks what holds for every answer."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> Mapping[str, Any]:
-        if gone:
-            return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": content, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    await app({"type": "http", "method": method, "path": path, "headers": pairs}, receive, send)
-    if not sent:
-        return None
-    start, end = sent
-    told = {name.decode(): value.decode() for name, value in start["headers"]}
-    assert ("http.response.start", "http.response.body") == (start["type"], end["type"])
-    assert (str(len(end["body"])), "application/json") == (told["content-length"], told["content-type"])
-    return Said(start["status"], told, end["body"])
-
-
-async def said(app: HttpApp, method: str, path: str, body: object = b"", **headers: str) -> Said:
-    """The answer, which there is."""
-    answer = await ask(app, method, path, body, gone=False, **headers)
-    assert answer is not None
-    return answer
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/tiny/versions/1/infer", INFER + "/"])
@@ -108,11 +41,19 @@ async def test_a_good_question_is_answered(path: str, gateway: Gateway) -> None:
         ("GET", "/", 404, "not-found", "/v2"),
         ("POST", "/v2/models/tiny/infers", 404, "not-found", "/v2/models/tiny/infers"),
         ("GET", INFER, 405, "method-not-allowed", "takes POST, got GET"),
-        ("DELETE", "/v2", 405, "method-not-allowed", "read with GET, got DELETE"),
+        ("DELETE", "/v2", 405, "method-not-allowed", "takes GET, HEAD, got DELETE"),
         ("POST", "/v2/models/nobody/infer", 404, "model-unknown", "served are tiny"),
         ("POST", "/v2/models/tiny/versions/9/infer", 404, "model-unknown", "version 1 here, not '9'"),
         ("GET", "/v2/models/nobody", 404, "model-unknown", "served are tiny"),
         ("GET", "/v2/models/tiny/versions/9/ready", 404, "model-unknown", "version 1 here, not '9'"),
+        ("GET", "/v2/models/nobody/config", 404, "model-unknown", "served are tiny"),
+        ("GET", "/v2/models/nobody/stats", 404, "model-unknown", "served are tiny"),
+        ("GET", "/v1/models/nobody", 404, "model-unknown", "served are tiny"),
+        ("GET", "/v1/embeddings", 405, "method-not-allowed", "takes POST, got GET"),
+        ("POST", "/v1/chat/completions", 404, "not-found", "chat completions are not offered"),
+        ("POST", "/v1/audio/speech/", 404, "not-found", "audio are not offered"),
+        ("GET", "/v1/files", 404, "not-found", "no path /v1/files"),
+        ("POST", "/readyz", 405, "method-not-allowed", "takes GET, HEAD, got POST"),
     ],
 )
 async def test_an_error_says_its_code_and_what_to_do(
@@ -121,34 +62,58 @@ async def test_an_error_says_its_code_and_what_to_do(
     """A code for programs, words for people, an id for both; no retry where it does not help."""
     answer = await said(an_app(gateway)[0], method, path, GOOD)
 
-    assert (status, code) == (answer.status, answer.document["code"])
-    assert words in answer.document["error"]
-    assert answer.document["request_id"] == answer.headers["greenserve-request-id"]
+    assert (status, code) == (answer.status, answer.code)
+    assert words in answer.words
     assert "retry-after" not in answer.headers
+    assert (status == 405) == ("allow" in answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "content_type"),
+    [
+        ("/v2/no", {"error", "code", "request_id"}, "application/json"),
+        ("/v1/no", {"error"}, "application/json"),
+        ("/no", {"type", "title", "status", "detail", "code", "request_id"}, "application/problem+json"),
+        ("/v1/receipts/no", {"type", "title", "status", "detail", "code", "request_id"}, "application/problem+json"),
+    ],
+)
+async def test_an_error_has_the_shape_of_its_path(path: str, shape: set[str], content_type: str) -> None:
+    """The Open Inference Protocol's, OpenAI's, or problem details; the id is the header's."""
+    answer = await said(an_app(Raising(NotReady("x")))[0], "GET", path)
+
+    document = answer.document
+    assert (shape, content_type) == (set(document), answer.headers["content-type"])
+    holder = document["error"] if shape == {"error"} else document
+    assert answer.headers["greenserve-request-id"] == holder["request_id"]
 
 
 async def test_a_body_over_the_limit_and_a_bad_one_are_the_clients_errors(gateway: Gateway) -> None:
     """413 and 400, each naming what is wrong."""
     app, _ = an_app(gateway)
 
-    large, bad = await said(app, "POST", INFER, b"x" * (LIMIT + 1)), await said(app, "POST", INFER, b"{")
+    large, bad = (
+        await said(app, "POST", INFER, b"x" * (LIMITS.max_body_bytes + 1)),
+        await said(app, "POST", INFER, b"{"),
+    )
 
     assert (413, "body-too-large") == (large.status, large.document["code"])
     assert (400, "invalid-request") == (bad.status, bad.document["code"])
 
 
-async def test_a_missing_key_is_asked_for_in_the_protocols_way() -> None:
+async def test_a_missing_key_is_asked_for_in_the_protocols_way(tiny_manifest: Path) -> None:
     """401 with the scheme."""
-    answer = await said(an_app(Raising(InvalidKey("a key is needed")))[0], "POST", INFER, GOOD)
+    gateway = Raising(InvalidKey("a key is needed"), models_of_every_task(tiny_manifest))
+
+    answer = await said(an_app(gateway)[0], "POST", INFER, GOOD)
 
     assert (401, "Bearer") == (answer.status, answer.headers["www-authenticate"])
 
 
-async def test_a_refusal_that_heals_says_when_and_why() -> None:
+async def test_a_refusal_that_heals_says_when_and_why(tiny_manifest: Path) -> None:
     """Seconds in the header, the budget's figures in the body."""
     error = BudgetExhausted("used up", retry_after_s=7, details={"limit": "1", "used": "1"})
 
-    answer = await said(an_app(Raising(error))[0], "POST", INFER, GOOD)
+    answer = await said(an_app(Raising(error, models_of_every_task(tiny_manifest)))[0], "POST", INFER, GOOD)
 
     assert (429, "7") == (answer.status, answer.headers["retry-after"])
     assert {"error": "used up", "code": "budget-exhausted", "limit": "1", "used": "1"}.items() <= (
@@ -156,10 +121,13 @@ async def test_a_refusal_that_heals_says_when_and_why() -> None:
     )
 
 
-async def test_a_fault_of_ours_leaves_without_a_trace_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_of_ours_leaves_without_a_trace_and_is_logged(
+    caplog: pytest.LogCaptureFixture, tiny_manifest: Path
+) -> None:
     """The client learns that it was us, the log learns why."""
+    gateway = Raising(RuntimeError("/a/secret/path"), models_of_every_task(tiny_manifest))
     with caplog.at_level(logging.ERROR, "greenserve.http"):
-        answer = await said(an_app(Raising(RuntimeError("/a/secret/path")))[0], "POST", INFER, GOOD)
+        answer = await said(an_app(gateway)[0], "POST", INFER, GOOD)
 
     assert (500, "internal") == (answer.status, answer.document["code"])
     assert b"secret" not in answer.body
@@ -230,7 +198,177 @@ async def test_only_requests_are_answered(gateway: Gateway) -> None:
     assert [] == sent
 
 
-PARTS = st.sampled_from(["v2", "models", "tiny", "versions", "1", "infer", "ready", "health", "live", "", "é", ".."])
+async def test_a_question_about_the_head_is_answered_without_a_body(gateway: Gateway) -> None:
+    """The same status and length as with GET."""
+    app, _ = an_app(gateway)
+
+    for path in ("/v2", "/v2/models/tiny", "/livez", "/openapi.json", "/v2/no"):
+        head, whole = await said(app, "HEAD", path), await said(app, "GET", path)
+        assert (whole.status, whole.headers["content-length"]) == (head.status, head.headers["content-length"])
+
+
+async def test_every_model_path_takes_a_version(gateway: Gateway) -> None:
+    """And a slash at its end."""
+    app, _ = an_app(gateway)
+
+    for base in ("/v2/models/tiny", "/v2/models/tiny/versions/1"):
+        for last in ("", "/ready", "/config", "/stats", "/", "/config/"):
+            assert 200 == (await said(app, "GET", base + last)).status, base + last
+
+
+async def test_the_configuration_says_what_a_client_must_know(gateway: Gateway) -> None:
+    """Triton's names of types; whole shapes where the batch is a text tensor's only axis."""
+    document = (await said(an_app(gateway)[0], "GET", "/v2/models/tiny/config")).document
+
+    assert ("tiny", "greenserve", 0) == tuple(document[name] for name in ("name", "backend", "max_batch_size"))
+    assert [{"name": "text", "data_type": "TYPE_STRING", "dims": [-1]}] == document["input"]
+    assert {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [-1, 3]} == document["output"][1]
+    assert {"specific": {"versions": [1]}} == document["version_policy"]
+
+
+async def test_the_configuration_of_a_tensor_model_leaves_the_batch_out(tiny_manifest: Path) -> None:
+    """As the protocol has it where every tensor has more axes."""
+    app, _ = an_app(AtOnce(models_of_every_task(tiny_manifest)))
+
+    document = (await said(app, "GET", "/v2/models/one/config")).document
+
+    assert 1 == document["max_batch_size"]
+    assert [{"name": "x", "data_type": "TYPE_INT32", "dims": [2]}] == document["input"]
+
+
+@pytest.mark.parametrize(
+    ("body", "ready", "found"),
+    [
+        (b"", True, ["READY"]),
+        ({}, False, ["UNAVAILABLE"]),
+        ({"ready": True}, True, ["READY"]),
+        ({"ready": True}, False, []),
+    ],
+)
+async def test_the_repository_lists_the_models(body: object, ready: bool, found: list[str], gateway: Gateway) -> None:
+    """With their state; on demand only those that take requests."""
+    app, _ = an_app(gateway, *([] if ready else ["ledger"]))
+
+    answer = await said(app, "POST", "/v2/repository/index", body)
+
+    assert [("tiny", "1", state) for state in found] == [
+        (each["name"], each["version"], each["state"]) for each in answer.document
+    ]
+
+
+@pytest.mark.parametrize("body", [b"{", [], {"name": 1}, {"ready": "yes"}])
+async def test_a_bad_question_to_the_repository_is_refused(body: object, gateway: Gateway) -> None:
+    """400, naming the member."""
+    answer = await said(an_app(gateway)[0], "POST", "/v2/repository/index", body)
+
+    assert (400, "invalid-request") == (answer.status, answer.code)
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "deflate"])
+async def test_long_answers_are_compressed_for_who_asks(accepted: str, gateway: Gateway) -> None:
+    """Over 1 KiB only; what was compressed is the answer without."""
+    app, _ = an_app(gateway)
+    plain = await said(app, "GET", "/openapi.json")
+
+    packed = await said(app, "GET", "/openapi.json", accept_encoding=accepted)
+    short = await said(app, "GET", "/livez", accept_encoding=accepted)
+
+    unpacked = zlib.decompress(packed.body, 47)
+    assert (plain.body, accepted, "accept-encoding") == (
+        unpacked, packed.headers["content-encoding"], packed.headers["vary"],
+    )  # fmt: skip
+    assert "content-encoding" not in short.headers
+
+
+async def test_binary_in_and_out_over_the_whole_path(gateway: Gateway) -> None:
+    """As tritonclient asks by default: bytes behind a JSON head both ways."""
+    head = json.dumps(
+        {
+            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 8}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+
+    answer = await said(
+        an_app(gateway)[0], "POST", INFER, head + b"\4\0\0\0good", inference_header_content_length=str(len(head))
+    )
+
+    assert (200, "application/octet-stream") == (answer.status, answer.headers["content-type"])
+    length = int(answer.headers["inference-header-content-length"])
+    outputs = json.loads(answer.body[:length])["outputs"]
+    assert [12, 12] == [output["parameters"]["binary_data_size"] for output in outputs]
+    assert b"\x08\0\0\0negative" == answer.body[length : length + 12]
+    assert length + 24 == len(answer.body)
+
+
+async def test_a_raw_body_is_one_text(gateway: Gateway) -> None:
+    """A head of no bytes: the body is the one input, and the outputs come back as bytes."""
+    answer = await said(an_app(gateway)[0], "POST", INFER, b"good", inference_header_content_length="0")
+
+    assert 200 == answer.status
+    assert b"negative" in answer.body
+
+
+async def test_mounted_applications_get_their_paths_whole(gateway: Gateway) -> None:
+    """What lies under the prefix and the prefix itself, not what only starts like it."""
+    seen: list[str] = []
+
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["path"])
+        await send({"type": "http.response.start", "status": 418, "headers": [(b"greenserve-request-id", b"0199")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    app, _ = an_app(gateway, extra={("v1", "receipts"): mounted})
+
+    for path, status in (("/v1/receipts/5", 418), ("/v1/receipts", 418), ("/v1/receiptsx", 404), ("/v1", 404)):
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any], sent: list[dict[str, Any]] = sent) -> None:
+            sent.append(message)
+
+        await app({"type": "http", "method": "GET", "path": path, "headers": []}, nothing, send)
+        assert status == sent[0]["status"], path
+
+    assert ["/v1/receipts/5", "/v1/receipts"] == seen
+
+
+async def nothing() -> Mapping[str, Any]:
+    """No body."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def test_an_error_of_a_mounted_application_is_a_problem(gateway: Gateway) -> None:
+    """As long as it said nothing itself; ours and unforeseen ones alike."""
+
+    async def invalid(scope: Scope, receive: Receive, send: Send) -> None:
+        raise InvalidRequest("limit: a number is needed")
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("secret")
+
+    app, _ = an_app(gateway, extra={("admin",): invalid, ("metrics",): broken})
+
+    refused, failed = await said(app, "GET", "/admin/v1/x"), await said(app, "GET", "/metrics")
+
+    assert (422, "application/problem+json") == (refused.status, refused.headers["content-type"])
+    assert (500, "internal") == (failed.status, failed.code)
+    assert b"secret" not in failed.body
+
+
+async def test_a_mounted_application_that_fails_half_way_cuts_the_connection(gateway: Gateway) -> None:
+    """A second start of the answer would be garbage: the error goes up to the server."""
+
+    async def half(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("too late")
+
+    with pytest.raises(Exception, match="failed after its answer had begun"):
+        await ask(an_app(gateway, extra={("metrics",): half})[0], "GET", "/metrics")
+
+
+PARTS = st.sampled_from(
+    ["v1", "v2", "models", "tiny", "versions", "1", "infer", "embeddings", "ready", "health", "live", "", "é", ".."]
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -247,4 +385,4 @@ async def test_whatever_comes_in_a_status_leaves(
     answer = await said(an_app(gateway)[0], method, f"/{path}", body, content_encoding=encoding)
 
     assert answer.status in {200, 400, 404, 405, 413, 415}
-    assert 200 == answer.status or answer.document["code"]
+    assert 200 == answer.status or method == "HEAD" or answer.code != "ok"

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.errors import InvalidRequest
+from greenserve.errors import InferenceFailed, InvalidRequest
 from greenserve.records import Tenant
-from greenserve.serve.http.oip import body_of, call_of
-from tests.serve.building import a_decision
-from tests.serve.test_names import an_answer
+from greenserve.serve.http.binary import Wanted
+from greenserve.serve.http.oip import body_of, call_of, json_object
+from greenserve.serve.tensors import DTYPES, LONGEST_ELEMENT_BYTES, Tensor, tensor_of
+from tests.serve.asking import DTYPE_VALUES
+from tests.serve.building import an_answer
 
 texts = st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=5)
 outputs = st.lists(st.sampled_from(["label", "probabilities"]), unique=True)
@@ -22,11 +24,19 @@ json_values = st.recursive(
     max_leaves=12,
 )
 MEMBERS = ("id", "parameters", "inputs", "outputs", "name", "datatype", "shape", "data", "timeout", "text", "BYTES")
+IN_JSON = tuple(name for name in DTYPES if name != "BF16")
 
 
-def read(document: object, **headers: str) -> Any:
+def read_with(document: object, **headers: str) -> tuple[Any, Wanted]:
+    """The call of a JSON document, and how to answer it."""
+    return call_of(
+        orjson.dumps(document), headers, model="tiny", version="", received_ns=7, most_elements=1_000, specs=()
+    )
+
+
+def read(document: object) -> Any:
     """The call of a JSON document."""
-    return call_of(orjson.dumps(document), headers, model="tiny", version="", received_ns=7, max_items=32)
+    return read_with(document)[0]
 
 
 def a_document(given_texts: list[str], **members: object) -> dict[str, object]:
@@ -39,15 +49,61 @@ def a_document(given_texts: list[str], **members: object) -> dict[str, object]:
 def test_a_good_body_is_read_as_it_is(
     given_texts: list[str], wanted: list[str], client_id: str | None, timeout_us: int | None
 ) -> None:
-    """Texts, outputs in their order (none: all), id, timeout in seconds."""
+    """Texts, outputs in their order (none: the model's), id, timeout in seconds."""
     parameters = {} if timeout_us is None else {"timeout": timeout_us}
     members: dict[str, object] = {"outputs": [{"name": name} for name in wanted], "parameters": parameters}
 
     call = read(a_document(given_texts, **members, **({} if client_id is None else {"id": client_id})))
 
-    assert (tuple(given_texts), client_id, 7) == (call.texts, call.client_id, call.received_ns)
-    assert (tuple(wanted) or ("label", "probabilities")) == call.outputs
+    assert (("text",), tuple(given_texts)) == (tuple(each.name for each in call.inputs), call.inputs[0].data)
+    assert (client_id, 7, tuple(wanted)) == (call.client_id, call.received_ns, call.outputs)
     assert (None if timeout_us is None else timeout_us / 1e6) == call.timeout_s
+
+
+@pytest.mark.parametrize(("given_priority", "priority"), [(None, 2), (0, 2), (1, 1), (2, 2), (3, 3)])
+def test_a_priority_is_read(given_priority: int | None, priority: int) -> None:
+    """1 first, 3 last; nothing and 0 are the default."""
+    parameters = {} if given_priority is None else {"priority": given_priority}
+
+    assert priority == read(a_document(["x"], parameters=parameters)).hints.priority
+
+
+def test_parameters_that_are_not_ours_are_left_to_who_sent_them() -> None:
+    """Unmodified clients send more than we read, on every level; what would change the answer is refused elsewhere."""
+    document = a_document(["x"], parameters={"sequence_id": 0, "sequence_start": False, "anything": [1]})
+    document["outputs"] = [{"name": "label", "parameters": {"classification": 0, "hint": "x"}}]
+    document["inputs"][0]["parameters"] = {"content_type": "str"}  # type: ignore[index]
+
+    assert ("label",) == read(document).outputs
+
+
+@given(st.sampled_from(IN_JSON), st.lists(st.integers(1, 3), min_size=1, max_size=4), st.booleans(), st.data())
+def test_a_tensor_is_read_nested_or_flat(datatype: str, shape: list[int], nested: bool, data: st.DataObject) -> None:
+    """Every datatype with a form in JSON: the array that was sent, element by element."""
+    count = int(np.prod(shape))
+    flat = data.draw(st.lists(DTYPE_VALUES[datatype], min_size=count, max_size=count))
+    sent = np.array(flat, dtype=DTYPES[datatype]).reshape(shape)
+    shown = sent.tolist() if nested else sent.ravel().tolist()
+
+    tensor = read({"inputs": [{"name": "x", "datatype": datatype, "shape": shape, "data": shown}]}).inputs[0]
+
+    assert (datatype, tuple(shape), DTYPES[datatype]) == (tensor.datatype, tensor.shape, tensor.data.dtype)
+    np.testing.assert_array_equal(sent, tensor.data)
+
+
+@given(st.sampled_from(IN_JSON), st.lists(st.integers(1, 3), min_size=1, max_size=3), st.data())
+def test_an_output_comes_back_as_the_input_that_it_was(datatype: str, shape: list[int], data: st.DataObject) -> None:
+    """What `body_of` writes, `call_of` reads: the very same elements."""
+    count = int(np.prod(shape))
+    flat = data.draw(st.lists(DTYPE_VALUES[datatype], min_size=count, max_size=count))
+    tensor = tensor_of("x", np.array(flat, dtype=DTYPES[datatype]).reshape(shape))
+
+    body, head = body_of(an_answer(outputs=(tensor,)))
+    again = read({"inputs": orjson.loads(body)["outputs"]}).inputs[0]
+
+    assert None is head
+    assert (tensor.name, tensor.datatype, tensor.shape) == (again.name, again.datatype, again.shape)
+    np.testing.assert_array_equal(tensor.data, again.data)
 
 
 @given(json_values | st.dictionaries(st.sampled_from(MEMBERS), json_values, max_size=4))
@@ -61,18 +117,46 @@ def test_any_json_is_refused_in_words(document: object) -> None:
 def test_any_tensor_is_read_or_refused_in_words(tensor: dict[str, object]) -> None:
     """The same one level deeper."""
     try:
-        texts_read = read({"inputs": [tensor]}).texts
+        found = read({"inputs": [tensor]}).inputs[0]
     except InvalidRequest:
         return
 
-    assert tensor["data"] == list(texts_read)
+    assert tensor["name"] == found.name
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused_in_words(body: bytes) -> None:
     """Also those that are no JSON at all."""
     with pytest.raises(InvalidRequest):
-        call_of(body, {}, model="tiny", version="", received_ns=7, max_items=32)
+        call_of(body, {}, model="tiny", version="", received_ns=7, most_elements=32, specs=())
+
+
+@pytest.mark.parametrize(("levels", "allowed"), [(30, True), (31, True), (32, False), (900, False)])
+def test_a_body_is_at_most_32_levels_deep(levels: int, allowed: bool) -> None:
+    """The object itself is the first; brackets in texts and beside each other are no depth."""
+    deep = (
+        b'{"x": ["' + b"[" * 100 + b'"], "wide": [' + b"[]," * 100 + b'1], "y": ' + b"[" * levels + b"]" * levels + b"}"
+    )
+
+    if allowed:
+        assert {"x", "wide", "y"} == set(json_object(deep, needs="anything"))
+    else:
+        with pytest.raises(InvalidRequest, match="up to 32 levels"):
+            json_object(deep, needs="anything")
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [("x" * LONGEST_ELEMENT_BYTES, True), ("x" * (LONGEST_ELEMENT_BYTES + 1), False), ("é" * 524_289, False)],
+    ids=["1 MiB", "a byte more", "a byte more in UTF-8"],
+)
+def test_an_element_of_bytes_holds_one_mebibyte(text: str, allowed: bool) -> None:
+    """Counted in UTF-8."""
+    if allowed:
+        assert (text,) == read(a_document([text])).inputs[0].data
+    else:
+        with pytest.raises(InvalidRequest, match=r"data\[0\]: up to 1,048,576 bytes per element"):
+            read(a_document([text]))
 
 
 @given(st.integers(1, 4), st.data())
@@ -83,9 +167,9 @@ def test_an_answer_can_be_read_back(rows: int, data: st.DataObject) -> None:
         data.draw(st.lists(st.lists(floats, min_size=3, max_size=3), min_size=rows, max_size=rows)), dtype=np.float32
     )
     labels = tuple(data.draw(st.lists(st.text(max_size=5), min_size=rows, max_size=rows)))
-    answer = an_answer("exact", labels=labels, probabilities=probabilities, outputs=("probabilities", "label"))
+    named = Tensor(name="label", datatype="BYTES", shape=(rows,), data=labels)
 
-    document = orjson.loads(body_of(answer))
+    document = orjson.loads(body_of(an_answer(outputs=(tensor_of("probabilities", probabilities), named)))[0])
 
     first, second = document["outputs"]
     assert ("probabilities", "FP32", [rows, 3]) == (first["name"], first["datatype"], first["shape"])
@@ -95,9 +179,49 @@ def test_an_answer_can_be_read_back(rows: int, data: st.DataObject) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_json_cannot_carry_is_said_and_not_sent_as_null(value: float) -> None:
+    """NaN would arrive as nothing: a model that gives it failed, while its bytes can be had."""
+    answer = an_answer(outputs=(tensor_of("y", np.array([[1.0, value]], dtype=np.float32)),))
+
+    with pytest.raises(InferenceFailed, match="NaN or infinity in y"):
+        body_of(answer)
+    assert body_of(answer, Wanted(by_default=True, named={}))[1] is not None
+
+
+def test_a_text_that_says_null_is_no_missing_number() -> None:
+    """The word is allowed in answers."""
+    label = Tensor(name="label", datatype="BYTES", shape=(1,), data=("null",))
+
+    body, _ = body_of(an_answer(outputs=(label, tensor_of("y", np.ones((1, 1), dtype=np.float32)))))
+
+    assert ["null"] == orjson.loads(body)["outputs"][0]["data"]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (Tensor(name="y", datatype="BF16", shape=(1,), data=np.zeros(1, dtype=np.uint16)), "y is BF16"),
+        (Tensor(name="y", datatype="BYTES", shape=(1,), data=(b"\xff",)), "y holds bytes that are not UTF-8"),
+    ],
+    ids=["BF16", "not UTF-8"],
+)
+def test_an_output_without_a_form_in_json_is_offered_as_bytes(tensor: Tensor, words: str) -> None:
+    """The message says how to get it."""
+    with pytest.raises(InvalidRequest, match=f"{words}.*binary_data"):
+        body_of(an_answer(outputs=(tensor,)))
+
+
+def test_bytes_that_are_utf8_leave_as_text() -> None:
+    """As an engine or a binary request gave them."""
+    tensor = Tensor(name="y", datatype="BYTES", shape=(2,), data=("é".encode(), "b"))
+
+    assert ["é", "b"] == orjson.loads(body_of(an_answer(outputs=(tensor,)))[0])["outputs"][0]["data"]
+
+
 def test_the_id_is_echoed_only_where_it_was_given() -> None:
     """An empty id is an id."""
-    bodies = [orjson.loads(body_of(an_answer("exact", client_id=client_id))) for client_id in (None, "", "mine")]
+    bodies = [orjson.loads(body_of(an_answer(client_id=client_id))[0]) for client_id in (None, "", "mine")]
 
     assert [None, "", "mine"] == [body.get("id") for body in bodies]
     assert "id" not in bodies[0]
@@ -105,7 +229,7 @@ def test_the_id_is_echoed_only_where_it_was_given() -> None:
 
 def test_the_parameters_of_the_body_follow_the_exposure() -> None:
     """A tenant without exposure gets no figures in the body either."""
-    silent = an_answer("exact", tenant=Tenant(tenant_id="x", name="x", exposure="off"), decision=a_decision())
+    silent = an_answer(tenant=Tenant(tenant_id="x", name="x", exposure="off"))
 
-    assert "greenserve_energy_uj" not in orjson.loads(body_of(silent))["parameters"]
-    assert "greenserve_energy_uj" in orjson.loads(body_of(an_answer("exact")))["parameters"]
+    assert "greenserve_energy_uj" not in orjson.loads(body_of(silent)[0])["parameters"]
+    assert "greenserve_energy_uj" in orjson.loads(body_of(an_answer())[0])["parameters"]

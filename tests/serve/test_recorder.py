@@ -10,23 +10,19 @@ from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.clock import ManualClock
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Admitted
-from greenserve.serve.batching.flight import Run
-from greenserve.serve.recorder import Finished, Recorder
+from greenserve.serve.recorder import Finished, Recorder, Run
 from tests.serve.building import a_decision, a_recorder, an_admitted, spooled
 
 
 def finished(admitted: Admitted | None = None, *, run: bool = True, intensity: bool = True) -> Finished:
     """A request that ran for 4 ms of CPU time, or a cache hit."""
     decision = a_decision() if intensity else a_decision(intensity=None)
-    probabilities = np.ones((1, 3), dtype=np.float32)
     return Finished(
         admitted=admitted or an_admitted(),
         decision=decision,
         variant_digest="0" * 64,
-        probabilities=probabilities,
+        outputs={"probabilities": np.ones((1, 3), dtype=np.float32)},
         run=Run(
-            probabilities=probabilities,
-            decision=decision,
             batch_id="batch",
             batch_rows=2,
             start_ns=10,

@@ -1,15 +1,14 @@
-"""`greenserve budget`: limits of carbon, energy or requests per window."""
+"""`greenserve budget`: limits of carbon, energy, requests or tokens per window."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from greenserve.carbon.budgets import (
-    WINDOWS,
     Budget,
     Mode,
-    Per,
     decimal_amount,
+    default_id,
     format_amount,
     iso,
     parse_amount,
@@ -18,52 +17,69 @@ from greenserve.carbon.budgets import (
 )
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.tenancy import TenancyStore
+from greenserve.carbon.tenancy import BudgetRecord
+from greenserve.carbon.windows import parse_per
 from greenserve.cli.ledger import AsJson, ConfigFile, opened
 from greenserve.cli.output import data, print_json
 from greenserve.cli.table import print_table
 from greenserve.cli.tenant import confirm
 from greenserve.clock import SystemClock
+from greenserve.config import Config
 from greenserve.errors import InvalidRequest
+from greenserve.quantities import parse_duration_s
+from greenserve.units import US_PER_S
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Set, list and remove budgets of carbon, energy or requests."
+    add_completion=False,
+    no_args_is_help=True,
+    help="Set, list, raise and remove budgets of carbon, energy, requests or tokens.",
 )
+Owner = Annotated[str, typer.Argument(metavar="TENANT", help="Whose budget, or a budget's id.")]
+Per = Annotated[
+    str, typer.Option("--per", metavar="WINDOW", help="day, week (from Monday), month, lifetime, rolling:24h.")
+]
+OnlyPer = Annotated[str | None, typer.Option("--per", metavar="WINDOW", help="Only the one of this window.")]
 
 
 @app.callback()
 def budget() -> None:
-    """Set, list and remove budgets of carbon, energy or requests."""
+    """Set, list, raise and remove budgets of carbon, energy, requests or tokens."""
 
 
 @app.command("set")
 def set_budget(
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose budget.")],
-    limit: Annotated[str, typer.Argument(metavar="LIMIT", help="1mgCO2e, 500gCO2e, 5kJ, 2kWh, 1000requests.")],
-    per: Annotated[Per, typer.Option(help="The window, UTC; weeks start on Monday.")] = "month",
+    words: Annotated[
+        list[str], typer.Argument(metavar="[TENANT] LIMIT", help="1mgCO2e, 500gCO2e, 5kJ, 2kWh, 9requests, 9tokens.")
+    ],
+    per: Per = "month",
+    time_zone: Annotated[str, typer.Option(help="Where a day, week or month begins: Europe/Stockholm.")] = "UTC",
     mode: Annotated[Mode, typer.Option(help="degrade: cheaper answers before it refuses.")] = "degrade",
     at: Annotated[str, typer.Option(help="From which part on it warns or degrades.")] = "80%",
+    org: Annotated[str | None, typer.Option(help="All tenants of this org; without TENANT.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project of the tenant.")] = None,
+    key: Annotated[str | None, typer.Option(help="Only this key of the tenant, by its public id.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model; of all tenants without TENANT.")] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set a budget; one per tenant, unit and window, so setting it again changes it."""
+    """Set a budget; one per unit, window and what it attaches to, so setting it again changes it."""
+    tenant, limit = _tenant_and_limit(words)
     unit, amount = parse_amount(limit)
-    chosen = Budget(
-        budget_id=f"{tenant}.{unit}.{per}".lower(),
-        tenant=tenant,
-        unit=unit,
-        limit=amount,
-        per=per,
-        mode=mode,
-        at_pct=parse_percent(at),
-    )
-    with opened(config) as (book, _):
-        TenancyStore(book, SystemClock()).set_budget(chosen)
-        document = _document(book, chosen, SystemClock().unix_us())
-    if as_json:
-        print_json("budget", document)
-        return
-    data.print(f"{chosen.budget_id}: {format_amount(unit, amount)} per {per}, {mode} at {at}", markup=False)
-    data.print(f"used {document['used_text']}, {_renewal(document)}", markup=False)
+    attached: dict[str, Any] = {"tenant": tenant, "org": org, "project": project, "key_id": key, "model": model}
+    fixed: dict[str, Any] = {"unit": unit, "limit": amount, "per": parse_per(per, time_zone), "zone": time_zone}
+    try:
+        draft = Budget(budget_id="", mode=mode, at_pct=parse_percent(at), **fixed, **attached)
+    except ValueError:
+        raise InvalidRequest(
+            "a budget attaches to one of: TENANT, TENANT --project P, TENANT --key K, TENANT --model M, --org O, "
+            f"--model M; got {', '.join(f'{name} {value}' for name, value in attached.items() if value) or 'none'}"
+        ) from None
+    chosen = Budget(budget_id=default_id(draft), mode=mode, at_pct=draft.at_pct, **fixed, **attached)
+    with opened(config) as (book, loaded):
+        _check_model(model, loaded)
+        record = TenancyStore(book, SystemClock()).set_budget(chosen)
+        document = _document(book, record, SystemClock().unix_us())
+    _show(document, as_json)
 
 
 @app.command("ls")
@@ -75,14 +91,13 @@ def list_budgets(
     """List budgets with what their current window has used."""
     now_us = SystemClock().unix_us()
     with opened(config) as (book, _):
-        budgets = TenancyStore(book, SystemClock()).budgets(tenant)
-        documents = [_document(book, one, now_us) for one in budgets]
+        documents = [_document(book, one, now_us) for one in TenancyStore(book, SystemClock()).budgets(tenant)]
     if as_json:
         print_json("budgets", {"budgets": documents})
         return
     rows = [
-        (one.budget_id, f"{document['used_pct']} %", f"{one.mode} at {one.at_pct} %", _detail(document))
-        for one, document in zip(budgets, documents, strict=True)
+        (str(one["budget"]), f"{one['used_pct']} %", f"{one['mode']} at {one['at_pct']} %", _detail(one))
+        for one in documents
     ]
     print_table(
         ("budget", "used", "mode", "limit"), rows, empty="no budget: greenserve budget set TENANT LIMIT --per day"
@@ -90,9 +105,46 @@ def list_budgets(
 
 
 @app.command()
+def show(tenant: Owner, per: OnlyPer = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show one budget: its limit, raises, and what its window has used."""
+    with opened(config) as (book, _):
+        record = _one(TenancyStore(book, SystemClock()), tenant, per)
+        document = _document(book, record, SystemClock().unix_us())
+    _show(document, as_json)
+
+
+@app.command("raise")
+def raise_budget(
+    tenant: Owner,
+    by: Annotated[str, typer.Argument(metavar="AMOUNT", help="What is added to the limit: 100gCO2e.")],
+    per: OnlyPer = None,
+    lasting: Annotated[
+        str | None, typer.Option("--for", help="How long: 12h, 3d; default: until its window ends.")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add to a budget's limit for a time; the raise ends by itself."""
+    unit, amount = parse_amount(by)
+    clock = SystemClock()
+    try:
+        until_us = None if lasting is None else clock.unix_us() + round(parse_duration_s(lasting) * US_PER_S)
+    except ValueError as error:
+        raise InvalidRequest(f"--for: {error}") from None
+    with opened(config) as (book, _):
+        store = TenancyStore(book, clock)
+        found = _one(store, tenant, per)
+        if found.budget.unit != unit:
+            raise InvalidRequest(f"{found.budget.budget_id} is in {found.budget.unit}, the raise is in {unit}")
+        record = store.raise_budget(found.budget.budget_id, amount, until_us=until_us)
+        document = _document(book, record, clock.unix_us())
+    _show(document, as_json)
+
+
+@app.command()
 def rm(
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose budget, or a budget's id.")],
-    per: Annotated[Per | None, typer.Option(help="Only the one of this window.")] = None,
+    tenant: Owner,
+    per: OnlyPer = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -100,40 +152,84 @@ def rm(
     """Take a budget out of force; where a tenant has several, name its id or the window."""
     with opened(config) as (book, _):
         store = TenancyStore(book, SystemClock())
-        name = tenant.partition(".")[0]
-        found = [one for one in store.budgets(name) if tenant in (name, one.budget_id) and per in (None, one.per)]
-        if len(found) != 1:
-            ids = ", ".join(one.budget_id for one in store.budgets(name)) or "none"
-            windows = "|".join(WINDOWS)
-            raise InvalidRequest(
-                f"{len(found)} budgets fit {tenant}; there are: {ids}. Name one id, or --per {windows}"
-            )
-        confirm(f"Remove {found[0].budget_id}? Its limit ends at once.", yes=yes)
-        removed = store.remove_budget(found[0].budget_id)
+        found = _one(store, tenant, per).budget
+        confirm(f"Remove {found.budget_id}? Its limit ends at once.", yes=yes)
+        removed = store.remove_budget(found.budget_id).budget
     if as_json:
         print_json("budget-removed", {"budget": removed.budget_id, "tenant": removed.tenant})
         return
     data.print(f"removed {removed.budget_id}", markup=False)
 
 
-def _document(book: SqliteLedger, one: Budget, now_us: int) -> dict[str, object]:
-    used = book.used(one, now_us)
+def _tenant_and_limit(words: list[str]) -> tuple[str | None, str]:
+    if len(words) > 2:
+        raise InvalidRequest(f"{len(words)} words were given: budget set TENANT LIMIT, or LIMIT with --org or --model")
+    return (words[0], words[1]) if len(words) == 2 else (None, words[0])
+
+
+def _check_model(model: str | None, loaded: Config) -> None:
+    known = sorted(one.name for one in loaded.models)
+    if model is not None and model not in known:
+        raise InvalidRequest(f"--model: no model {model}; configured are {', '.join(known)}")
+
+
+def _one(store: TenancyStore, named: str, per: str | None) -> BudgetRecord:
+    """The budget of that id, or the only one of that tenant (and window)."""
+    records = store.budgets()
+    exact = [one for one in records if one.budget.budget_id == named and per in (None, one.budget.per)]
+    if exact:
+        return exact[0]
+    of_tenant = [one for one in records if one.budget.tenant == named.partition(".")[0]]
+    found = [one for one in of_tenant if one.budget.tenant == named and per in (None, one.budget.per)]
+    if len(found) != 1:
+        ids = ", ".join(one.budget.budget_id for one in of_tenant or records) or "none"
+        raise InvalidRequest(f"{len(found)} budgets fit {named}; there are: {ids}. Name one id, or --per its window")
+    return found[0]
+
+
+def _document(book: SqliteLedger, record: BudgetRecord, now_us: int) -> dict[str, object]:
+    one = record.budget
+    used, limit = book.used(one, now_us), one.limit_at(now_us)
     start_us, end_us = window(one, now_us)
     return {
         "budget": one.budget_id,
+        "org": one.org,
         "tenant": one.tenant,
+        "project": one.project,
+        "key_id": one.key_id,
+        "model": one.model,
         "unit": one.unit,
-        "limit": decimal_amount(one.unit, one.limit),
+        "limit": decimal_amount(one.unit, limit),
         "used": decimal_amount(one.unit, used),
-        "used_pct": used * 100 // one.limit,
-        "limit_text": format_amount(one.unit, one.limit),
+        "used_pct": used * 100 // limit,
+        "limit_text": format_amount(one.unit, limit),
         "used_text": format_amount(one.unit, used),
         "per": one.per,
+        "time_zone": one.zone,
         "mode": one.mode,
         "at_pct": one.at_pct,
-        "window_start": None if end_us is None else iso(start_us),
+        "window_start": None if one.per == "lifetime" else iso(start_us),
         "resets_at": None if end_us is None else iso(end_us),
+        "raises": [
+            {"amount": decimal_amount(one.unit, part.amount), "until": iso(part.until_us)}
+            for part in one.raises
+            if now_us < part.until_us
+        ],
     }
+
+
+def _show(document: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        print_json("budget", document)
+        return
+    zone = f" in {document['time_zone']}" if document["time_zone"] != "UTC" else ""
+    rule = f"per {document['per']}{zone}, {document['mode']} at {document['at_pct']} %"
+    data.print(f"{document['budget']}: {document['limit_text']} {rule}", markup=False)
+    data.print(f"used {document['used_text']} ({document['used_pct']} %), {_renewal(document)}", markup=False)
+    raises = document["raises"]
+    assert isinstance(raises, list)
+    for one in raises:
+        data.print(f"raised by {one['amount']} {document['unit']} until {one['until']}", markup=False)
 
 
 def _detail(document: dict[str, object]) -> str:
@@ -141,4 +237,6 @@ def _detail(document: dict[str, object]) -> str:
 
 
 def _renewal(document: dict[str, object]) -> str:
-    return "never renews" if document["resets_at"] is None else f"renews {document['resets_at']}"
+    if document["resets_at"] is not None:
+        return f"renews {document['resets_at']}"
+    return "never renews" if document["per"] == "lifetime" else "renews with time"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,12 +14,14 @@ from greenserve.cli.output import data, messages, print_json
 from greenserve.clock import SystemClock
 from greenserve.errors import InvalidRequest
 from greenserve.optimize.cost import StatedIntensity
+from greenserve.optimize.kinds import CLASSIFICATION, Kind
 from greenserve.optimize.order import Order
-from greenserve.optimize.plan import FAMILIES, expected_seconds, preset_named
+from greenserve.optimize.plan import expected_seconds, preset_named
 from greenserve.optimize.progress import Step
 from greenserve.optimize.report import summary, table
 from greenserve.optimize.run import optimize
-from greenserve.serve.engines.onnx_cpu import engine_for
+from greenserve.optimize.sources import DEMO_MODELS, default_name, kind_of
+from greenserve.serve.engines.onnx import engine_for_file
 from greenserve.units import mg_per_kwh_from_g
 
 NOTHING_PASSED = 3
@@ -30,13 +33,19 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def run(
-    model: Annotated[str, typer.Argument(help="demo:minilm, or a folder with config.json, weights, tokenizer.json.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="demo:minilm, demo:minilm-embed, or a folder with config.json, weights, tokenizer.json."),
+    ],
     data_set: Annotated[str, typer.Option("--data", help="tweets, or a CSV file with labelled texts.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; default variants/NAME.")] = None,
-    name: Annotated[str, typer.Option(help="The model's name in the gateway.")] = "sentiment",
+    task: Annotated[str | None, typer.Option(help="text-classification (default) or text-embedding.")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name in the gateway.")] = None,
     preset: Annotated[str, typer.Option(help="How much to read and measure: demo or standard.")] = "demo",
-    families: Annotated[str, typer.Option(help="Comma-separated: int8-dyn, drop, static.")] = ",".join(FAMILIES),
-    max_drop: Annotated[float, typer.Option(help="Most accuracy that a variant may lose, in points.")] = 1.0,
+    families: Annotated[str | None, typer.Option(help="Comma-separated: int8-dyn, drop, static.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Most that a variant may lose, in points: accuracy 1, embeddings' recall 15.")
+    ] = None,
     text_column: Annotated[str, typer.Option(help="Column of the texts in a CSV file.")] = "text",
     label_column: Annotated[str, typer.Option(help="Column of the labels in a CSV file.")] = "label",
     seed: Annotated[int, typer.Option(min=0, help="Fixes splits, order and resampling.")] = 0,
@@ -47,31 +56,34 @@ def run(
     progress: Annotated[Progress, typer.Option(help="auto, plain or none.")] = "auto",
 ) -> None:
     """Build and measure the variants of MODEL; exit 3 where none but the baseline passes the gate."""
+    kind = kind_of(model, task)
+    called = _plain_name(default_name(model, kind) if name is None else name)
     order = Order(
         model=model,
         data=data_set,
-        out=out or Path("variants") / _plain_name(name),
-        name=_plain_name(name),
-        preset=preset_named(preset),
+        task=kind.name,
+        out=out or Path("variants") / called,
+        name=called,
+        preset=preset_named(preset, kind.name),
         text_column=text_column,
         label_column=label_column,
-        families=tuple(part.strip() for part in families.split(",") if part.strip()),
-        max_drop_points=_at_least_zero("--max-drop", max_drop),
+        families=kind.families if families is None else tuple(map(str.strip, filter(str.strip, families.split(",")))),
+        max_drop_points=kind.max_drop_points if max_drop is None else _at_least_zero("--max-drop", max_drop),
         seed=seed,
         intensity=_stated(intensity, zone),
-        command=_command(model, data_set, preset, families, max_drop, seed),
     )
+    order = replace(order, command=_command(order, kind))
     power = host_power()
-    expected_s = sum(expected_seconds(order.preset, variants=1 + len(order.families)).values())
+    expected_s = sum(expected_seconds(order.preset, families=order.families).values())
     with Reporter(progress) as reporter:
         reporter.say(
             f"plan: {1 + len(order.families)} variants, about {_clock(expected_s)}; meter: CPU-time model, "
             f"tier {power.tier} (absolute +-{power.half_width_pct} %)"
         )
-        outcome = optimize(order, engine_for=engine_for, power=power, clock=SystemClock(), tell=reporter.tell)
+        outcome = optimize(order, engine_for=engine_for_file, power=power, clock=SystemClock(), tell=reporter.tell)
     for broken, reason in outcome.broken.items():
         messages.print(f"warning: {broken} could not be built and is left out: {reason}", markup=False)
-    _warn_few_rows(outcome.document["data"]["splits"]["test"]["n"], len(outcome.document["labels"]))
+    _warn_few_rows(outcome.document["data"]["splits"]["test"]["n"], outcome.document["data"]["classes"])
     if as_json:
         print_json("optimize", {"manifest": outcome.document, "passed": outcome.passed, "out": str(order.out)})
     else:
@@ -150,13 +162,14 @@ def _stated(intensity: float | None, zone: str | None) -> StatedIntensity | None
     return StatedIntensity(zone=zone, mg_per_kwh=mg_per_kwh_from_g(_at_least_zero("--intensity", intensity)))
 
 
-def _command(model: str, data_set: str, preset: str, families: str, max_drop: float, seed: int) -> str:
+def _command(order: Order, kind: Kind) -> str:
     """The command that repeats this run; folders by their name alone, since a manifest travels."""
-    shown = [Path(given).name if Path(given).exists() else given for given in (model, data_set)]
-    command = (
-        f"greenserve optimize {shown[0]} --data {shown[1]} --preset {preset} --max-drop {max_drop:g} --seed {seed}"
-    )
-    return command if families == ",".join(FAMILIES) else f"{command} --families {families}"
+    model, data_set = (Path(given).name if Path(given).exists() else given for given in (order.model, order.data))
+    words = ["greenserve optimize", model, "--data", data_set, "--preset", order.preset.name]
+    if kind.name != CLASSIFICATION and order.model not in DEMO_MODELS:
+        words += ["--task", kind.name]
+    words += ["--max-drop", f"{order.max_drop_points:g}", "--seed", str(order.seed)]
+    return " ".join(words if order.families == kind.families else [*words, "--families", ",".join(order.families)])
 
 
 def _clock(seconds: float) -> str:

@@ -12,7 +12,7 @@ import typer
 from greenserve.carbon.feeds.build import feed_from
 from greenserve.cli.output import data, messages, print_json
 from greenserve.clock import SystemClock
-from greenserve.config import Config, Model, load_config
+from greenserve.config import Config, load_config
 from greenserve.host import describe_host
 from greenserve.inputs import bucket_of
 from greenserve.manifest import load_manifest
@@ -22,6 +22,7 @@ from greenserve.routing.build import Served, snapshot_from
 from greenserve.routing.explain import Explanation, Row, explain, with_intensity
 from greenserve.routing.records import Features, Objective, Region, Snapshot
 from greenserve.routing.state import RoutingState
+from greenserve.sections import Model
 from greenserve.units import MG_PER_G, MILLI, US_PER_S, ns_from_seconds
 
 app = typer.Typer(
@@ -109,6 +110,8 @@ def _snapshot(config: Config, model: Model, *, at_us: int, p95_ms: float | None)
 
 def _padded(model: Model, tokens: int) -> int:
     preprocessing = load_manifest(model.manifest).preprocessing
+    if preprocessing is None:
+        return tokens
     return bucket_of(min(tokens, preprocessing.max_length), preprocessing.buckets)
 
 

@@ -74,7 +74,7 @@ def _plan(config: Config, path: Path | None) -> RunState:
         started_us=SystemClock().unix_us(),
         http=f"http://{server.http.host}:{server.http.port}",
         grpc=f"{server.grpc.host}:{server.grpc.port}",
-        replicas=server.replicas,
+        replicas=server.replicas_on(_cores()),
         config=str(path or "default"),
         ledger=str(config.ledger.path.resolve()),
         models={name: [variant.name for variant in manifest.variants] for name, manifest in manifests.items()},
@@ -85,6 +85,10 @@ def _plan(config: Config, path: Path | None) -> RunState:
         meter=dict(picked.meter.describe()),
         meters_rejected=dict(picked.rejected),
     )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _await_ports(config: Config) -> None:
@@ -99,15 +103,15 @@ def _await_ports(config: Config) -> None:
 
 def _serve(config: Config, state: RunState, folder: RunFolder, as_json: bool) -> None:
     started_s = time.monotonic()
-    messages.print(f"starting {config.server.replicas} gateway replicas ...")
+    messages.print(f"starting {state.replicas} gateway replicas ...")
     cluster.prepare(folder.path)
     processes: dict[int, int] = {}
     asked = _Asked(processes)
     try:
         folder.write(state)
-        cluster.start_ray(folder.path, cpus=max(2, config.server.replicas))
+        cluster.start_ray(folder.path, cpus=max(2, state.replicas))
         asked.listen()
-        serve_app.deploy(config, run_id=state.run_id, cores=len(os.sched_getaffinity(0)), root_pid=state.pid)
+        serve_app.deploy(config, run_id=state.run_id, cores=_cores(), root_pid=state.pid)
         processes |= processes_below(state.pid)
         folder.write(replace(state, ready=True, processes=list(processes.items())))
         _announce(state, time.monotonic() - started_s, as_json)

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from greenserve.carbon.budgets import iso
-from greenserve.carbon.ledger.tenancy import TenancyStore, TenantRecord
+from greenserve.carbon.ledger.tenancy import TenancyStore
+from greenserve.carbon.tenancy import TenantRecord
 from greenserve.cli.ledger import AsJson, ConfigFile, opened
 from greenserve.cli.output import data, messages, print_json
 from greenserve.cli.table import print_table
@@ -25,7 +26,10 @@ Exposure = Annotated[
     Literal["off", "rounded", "exact"] | None, typer.Option("--exposure", help="Energy figures in its answers.")
 ]
 Rate = Annotated[str | None, typer.Option("--rate", help="Most requests, as 200/s.")]
-Burst = Annotated[int | None, typer.Option("--burst", help="Requests at once above the rate.")]
+Burst = Annotated[int | None, typer.Option("--burst", help="Requests in a row above the rate.")]
+Tokens = Annotated[str | None, typer.Option("--tokens", help="Most tokens, as 50000/s.")]
+Concurrency = Annotated[int | None, typer.Option("--concurrency", help="Most requests in progress at once.")]
+Org = Annotated[str | None, typer.Option("--org", help="The group that it belongs to, for reports and budgets.")]
 Unset = Annotated[str | None, typer.Option("--unset", help="Settings to take back, by name: policy,rate.")]
 UNSETTABLE = {
     "quality-floor": "quality_floor",
@@ -34,7 +38,11 @@ UNSETTABLE = {
     "regions": "regions",
     "rate": "rate_per_s",
     "burst": "burst",
+    "tokens": "tokens_per_s",
+    "concurrency": "concurrency",
+    "org": "org",
 }
+WITHOUT = {"org": "none", "tokens_per_s": "no limit", "concurrency": "no limit"}
 
 
 @app.callback()
@@ -53,11 +61,25 @@ def create(
     exposure: Exposure = None,
     rate: Rate = None,
     burst: Burst = None,
+    tokens: Tokens = None,
+    concurrency: Concurrency = None,
+    org: Org = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a tenant. What is left out follows the model's objective and the configured defaults."""
-    given = _given(quality_floor, quality_mean, policy, regions, exposure, rate, burst)
+    given = _given(
+        quality_floor=quality_floor,
+        quality_mean=quality_mean,
+        policy=policy,
+        regions=_names(regions),
+        exposure=exposure,
+        rate_per_s=per_second("--rate", rate),
+        burst=burst,
+        tokens_per_s=per_second("--tokens", tokens),
+        concurrency=concurrency,
+        org=org,
+    )
     with opened(config, must_exist=False) as (book, loaded):
         known = {region.name for region in loaded.regions}
         _check_regions(given.get("regions"), known)
@@ -69,10 +91,14 @@ def create(
 
 
 @app.command("ls")
-def list_tenants(config: ConfigFile = None, as_json: AsJson = False) -> None:
+def list_tenants(
+    org: Annotated[str | None, typer.Option(help="Only those of this org.")] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
     """List tenants, closed ones too."""
     with opened(config) as (book, _):
-        records = TenancyStore(book, SystemClock()).tenants()
+        records = TenancyStore(book, SystemClock()).tenants(org)
     if as_json:
         print_json("tenants", {"tenants": [_document(record) for record in records]})
         return
@@ -99,13 +125,27 @@ def update(
     exposure: Exposure = None,
     rate: Rate = None,
     burst: Burst = None,
+    tokens: Tokens = None,
+    concurrency: Concurrency = None,
+    org: Org = None,
     unset: Unset = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a tenant's rules; gateways follow within a second."""
-    changes = _given(quality_floor, quality_mean, policy, regions, exposure, rate, burst)
-    changes |= {"name": name} if name is not None else {}
+    changes = _given(
+        name=name,
+        quality_floor=quality_floor,
+        quality_mean=quality_mean,
+        policy=policy,
+        regions=_names(regions),
+        exposure=exposure,
+        rate_per_s=per_second("--rate", rate),
+        burst=burst,
+        tokens_per_s=per_second("--tokens", tokens),
+        concurrency=concurrency,
+        org=org,
+    )
     for setting in [] if unset is None else unset.split(","):
         if setting not in UNSETTABLE:
             raise InvalidRequest(f"--unset {setting}: settings that can be taken back are {', '.join(UNSETTABLE)}")
@@ -143,29 +183,20 @@ def confirm(question: str, *, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-def _given(
-    quality_floor: float | None,
-    quality_mean: float | None,
-    policy: Policy | None,
-    regions: str | None,
-    exposure: str | None,
-    rate: str | None,
-    burst: int | None,
-) -> dict[str, Any]:
+def per_second(option: str, text: str | None) -> float | None:
+    """`200/s` of an option as events per second; InvalidRequest names the option."""
     try:
-        rate_per_s = None if rate is None else parse_rate_per_s(rate)
+        return None if text is None else parse_rate_per_s(text)
     except ValueError as error:
-        raise InvalidRequest(f"--rate: {error}") from None
-    values = {
-        "quality_floor": quality_floor,
-        "quality_mean": quality_mean,
-        "policy": policy,
-        "regions": None if regions is None else frozenset(part.strip() for part in regions.split(",") if part.strip()),
-        "exposure": exposure,
-        "rate_per_s": rate_per_s,
-        "burst": burst,
-    }
+        raise InvalidRequest(f"{option}: {error}") from None
+
+
+def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _names(text: str | None) -> frozenset[str] | None:
+    return None if text is None else frozenset(part.strip() for part in text.split(",") if part.strip())
 
 
 def _check_regions(regions: frozenset[str] | None, known: set[str]) -> None:
@@ -181,7 +212,7 @@ def _show(record: TenantRecord, as_json: bool) -> None:
     for name, value in _document(record).items():
         if name == "closed" and value is None:
             continue
-        data.print(f"{name:<14} {_text(value)}", markup=False)
+        data.print(f"{name:<14} {_text(name, value)}", markup=False)
 
 
 def _document(record: TenantRecord) -> dict[str, object]:
@@ -189,6 +220,7 @@ def _document(record: TenantRecord) -> dict[str, object]:
     return {
         "tenant": rules.tenant_id,
         "name": rules.name,
+        "org": rules.org,
         "state": _state(record),
         "quality_floor": rules.quality_floor,
         "quality_mean": rules.quality_mean,
@@ -197,6 +229,8 @@ def _document(record: TenantRecord) -> dict[str, object]:
         "exposure": rules.exposure,
         "rate_per_s": rules.rate_per_s,
         "burst": rules.burst,
+        "tokens_per_s": rules.tokens_per_s,
+        "concurrency": rules.concurrency,
         "created": iso(record.created_us),
         "closed": None if record.closed_us is None else iso(record.closed_us),
     }
@@ -208,17 +242,20 @@ def _state(record: TenantRecord) -> str:
 
 def _rules(tenant: Tenant) -> str:
     parts = [
+        f"org {tenant.org}" if tenant.org is not None else "",
         f"floor {tenant.quality_floor}" if tenant.quality_floor is not None else "",
         f"mean {tenant.quality_mean}" if tenant.quality_mean is not None else "",
         tenant.policy or "",
         f"in {','.join(sorted(tenant.regions))}" if tenant.regions is not None else "",
         f"{tenant.rate_per_s:g}/s" if tenant.rate_per_s is not None else "",
         f"burst {tenant.burst}" if tenant.burst is not None else "",
+        f"{tenant.tokens_per_s:g} tokens/s" if tenant.tokens_per_s is not None else "",
+        f"{tenant.concurrency} at once" if tenant.concurrency is not None else "",
     ]
     return ", ".join(part for part in [*parts, f"exposure {tenant.exposure}"] if part)
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
     if value is None:
-        return "default"
+        return WITHOUT.get(name, "default")
     return ",".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)

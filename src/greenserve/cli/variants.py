@@ -12,7 +12,7 @@ from greenserve.optimize.packages import host_isa
 from greenserve.optimize.publish import MANIFEST
 from greenserve.optimize.report import summary, table
 from greenserve.optimize.verify import Check, verify_folder
-from greenserve.serve.engines.onnx_cpu import engine_for
+from greenserve.serve.engines.onnx import engine_for_file
 
 ANSWERS_DIFFER = 3
 DIGESTS_DIFFER = 5
@@ -58,7 +58,7 @@ def verify(
     """Check digests, instruction sets and stored answers; exit 5 where a file changed, 3 where answers differ."""
     manifest = load_manifest(folder / MANIFEST)
     names = [str(_entry(manifest, name)["name"]) for name in variants or [one.name for one in manifest.variants]]
-    checks = verify_folder(manifest, variants=names, host_isa=host_isa(), engine_for=engine_for)
+    checks = verify_folder(manifest, variants=names, host_isa=host_isa(), engine_for=engine_for_file)
     if as_json:
         print_json(
             "verify",

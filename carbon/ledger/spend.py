@@ -1,0 +1,126 @@
+"""What budgets are read from: sums per subject and quarter of an hour, day, and all time. A fold of usage entries.
+
+A line counts for its tenant, its org, project and key if it has them, and its model: the subjects of
+`budgets.subjects_of`, as they were when the request was answered.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from greenserve.carbon.budgets import Unit, subjects_of
+from greenserve.carbon.emissions import emissions_ng
+from greenserve.carbon.ledger.rollup import ASSUMED_MG_PER_KWH, contribution
+from greenserve.carbon.windows import US_PER_QUARTER, Span
+from greenserve.records import Entry
+
+QUARTER, DAY, EVER = 0, 1, 2
+"""How much time a row covers."""
+QUARTERS_PER_DAY = 96
+
+
+class SpendKey(NamedTuple):
+    """Where a line's sums go: `at` counts quarters of an hour or days since 1970 UTC, and is 0 for all time."""
+
+    subject: str
+    grain: int
+    at: int
+
+
+class Spend(NamedTuple):
+    """Charged requests, tokens that were counted, IT energy [uJ], lifecycle emissions [ng], and the site energy [uJ]
+    that these do not cover."""
+
+    requests: int = 0
+    tokens: int = 0
+    energy_uj: int = 0
+    emissions_ng: int = 0
+    unknown_uj: int = 0
+
+    def plus(self, other: "Spend", sign: int = 1) -> "Spend":
+        """Member by member, `other` times `sign`."""
+        return Spend(*(left + sign * right for left, right in zip(self, other, strict=True)))
+
+
+Spends = dict[SpendKey, Spend]
+
+
+class Stretch(NamedTuple):
+    """Rows of one grain from `first` up to but without `end`."""
+
+    grain: int
+    first: int
+    end: int
+
+
+def fold_spend(spends: Spends, entry: Entry, replaced: Mapping[str, Any] | None) -> None:
+    """Add a usage entry to the sums, and take away the body that it replaces.
+
+    Whose it is stands in the first line of a request; the settled one brings the meter's figures.
+    """
+    first = entry.body if replaced is None else replaced
+    for key in _keys_of(first):
+        spent = _spent(first, entry.body, entry.hour)
+        if replaced is not None:
+            spent = spent.plus(_spent(first, replaced, entry.hour), -1)
+        spends[key] = spends[key].plus(spent)
+
+
+def empty_spends() -> Spends:
+    """No sums yet; every key starts at zero."""
+    return defaultdict(Spend)
+
+
+def stretches(span: Span) -> tuple[Stretch, ...]:
+    """The rows that a window's balance adds up: whole days, and quarters of an hour before and behind them."""
+    if span.start_us <= 0 and span.end_us is None:
+        return (Stretch(EVER, 0, 1),)
+    first = span.start_us // US_PER_QUARTER
+    first_day = -(-first // QUARTERS_PER_DAY)
+    if span.end_us is None:
+        return (
+            Stretch(QUARTER, first, first_day * QUARTERS_PER_DAY),
+            Stretch(DAY, first_day, 2**53),
+        )
+    end = span.end_us // US_PER_QUARTER
+    end_day = end // QUARTERS_PER_DAY
+    if end_day <= first_day:
+        return (Stretch(QUARTER, first, end),)
+    return (
+        Stretch(QUARTER, first, first_day * QUARTERS_PER_DAY),
+        Stretch(DAY, first_day, end_day),
+        Stretch(QUARTER, end_day * QUARTERS_PER_DAY, end),
+    )
+
+
+def balance(unit: Unit, spend: Spend) -> int:
+    """What a budget of `unit` has used, in its ledger integer: ng with the assumption for unknowns, uJ, or a count."""
+    if unit == "requests":
+        return spend.requests
+    if unit == "tokens":
+        return spend.tokens
+    if unit == "J":
+        return spend.energy_uj
+    return spend.emissions_ng + emissions_ng(spend.unknown_uj, ASSUMED_MG_PER_KWH)
+
+
+def _keys_of(first: Mapping[str, Any]) -> Iterator[SpendKey]:
+    quarter = first["ended_us"] // US_PER_QUARTER
+    # Lines of version 1 of the ledger say nothing of org and project.
+    for subject in subjects_of(
+        first.get("org"), first["tenant"], first.get("project"), first["key_id"], first["model"]
+    ):
+        yield SpendKey(subject, QUARTER, quarter)
+        yield SpendKey(subject, DAY, quarter // QUARTERS_PER_DAY)
+        yield SpendKey(subject, EVER, 0)
+
+
+def _spent(first: Mapping[str, Any], body: Mapping[str, Any], hour: int) -> Spend:
+    _, sums = contribution(body, hour)
+    return Spend(
+        requests=sums.requests,
+        tokens=(first["tokens_in"] or 0) if sums.requests else 0,
+        energy_uj=sums.energy_uj,
+        emissions_ng=sums.emissions_ng,
+        unknown_uj=sums.unknown_uj,
+    )

@@ -1,0 +1,278 @@
+"""What to do when a row arrives and when the engine is free: admit or refuse, launch, wait or idle.
+
+Pure in time: `now_ns` [monotonic ns] is an argument, and what comes back says what to do. State: one lane per variant,
+the predicted end of the running batches, the latches of overload; changed only by whoever owns the policy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from greenserve.serve.batching.dispatch import Dropped, Launch, launch, wait_ns, wasteful
+from greenserve.serve.batching.lane import Lane
+from greenserve.serve.batching.overload import brownout_latch, goodput_latch, over_share
+from greenserve.serve.batching.tickets import LEVELS, Ticket
+from greenserve.units import NS_PER_S
+
+EVERYBODY = LEVELS - 1
+LOAD_EVERY_NS = NS_PER_S // 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a request was not queued. `ahead_s` [s] is the predicted time of what runs and waits before it."""
+
+    code: Literal["overloaded", "deadline-exceeded", "queue-full", "over-share"]
+    ahead_s: float
+    needed_s: float
+
+    @property
+    def retry_after_s(self) -> int:
+        """When to come again [s]: once what is ahead will be done."""
+        return max(1, ceil(self.ahead_s))
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Ask again at `at_ns` or when a row arrives: company is worth the wait."""
+
+    at_ns: int
+    dropped: tuple[Dropped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing waits."""
+
+    dropped: tuple[Dropped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run of the engine took: rows, longest row, time [s], provisional dynamic energy [J] (None: unknown)."""
+
+    rows: int
+    length: int
+    seconds: float
+    joules: float | None
+
+
+Cut = Launch | WaitUntil | Idle
+
+
+class Policy:
+    """GreenBatch over the variants of one replica, which share `executors` engines."""
+
+    def __init__(
+        self, lanes: Sequence[Lane], *, max_queued: int, executors: int = 1, weights: Mapping[str, float] | None = None
+    ) -> None:
+        self._lanes = {lane.key: lane for lane in lanes}
+        self._max_queued = max_queued
+        self._executors = executors
+        self._weights = weights or {}
+        self._sequence = 0
+        self._ends_ns: list[int] = []
+        self._brownout = brownout_latch()
+        self._goodput = goodput_latch()
+        self._load_seen_ns = 0
+        self.overhead_ns = 2_000_000
+        """What encoding, recording and sending take after a batch [ns], kept free before objectives and deadlines."""
+
+    def __repr__(self) -> str:
+        return f"<Policy {list(self._lanes.values())!r} {'goodput' if self._goodput.on else 'calm'}>"
+
+    def __len__(self) -> int:
+        return sum([len(lane.queue) for lane in self._lanes.values()])
+
+    def lane(self, key: str) -> Lane:
+        """The lane of a variant; KeyError for one that is not served."""
+        return self._lanes[key]
+
+    def add(self, lane: Lane) -> None:
+        """Serve one more variant, or another artefact of one whose queue is empty."""
+        held = self._lanes.get(lane.key)
+        if held is not None and len(held.queue):
+            raise ValueError(f"{len(held.queue)} rows wait for {lane.key}; its lane can't be replaced")
+        self._lanes[lane.key] = lane
+
+    # 1. A request arrives
+
+    def arrive(self, key: str, tickets: Sequence[Ticket], now_ns: int) -> Refusal | None:
+        """Queue a request's rows, all or none; None, or why it is refused. Rows share deadline, priority and tenant."""
+        lane, first = self._lanes[key], tickets[0]
+        queue = lane.queue
+        longest, own_s = 0, 0.0
+        for ticket in tickets:
+            bucket = ticket.bucket = queue.bucket_of(ticket.length)
+            lane.arrivals.note(bucket, now_ns)
+            ticket.work_s = lane.row_s(bucket)
+            own_s += ticket.work_s
+            longest = max(longest, bucket)
+        queued = len(self)
+        if queued + len(tickets) > self._max_queued:
+            return Refusal(
+                code="queue-full", ahead_s=self.residual_s(now_ns) + self._work_s(lane, EVERYBODY), needed_s=own_s
+            )
+        deadline_ns = first.deadline_ns - self.overhead_ns
+        objective_ns = self._objective_ns(lane, first, (longest, own_s - first.work_s), now_ns)
+        bulk = len(tickets) > lane.settings.max_batch
+        for ticket in tickets:
+            ticket.deadline_ns, ticket.objective_ns, ticket.bulk = deadline_ns, objective_ns, bulk
+        refusal = self._refusal(lane, first, longest, own_s, now_ns)
+        if refusal is not None:
+            return refusal
+        for ticket in tickets:
+            self._sequence += 1
+            ticket.sequence = self._sequence
+            queue.push(ticket)
+        return None
+
+    def _objective_ns(self, lane: Lane, first: Ticket, request: tuple[int, float], now_ns: int) -> int:
+        """o [ns]: a request has the time that its further rows take on top of the objective.
+
+        One that misses its objective even on a free engine is held to its deadline alone.
+        """
+        longest, further_s = request
+        deadline_ns = first.deadline_ns - self.overhead_ns
+        rates = lane.rates(longest)
+        if lane.slo_ns is None:
+            return deadline_ns
+        objective_ns = first.arrival_ns + lane.slo_ns - self.overhead_ns
+        if rates is not None and now_ns + rates.one_high_s * NS_PER_S > objective_ns:
+            return deadline_ns
+        return min(deadline_ns, objective_ns + int(further_s * NS_PER_S))
+
+    def requeue(self, key: str, ticket: Ticket, *, deadline_ns: int) -> None:
+        """Let a dropped row wait again: somebody more patient has joined it, with that deadline [ns]."""
+        self._sequence += 1
+        ticket.deadline_ns = deadline_ns - self.overhead_ns
+        ticket.sequence = self._sequence
+        self._lanes[key].queue.push(ticket)
+
+    def discard(self, key: str, ticket: Ticket) -> None:
+        """A row's clients have left."""
+        self._lanes[key].queue.discard(ticket)
+
+    def _refusal(self, lane: Lane, first: Ticket, longest: int, own_s: float, now_ns: int) -> Refusal | None:
+        rates = lane.rates(longest)
+        if rates is None:
+            return None
+        alone_s = rates.one_high_s
+        if now_ns + alone_s * NS_PER_S > first.deadline_ns:
+            return Refusal(code="deadline-exceeded", ahead_s=0.0, needed_s=alone_s)
+        ahead_s = self.residual_s(now_ns) + self._work_s(lane, first.level)
+        if ahead_s <= 0.0:
+            return None
+        last_s = alone_s
+        if self._goodput.on:
+            last_s = rates.high_s(lane.needed(longest, self._executors, now_ns))
+        needed_s = own_s - first.work_s + last_s
+        if now_ns + (ahead_s + needed_s) * NS_PER_S > first.objective_ns:
+            return Refusal(code="overloaded", ahead_s=ahead_s, needed_s=needed_s)
+        if self._over_share(lane, first.tenant, own_s):
+            return Refusal(code="over-share", ahead_s=ahead_s, needed_s=own_s)
+        return None
+
+    def _work_s(self, lane: Lane, level: int) -> float:
+        """Predicted time [s] of the rows of all variants that wait on that level or above it."""
+        if len(self._lanes) == 1:
+            return lane.work_s(level) / self._executors
+        return sum([each.work_s(level) for each in self._lanes.values()]) / self._executors
+
+    def _over_share(self, lane: Lane, tenant: str, own_s: float) -> bool:
+        queued = [each.queue.by_tenant for each in self._lanes.values() if len(each.queue)]
+        return over_share(
+            tenant, own_s, queued=queued, weights=self._weights, horizon_s=lane.horizon_s() * self._executors
+        )
+
+    # 2. How loaded it is
+
+    def residual_s(self, now_ns: int) -> float:
+        """Predicted time until an engine is free [s]."""
+        if len(self._ends_ns) < self._executors:
+            return 0.0
+        return max(0.0, (min(self._ends_ns) - now_ns) / NS_PER_S)
+
+    def pressure(self, now_ns: int) -> float:
+        """Running and queued work over the work that can still be answered in time; 1 = nothing more fits."""
+        lanes = [lane for lane in self._lanes.values() if len(lane.queue)]
+        if not lanes:
+            return 0.0
+        work_s = self.residual_s(now_ns) + sum(lane.work_s(EVERYBODY) for lane in lanes) / self._executors
+        return work_s / min(lane.horizon_s() for lane in lanes)
+
+    def brownout(self, now_ns: int) -> bool:
+        """Whether the pressure has been over 0.9 for half a second: route to cheaper variants, before refusing."""
+        return self._brownout.see(self.pressure(now_ns), now_ns)
+
+    def _see_load(self, now_ns: int) -> None:
+        if now_ns - self._load_seen_ns >= LOAD_EVERY_NS:
+            self._load_seen_ns = now_ns
+            self._goodput.see(sum([lane.load(now_ns) for lane in self._lanes.values()]) / self._executors, now_ns)
+
+    # 3. An engine is free
+
+    def cut(self, now_ns: int) -> Cut:
+        """What to do with a free engine: the variant with the earliest head goes, if it need not wait."""
+        self._see_load(now_ns)
+        dropped: list[Dropped] = []
+        heads: list[tuple[int, int, int, Lane, Ticket]] = []
+        for lane in self._lanes.values():
+            if len(lane.queue):
+                head = self._head(lane, now_ns, dropped)
+                if head is not None:
+                    heads.append((head.priority, head.objective_ns, head.sequence, lane, head))
+        heads.sort()
+        until_ns: int | None = None
+        for *_, lane, head in heads:
+            at_ns = None if self._goodput.on else wait_ns(lane, head, self._work_s(lane, EVERYBODY), now_ns)
+            if at_ns is not None:
+                if lane.idle_since_ns is None:
+                    lane.idle_since_ns = now_ns
+                until_ns = at_ns if until_ns is None else min(until_ns, at_ns)
+            elif until_ns is None or _fits(lane, head, until_ns, now_ns):
+                cut = launch(lane, head, now_ns, dropped)
+                self._ends_ns.append(cut.ends_ns)
+                return cut
+        return Idle(tuple(dropped)) if until_ns is None else WaitUntil(until_ns, tuple(dropped))
+
+    def finished(self, cut: Launch, *, end_ns: int, runs: Sequence[Run]) -> None:
+        """A launched batch is done at `end_ns`; learn from its runs (several where it was bisected)."""
+        self._ends_ns.remove(cut.ends_ns)
+        lane, longest = cut.lane, cut.lane.settings.buckets[-1]
+        for run in runs:
+            lane.cost.observe(batch=run.rows, length=min(run.length, longest), seconds=run.seconds, joules=run.joules)
+        if cut.backlog:
+            lane.drained(cut.tickets, sum([run.seconds for run in runs]))
+        lane.answered(cut.tickets, end_ns)
+        if cut.due_ns is not None:
+            if end_ns > cut.due_ns:
+                lane.cap.missed()
+            else:
+                lane.cap.kept(len(cut.tickets))
+
+    def _head(self, lane: Lane, now_ns: int, dropped: list[Dropped]) -> Ticket | None:
+        queue = lane.queue
+        while (head := queue.head()) is not None:
+            if lane.too_late(head, now_ns):
+                dropped.append(Dropped(lane, queue.pop(head.bucket), "deadline-exceeded"))
+            elif self._goodput.on and self._gives_way(lane, head, now_ns):
+                dropped.append(Dropped(lane, queue.pop(head.bucket), "overloaded"))
+            else:
+                return head
+        return None
+
+    def _gives_way(self, lane: Lane, head: Ticket, now_ns: int) -> bool:
+        """Whether the head would cost others their answers; tenants over their share go first."""
+        if not wasteful(lane, head, lane.needed(head.bucket, self._executors, now_ns), now_ns):
+            return False
+        tenants = {tenant for each in self._lanes.values() for tenant in each.queue.by_tenant}
+        greedy = {tenant for tenant in tenants if self._over_share(lane, tenant, 0.0)}
+        return not greedy or head.tenant in greedy
+
+
+def _fits(lane: Lane, head: Ticket, until_ns: int, now_ns: int) -> bool:
+    """Whether a row of one variant can run while an earlier one of another waits for company."""
+    rates = lane.rates(head.bucket)
+    return rates is not None and now_ns + rates.one_high_s * NS_PER_S <= until_ns

@@ -1,0 +1,104 @@
+"""The handlers of OpenAI's paths."""
+
+from collections.abc import Mapping
+
+import orjson
+
+from greenserve.errors import InvalidRequest, ModelUnknown, NotFound
+from greenserve.sections import Limits
+from greenserve.serve.call import Call
+from greenserve.serve.gateway import Gateway
+from greenserve.serve.hints import credential_of, hints_of
+from greenserve.serve.http import openai
+from greenserve.serve.http.body import read_body
+from greenserve.serve.http.facts import facts_as_headers
+from greenserve.serve.http.message import Handler, Request, Response
+from greenserve.serve.models import ServedModel
+
+
+class OpenAi:
+    """`/v1/embeddings`, `/v1/models`, and a plain no to what generates."""
+
+    def __init__(self, *, gateway: Gateway, limits: Limits) -> None:
+        self._gateway = gateway
+        self._limits = limits
+
+    def handlers(self) -> Mapping[tuple[str, str], Handler]:
+        """By method and path template."""
+        generative = {("POST", path): self._not_offered for path in openai.generative_paths()}
+        return {
+            ("POST", "/v1/embeddings"): self._embeddings,
+            ("GET", "/v1/models"): self._models,
+            ("GET", "/v1/models/{model}"): self._model,
+        } | generative
+
+    async def _embeddings(self, request: Request) -> Response:
+        headers, limits = request.headers, self._limits
+        body = await read_body(
+            request.receive, headers, limit_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s
+        )
+        asked = openai.embed_of(body)
+        model = self._embedding_model(asked.model)
+        if model.manifest.embedding is not None:
+            openai.check_dimensions(asked.dimensions, model.name, model.manifest.embedding)
+        call = Call(
+            model=model.name,
+            version="",
+            inputs=asked.inputs,
+            outputs=(openai.OUTPUT,),
+            protocol="openai",
+            received_ns=request.received_ns,
+            credential=credential_of(headers),
+            hints=hints_of(headers),
+            token_rows=asked.token_rows,
+        )
+        try:
+            self._check_tokens(call, model, asked)
+            answer = await self._gateway.handle(call)
+        except InvalidRequest as error:
+            # The model's own objections are to the texts or ids: all that this protocol lets a caller choose.
+            error.details = {"param": "input"} | dict(error.details)
+            raise
+        return Response(200, openai.embeddings_body(answer, asked), facts_as_headers(answer))
+
+    def _check_tokens(self, call: Call, model: ServedModel, asked: openai.Embed) -> None:
+        """Count tokens only where there could be too many, and only for those who have a key."""
+        if asked.most_tokens <= openai.MOST_TOKENS:
+            return
+        self._gateway.admission.authenticate(call.credential)
+        openai.check_tokens(sum(map(len, model.task.rows(call))))
+
+    def _embedding_model(self, name: str) -> ServedModel:
+        try:
+            model = self._gateway.models.find(name)
+        except ModelUnknown as error:
+            raise ModelUnknown(str(error), details={"param": "model"}) from None
+        if model.manifest.task != "text-embedding":
+            offered = [each.name for each in self._gateway.models if each.manifest.task == "text-embedding"]
+            raise openai.refused(
+                "model",
+                f"{name} is a {model.manifest.task} model, ask it at /v2/models/{name}/infer; embeddings come from "
+                f"{', '.join(offered) or 'no model here'}",
+            )
+        return model
+
+    async def _models(self, request: Request) -> Response:
+        self._gateway.admission.authenticate(credential_of(request.headers))
+        return _json({"object": "list", "data": [openai.model_object(model) for model in self._gateway.models]})
+
+    async def _model(self, request: Request) -> Response:
+        self._gateway.admission.authenticate(credential_of(request.headers))
+        try:
+            return _json(openai.model_object(self._gateway.models.find(request.arguments["model"])))
+        except ModelUnknown as error:
+            raise ModelUnknown(str(error), details={"param": "model"}) from None
+
+    async def _not_offered(self, request: Request) -> Response:
+        what = openai.generative_paths()[request.path.removesuffix("/")]
+        raise NotFound(
+            f"{what} are not offered here: this gateway serves embeddings at /v1/embeddings and models at /v2"
+        )
+
+
+def _json(document: object) -> Response:
+    return Response(200, orjson.dumps(document), [])

@@ -1,0 +1,404 @@
+"""uvicorn's HTTP/1.1 protocol with bounds: nobody keeps a connection by sending or reading slowly, or sends too much.
+
+uvicorn itself limits neither the size nor the time of a head or a body, and it does not tell the application that a
+client left while its request waits. State: `due` is when a connection has to have gone on, checked by the guard's
+sweep for all connections at once, so that a request costs no timer; changed on the event loop alone.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import httptools
+import orjson
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from greenserve.errors import (
+    BodyTooLarge,
+    GreenServeError,
+    HeadersTooLarge,
+    InvalidRequest,
+    ReceiveTimeout,
+    UnsupportedEncoding,
+)
+from greenserve.ids import new_request_id
+from greenserve.serve import names
+from greenserve.serve.status import status_of
+from greenserve.serve.trust import POWERLESS, VOUCHED, TrustedPeers
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+log = logging.getLogger("greenserve.http")
+NEVER = float("inf")
+DECLARED = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+WATCHED = DECLARED | POWERLESS | VOUCHED
+LINE_BYTES = len(b": \r\n")
+REPORT_EVERY_S = 60.0
+
+
+class Stage(Enum):
+    """How far the newest message on a connection has come."""
+
+    FRESH = "nothing was sent yet"
+    HEAD = "the head is being sent"
+    BODY = "the body is being sent"
+    WHOLE = "the message is complete"
+    LEAVING = "what comes is thrown away until the client is gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """What one connection may take: times in seconds, sizes in bytes."""
+
+    header_s: float = 10.0
+    body_s: float = 15.0
+    answer_s: float = 30.0
+    idle_s: float = 75.0
+    linger_s: float = 2.0
+    max_header_bytes: int = 32 * 1024
+    max_url_bytes: int = 8 * 1024
+    max_body_bytes: int = 8 * 1024 * 1024
+
+
+class Guard:
+    """What the connections of one listener share.
+
+    State: `closing`, how many of the next answers close their connection; `refused`, answers given here by code;
+    `left`, set whenever a connection has ended.
+    """
+
+    def __init__(self, *, limits: HttpLimits, trusted: TrustedPeers, only_trusted: bool = False) -> None:
+        self.limits = limits
+        self.trusted = trusted
+        self.only_trusted = only_trusted
+        self.closing = 0
+        self.refused: dict[str, int] = {}
+        self.left = asyncio.Event()
+        self._abandoned: set[asyncio.Task[None]] = set()
+        self._reported_s = -REPORT_EVERY_S
+
+    def __repr__(self) -> str:
+        return f"<Guard {self.closing} to close, {sum(self.refused.values())} refused, {len(self._abandoned)} ending>"
+
+    def abandon(self, task: asyncio.Task[None]) -> None:
+        """Cancel the handling of a request whose client left; the task is held until it has cleaned up."""
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
+        task.cancel()
+
+    async def settled(self) -> None:
+        """Wait until cancelled handlings have cleaned up."""
+        if self._abandoned:
+            await asyncio.wait(self._abandoned)
+
+    def count(self, error: GreenServeError) -> None:
+        """An error was answered here, before the application."""
+        self.refused[error.code] = self.refused.get(error.code, 0) + 1
+
+    def report_stranger(self, peer: str, now_s: float) -> None:
+        """Log a peer outside `server.trusted`, at most once a minute."""
+        if now_s - self._reported_s >= REPORT_EVERY_S:
+            self._reported_s = now_s
+            log.warning("%s is outside server.trusted: with server.tls external only those may connect; closed", peer)
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self, guard: Guard, *, config: Config, server_state: ServerState, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(config=config, server_state=server_state, app_state={}, _loop=loop)
+        self.due = loop.time() + guard.limits.header_s
+        self.answered_s = -NEVER
+        self._guard = guard
+        self._stage = Stage.FRESH
+        self._armed: Stage | None = None
+        self._chunk_bytes = 0
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._believed = False
+        self._forwarded_for = ""
+        self._forwarded_proto = ""
+        self._running: RequestResponseCycle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<GuardedHttp {self.client} {self._stage.value}, {'busy' if self.busy else 'idle'}>"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._running is not None and not self._running.response_complete
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was sent yet."""
+        return self._stage is Stage.FRESH
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that came was answered."""
+        return self._stage is Stage.WHOLE and not self.busy
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Look whose word counts."""
+        super().connection_made(transport)
+        peer = self.client[0] if self.client else None
+        self._believed = self._guard.trusted.holds(peer)
+        if self._guard.only_trusted and not self._believed:
+            self._guard.report_stranger(str(peer), self.loop.time())
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: so is the reason to go on with its request."""
+        super().connection_lost(exc)
+        self.due = NEVER
+        self._guard.left.set()
+        task = self._task
+        if task is not None and not task.done() and self.busy:
+            self._guard.abandon(task)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then decide by when the next part has to be here."""
+        if self._stage is Stage.LEAVING:
+            return
+        self._chunk_bytes = len(data)
+        if self._stage is Stage.HEAD:
+            self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.cycle.keep_alive = False  # answered as plain HTTP; the parser takes nothing more
+        except httptools.HttpParserError as error:
+            self._refuse(_cause_of(error))
+            return
+        stage, limits = self._stage, self._guard.limits
+        if stage is Stage.WHOLE:
+            self.due = NEVER if self.busy else self.loop.time() + limits.idle_s
+        elif stage is Stage.HEAD and self._head_bytes > limits.max_header_bytes:
+            self._refuse(_head_too_large(self._head_bytes, limits))
+        elif stage is not self._armed:
+            self._armed = stage
+            self.due = self.loop.time() + (limits.header_s if stage is Stage.HEAD else limits.body_s)
+
+    def on_message_begin(self) -> None:
+        """A request begins; its head can be no longer than this chunk and those that follow."""
+        super().on_message_begin()
+        self._stage, self._armed = Stage.HEAD, None
+        self._head_bytes, self._body_bytes = self._chunk_bytes, 0
+        self._forwarded_for = self._forwarded_proto = ""
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the path."""
+        self.url += url
+        if len(self.url) > self._guard.limits.max_url_bytes:
+            raise HeadersTooLarge(
+                f"the path has {len(self.url):,} bytes or more, {self._guard.limits.max_url_bytes:,} are allowed; "
+                "send long values in the body"
+            )
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; those of trailers, and those that have no power here, are left out."""
+        name = name.lower()
+        if self._stage is Stage.BODY or (name in WATCHED and not self._watch(name, value)):
+            return
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete and within its bounds: the application may begin."""
+        limits = self._guard.limits
+        if self._head_bytes > limits.max_header_bytes:
+            # That was an upper bound: the chunk may hold other messages and the body.
+            exact = len(self.url) + sum(len(name) + len(value) + LINE_BYTES for name, value in self.headers)
+            if exact > limits.max_header_bytes:
+                raise _head_too_large(exact, limits)
+        self._stage = Stage.BODY
+        if self._forwarded_for and self.client is not None:
+            client = self._guard.trusted.client_of(self.client[0], self._forwarded_for)
+            self.scope["client"] = (client, 0)
+        if self._forwarded_proto in {"http", "https"}:
+            self.scope["scheme"] = self._forwarded_proto
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body; without a declared length this is where it grows too large."""
+        self._body_bytes += len(body)
+        if self._body_bytes > self._guard.limits.max_body_bytes:
+            raise _body_too_large(self._guard.limits)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._stage = Stage.WHOLE
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Begin the next request of a pipeline, or wait for one."""
+        self.server_state.total_requests += 1
+        limits, now_s = self._guard.limits, self.loop.time()
+        self.answered_s = now_s
+        if self.transport.is_closing():
+            self.due = now_s + limits.answer_s
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._stage is Stage.WHOLE and not self.flow.write_paused:
+            self.due = now_s + limits.idle_s
+
+    def pause_writing(self) -> None:
+        """The client reads slower than we write."""
+        super().pause_writing()
+        self.due = self.loop.time() + self._guard.limits.answer_s
+
+    def resume_writing(self) -> None:
+        """It caught up."""
+        super().resume_writing()
+        if self._stage is Stage.WHOLE:
+            self.due = NEVER if self.busy else self.loop.time() + self._guard.limits.idle_s
+
+    def expire(self) -> None:
+        """`due` has passed: answer where something is owed, and end the connection."""
+        limits = self._guard.limits
+        if self._stage is Stage.LEAVING or self.flow.write_paused or self.transport.is_closing():
+            self.transport.abort()
+        elif self._stage is Stage.HEAD:
+            self._refuse(ReceiveTimeout(f"the head of the request did not arrive within {limits.header_s:g} s"))
+        elif self._stage is Stage.BODY:
+            self._refuse(ReceiveTimeout(f"the body did not arrive within {limits.body_s:g} s"))
+        else:
+            self.leave()
+
+    def leave(self) -> None:
+        """Close an idle connection."""
+        self.due = self.loop.time() + self._guard.limits.linger_s
+        self.transport.close()
+
+    def close_after_answer(self) -> None:
+        """The answer under way is the last one."""
+        if self._running is not None:
+            self._running.keep_alive = False
+
+    def give_up(self, error: GreenServeError) -> None:
+        """Answer `error` instead of what is under way, and end its handling."""
+        task = self._task
+        self._refuse(error)
+        if task is not None and not task.done():
+            self._guard.abandon(task)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        guard = self._guard
+        if guard.closing:
+            guard.closing -= 1
+            cycle.keep_alive = False
+        self._running = cycle
+        self._task = self.loop.create_task(self._answer(cycle, app))
+
+    async def _answer(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        try:
+            await app(cycle.scope, cycle.receive, cycle.send)
+            if not cycle.response_complete and not cycle.disconnected:
+                log.error("%s %s was not answered", cycle.scope["method"], cycle.scope["path"])
+                self._refuse(_failed())
+        except Exception:
+            log.exception("%s %s failed", cycle.scope["method"], cycle.scope["path"])
+            if not cycle.disconnected:
+                self._refuse(_failed())
+
+    def _watch(self, name: bytes, value: bytes) -> bool:
+        """Act on a header that means something here; whether the application may see it."""
+        if name == b"content-length":
+            if int(value) > self._guard.limits.max_body_bytes:  # the parser took digits only
+                raise _body_too_large(self._guard.limits, declared=int(value))
+        elif name == b"transfer-encoding":
+            if value.lower().strip() != b"chunked":
+                raise UnsupportedEncoding(f"Transfer-Encoding {_shown(value)}; allowed is chunked")
+        elif name == b"expect":
+            if value.lower() != b"100-continue":
+                raise InvalidRequest(f"Expect {_shown(value)}; allowed is 100-continue")
+            self.expect_100_continue = True
+        elif name in POWERLESS or not self._believed:
+            return False
+        elif name == b"x-forwarded-for":
+            self._forwarded_for = ",".join(filter(None, (self._forwarded_for, value.decode("latin-1"))))
+        elif name == b"x-forwarded-proto":
+            self._forwarded_proto = value.decode("latin-1").strip().lower()
+        return True
+
+    def _refuse(self, error: GreenServeError) -> None:
+        """Answer an error where no answer has begun, then throw away what still comes until the client is gone.
+
+        The half-closed connection stays for a moment: closing it with unread data would reset it, and the client
+        would lose the answer.
+        """
+        running = self._running
+        earlier = self.busy and (running is not self.cycle or self._stage is Stage.HEAD)
+        self._guard.count(error)
+        self.pipeline.clear()
+        if earlier and running is not None:
+            running.keep_alive = False
+            self._stage, self.due = Stage.LEAVING, self.loop.time() + self._guard.limits.answer_s
+            return
+        begun = self.busy and running is not None and running.response_started
+        if self.busy and running is not None:
+            running.disconnected = True
+            running.message_event.set()
+        self._stage, self.due = Stage.LEAVING, self.loop.time() + self._guard.limits.linger_s
+        if self.transport.is_closing():
+            return
+        if begun:
+            self.transport.abort()
+            return
+        self.transport.write(_error_answer(error))
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+
+def _cause_of(error: BaseException) -> GreenServeError:
+    """Our own error from within the parser, or what the parser says."""
+    own = error.__context__
+    if isinstance(own, GreenServeError):
+        return own
+    what = "its path is not readable" if isinstance(own, UnicodeError) else str(error)
+    return InvalidRequest(f"this is not a HTTP/1.1 request: {what}")
+
+
+def _head_too_large(size: int, limits: HttpLimits) -> GreenServeError:
+    return HeadersTooLarge(
+        f"the head of the request has {size:,} bytes or more, {limits.max_header_bytes:,} are allowed"
+    )
+
+
+def _body_too_large(limits: HttpLimits, *, declared: int | None = None) -> GreenServeError:
+    given = "grew over" if declared is None else f"has {declared:,} bytes, over"
+    return BodyTooLarge(f"the body {given} {limits.max_body_bytes:,} bytes, the limit of this gateway")
+
+
+def _failed() -> GreenServeError:
+    return GreenServeError("the gateway failed on this request; its log says why")
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:64].decode("latin-1"))
+
+
+def _error_answer(error: GreenServeError) -> bytes:
+    """A whole HTTP/1.1 answer that ends the connection."""
+    request_id, status = new_request_id(), status_of(error).http
+    body = orjson.dumps({"error": str(error), "code": error.code, "request_id": request_id})
+    lines = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        f"{names.REQUEST_ID.lower()}: {request_id}",
+        "connection: close",
+    )
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -1,0 +1,36 @@
+"""What a handler is given and what it gives back."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Pairs = list[tuple[bytes, bytes]]
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: its path, the arguments in it, headers in lower case, and when it was received [monotonic ns]."""
+
+    path: str
+    arguments: Mapping[str, str]
+    headers: Mapping[str, str]
+    receive: Receive
+    received_ns: int
+
+
+class Response(NamedTuple):
+    """One answer; `headers` are all but content-length, content-type and those of the connection."""
+
+    status: int
+    body: bytes
+    headers: Pairs
+    content_type: bytes = JSON
+
+
+Handler = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,109 @@
+"""A real gRPC server on a gateway of the tests, and short words to call it."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from greenserve.clock import SystemClock
+from greenserve.proto import inference_pb2 as pb
+from greenserve.serve.gateway import Gateway
+from greenserve.serve.grpc.server import GrpcServer
+from greenserve.serve.grpc.service import SERVICE, InferenceService
+from greenserve.serve.health import Health
+from greenserve.serve.statistics import Statistics
+
+MAX_BODY_BYTES = 64 * 1024
+HOST = "127.0.0.1"
+
+
+class Served:
+    """A server that listens, its health and statistics, and a channel to it."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.health = Health(missing=set())
+        self.statistics = Statistics(clock=SystemClock())
+        self.service = InferenceService(
+            gateway=gateway,
+            health=self.health,
+            clock=SystemClock(),
+            statistics=self.statistics,
+            max_body_bytes=MAX_BODY_BYTES,
+            max_elements=4_096,
+        )
+        self.server = GrpcServer(self.service, max_message_bytes=2 * MAX_BODY_BYTES)
+        self.port = 0
+        self.channel: Any = None
+
+    async def call(self, name: str, request: Message, kind: type[Message], **options: Any) -> Any:
+        """The response to a unary call, and its trailing metadata; raises grpc.aio.AioRpcError."""
+        call = self.unary(name, type(request), kind)(request, **options)
+        return await call, dict(await call.trailing_metadata())
+
+    async def infer(self, request: pb.ModelInferRequest, **options: Any) -> tuple[pb.ModelInferResponse, dict[str, str]]:
+        """ModelInfer."""
+        found: tuple[pb.ModelInferResponse, dict[str, str]] = await self.call(
+            "ModelInfer", request, pb.ModelInferResponse, **options
+        )
+        return found
+
+    def unary(self, name: str, request: type[Message], response: type[Message], service: str = SERVICE) -> Any:
+        """A method of the channel."""
+        return self.channel.unary_unary(
+            f"/{service}/{name}",
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+
+    def stream(self, **options: Any) -> Any:
+        """An open ModelStreamInfer."""
+        return self.channel.stream_stream(
+            f"/{SERVICE}/ModelStreamInfer",
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelStreamInferResponse.FromString,
+        )(**options)
+
+
+@asynccontextmanager
+async def serving(gateway: Gateway) -> AsyncIterator[Served]:
+    """The gateway behind a real server on a free port of loopback."""
+    served = Served(gateway)
+    served.port = await served.server.start(host=HOST, port=0)
+    served.channel = grpc.aio.insecure_channel(f"{HOST}:{served.port}")
+    try:
+        yield served
+    finally:
+        await served.channel.close()
+        await served.server.stop(grace_s=1.0)
+
+
+class Refused(Exception):
+    """What a refusal said."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__(error.details())
+        self.status: str = error.code().name
+        self.trailing: Mapping[str, str] = dict(error.trailing_metadata())
+
+
+async def refusal(call: Any) -> Refused:
+    """The refusal with which a call ends; AssertionError where it is answered."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return Refused(error)
+    raise AssertionError("it was answered")
+
+
+def a_message(*texts: str, raw: bool = False, **fields: Any) -> pb.ModelInferRequest:
+    """A question of the tiny model."""
+    given = [text.encode() for text in texts or ("good",)]
+    message = pb.ModelInferRequest(**({"model_name": "tiny"} | fields))
+    tensor = message.inputs.add(name="text", datatype="BYTES", shape=[len(given)])
+    if raw:
+        message.raw_input_contents.append(b"".join(len(text).to_bytes(4, "little") + text for text in given))
+    else:
+        tensor.contents.bytes_contents.extend(given)
+    return message
