@@ -2,6 +2,8 @@
 
 import multiprocessing
 import time
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 
 from benchmarks.closed_loop import text_of
 from benchmarks.peers.minilm import MiniLm
@@ -10,29 +12,44 @@ WARM_UP_S = 1.0
 PART_TEXTS = 10**9
 
 
-def _count(arguments: tuple[int, float, int]) -> int:
-    """Texts that one process tokenises and runs in batches within the time."""
-    batch_size, duration_s, number = arguments
+def _count(batch_size: int, duration_s: float, number: int, together: Barrier, done: "SimpleQueue[int]") -> None:
+    """Put on `done` how many texts one process tokenises and runs in batches within the time, all starting together."""
     minilm = MiniLm()
-    done, end_s = 0, 0.0
-    warm_until_s = time.monotonic() + WARM_UP_S
-    while not end_s or time.monotonic() < end_s:
-        minilm.probabilities([text_of(number + index) for index in range(batch_size)])
-        number += batch_size
-        if end_s:
-            done += batch_size
-        elif time.monotonic() > warm_until_s:
-            end_s = time.monotonic() + duration_s
-    return done
+
+    def run(for_s: float) -> int:
+        nonlocal number
+        count, end_s = 0, time.monotonic() + for_s
+        while time.monotonic() < end_s:
+            minilm.probabilities([text_of(number + index) for index in range(batch_size)])
+            number += batch_size
+            count += batch_size
+        return count
+
+    together.wait()
+    run(WARM_UP_S)
+    together.wait()
+    done.put(run(duration_s))
 
 
 def bare_per_s(*, batch_size: int, duration_s: float, processes: int = 2) -> float:
-    """Texts per second of `processes` processes together, in batches of `batch_size`."""
+    """Texts per second of `processes` processes together, in batches of `batch_size`.
+
+    All measure the same time: cores that share execution units are faster while their neighbour waits.
+    """
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes) as pool:
-        return sum(pool.map(_count, [(batch_size, duration_s, part * PART_TEXTS) for part in range(processes)])) / (
-            duration_s
-        )
+    together, done = context.Barrier(processes), context.SimpleQueue()
+    workers = [
+        context.Process(target=_count, args=(batch_size, duration_s, part * PART_TEXTS, together, done))
+        for part in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if failed := [worker.exitcode for worker in workers if worker.exitcode]:
+        raise RuntimeError(f"{len(failed)} of {processes} processes of the bare engine ended with {failed[0]}")
+    texts: int = sum(done.get() for _ in workers)
+    return texts / duration_s
 
 
 def bare_latencies_s(*, duration_s: float) -> list[float]:

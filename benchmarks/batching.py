@@ -79,7 +79,8 @@ def azure(random: np.random.Generator, rate: float) -> Floats:
     with gzip.open(TRACE, "rt", encoding="utf-8") as file:
         offsets = np.array([float(row["offset_s"]) for row in csv.DictReader(file)])
     offsets -= offsets[0]
-    return offsets * (len(offsets) / offsets[-1] / rate)
+    sped_up: Floats = offsets * (len(offsets) / offsets[-1] / rate)
+    return sped_up
 
 
 SOURCES: dict[str, Callable[[np.random.Generator, float], Floats]] = {

@@ -127,6 +127,7 @@ class _Connection(asyncio.Protocol):
         self._run = run
         self._unread = b""
         self._sent_s = 0.0
+        self._told_to_close = False
         self._transport: asyncio.Transport | None = None
         self.closed = asyncio.Event()
 
@@ -142,10 +143,17 @@ class _Connection(asyncio.Protocol):
             return
         self._unread = b""
         self._run.answered(head, time.perf_counter() - self._sent_s)
-        self._send()
+        if b"\r\nconnection: close\r\n" in head:
+            self._told_to_close = True
+            assert self._transport is not None
+            self._transport.close()
+        else:
+            self._send()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._run.lost(self)
+        if not self._told_to_close and not self._run.over:
+            self._run.lost_connections += 1
+        self.closed.set()
 
     def _send(self) -> None:
         assert self._transport is not None
@@ -202,11 +210,6 @@ class _Run:
         at = head.find(b"greenserve-energy: ")
         if at >= 0:
             self.energy_uj = (self.energy_uj or 0) + int(head[at + 19 : head.find(b";", at)])
-
-    def lost(self, connection: _Connection) -> None:
-        if not self.over:
-            self.lost_connections += 1
-        connection.closed.set()
 
 
 async def _closed_loop(host: str, port: int, connections: int, run: _Run) -> None:

@@ -153,7 +153,16 @@ class _Channel(asyncio.Protocol):
             while self._waiting and len(self._waiting[0]) + 5 <= self._window:
                 self._send(self._waiting.popleft())
         elif kind == GOAWAY:
-            self._leaving = True
+            self._leave(int.from_bytes(payload[:4], "big") & LARGEST_WINDOW)
+
+    def _leave(self, last_stream: int) -> None:
+        """The server takes no call after `last_stream`: those were not run, and another channel sends the next ones."""
+        self._leaving = True
+        self._waiting.clear()
+        for stream in [stream for stream in self._open if stream > last_stream]:
+            del self._open[stream]
+        if not self._open and self._transport is not None:
+            self._transport.close()
 
     def _decoded(self, block: bytes) -> bytes:
         if self._decoder is None:

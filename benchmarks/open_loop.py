@@ -5,6 +5,7 @@ Latency counts from the time at which a request was due, so a stalled server can
 
 import asyncio
 import random
+import resource
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import uvloop
 
 from benchmarks.closed_loop import STALLED_S, head_of_whole
 
-MOST_CONNECTIONS = 1024
+MOST_CONNECTIONS, FILES = 1024, 2048
 TICK_S = 0.001
 
 
@@ -150,6 +151,12 @@ async def _open(load: _Load, address: tuple[str, int]) -> None:
 
 def send_open(requests: Sequence[bytes], times_s: Sequence[float], *, address: tuple[str, int]) -> list[Arrival]:
     """Send the n-th request at `times_s[n]` [s], in turn, and say what came of each; connections grow as needed."""
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (FILES if hard == resource.RLIM_INFINITY else min(hard, FILES), hard)
+        )
 
     async def main() -> _Load:
         load = _Load(requests, times_s)

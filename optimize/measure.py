@@ -27,6 +27,16 @@ class Profiled:
     text_cost: TextCost
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What the built variants did, by name: engines, answers to the test rows, proofs, and profiles."""
+
+    loaded: Mapping[str, Loaded]
+    answers: Mapping[str, Answers]
+    judged: Mapping[str, Judged]
+    profiled: Profiled
+
+
 def load_all(built: Sequence[Built], engine_for: EngineFactory) -> dict[str, Loaded]:
     """The engine of every built variant, loaded one after the other."""
     return {one.planned.name: load_engine(engine_for, one.file, one.planned.name) for one in built}
@@ -58,22 +68,13 @@ def profile_all(loaded: Mapping[str, Loaded], setting: Setting) -> Profiled:
     return Profiled(cells=cells, text_cost=profile_texts(setting.encoder, setting.dataset.splits.test.texts))
 
 
-def measured_all(
-    built: Sequence[Built],
-    *,
-    folder: Path,
-    loaded: Mapping[str, Loaded],
-    answers: Mapping[str, Answers],
-    judged: Mapping[str, Judged],
-    profiled: Profiled,
-    setting: Setting,
-) -> list[Measured]:
+def measured_all(built: Sequence[Built], ran: Ran, *, folder: Path, setting: Setting) -> list[Measured]:
     """Everything known about each variant; writes its probes and predictions beside its model."""
-    test, base = setting.dataset.splits.test, answers[BASELINE]
+    test, base = setting.dataset.splits.test, ran.answers[BASELINE]
     found = []
     for one in built:
-        name, engine = one.planned.name, loaded[one.planned.name].engine
-        given, beside = answers[name], one.file.parent
+        name, engine = one.planned.name, ran.loaded[one.planned.name].engine
+        given, beside = ran.answers[name], one.file.parent
         probes = make_probes(
             engine,
             variant=name,
@@ -83,22 +84,22 @@ def measured_all(
             seed=setting.seed,
         )
         write_json(beside / "probes.json", probes)
-        write_json(beside / "predictions.json", make_predictions(test, judged[name].labels))
+        write_json(beside / "predictions.json", make_predictions(test, ran.judged[name].labels))
         found.append(
             Measured(
                 built=one,
                 file=file_ref(folder, one.file),
                 probes=file_ref(folder, beside / "probes.json"),
                 predictions=file_ref(folder, beside / "predictions.json"),
-                judged=judged[name],
-                cells=profiled.cells[name],
-                loaded=loaded[name],
-                text_cost=profiled.text_cost,
+                judged=ran.judged[name],
+                cells=ran.profiled.cells[name],
+                loaded=ran.loaded[name],
+                text_cost=ran.profiled.text_cost,
                 headline=headline(
                     cpu_ns=given.group_cpu_ns,
                     baseline_cpu_ns=base.group_cpu_ns,
                     rows=given.group_rows,
-                    text_cpu_s=profiled.text_cost.mean_cpu_s,
+                    text_cpu_s=ran.profiled.text_cost.mean_cpu_s,
                     dynamic_w_per_cpu=watts(setting.power.dynamic_mw_per_cpu),
                 ),
             )

@@ -53,7 +53,7 @@ PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
         (CLASSIFICATION, "standard"): STANDARD,
         (EMBEDDING, "demo"): Preset(
             name="demo",
-            sizes=(1_200, 300, 800),
+            sizes=(1_000, 200, 700),
             batches=(1, 8),
             lengths=(16, 64, 128),
             windows=2,

@@ -1,5 +1,6 @@
 """The table of a manifest for an 80-column terminal."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from greenserve.optimize.kinds import KINDS
 from greenserve.units import NG_PER_G, UJ_PER_J
 
 BYTES_PER_MB = 1_000_000
+WIDTH = 80
 HEADINGS = {kind.metric: kind.heading for kind in KINDS.values()}
 
 
@@ -70,7 +72,8 @@ def _variant_lines(variant: Mapping[str, Any], document: Mapping[str, Any]) -> l
         f"{loss:<17}",
         "    -" if slow is None else f"{_short(1000 * slow):>5}",
     )
-    return [" ".join(cells), f"    {_verdict(variant, document)}"]
+    said = textwrap.wrap(_verdict(variant, document), WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return [" ".join(cells), *said]
 
 
 def _verdict(variant: Mapping[str, Any], document: Mapping[str, Any]) -> str:
@@ -83,7 +86,7 @@ def _verdict(variant: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         said += ", recommended"
     probe = quality.get("probe")
     if probe is not None:
-        said += f"; their vote is right for {100 * probe['value']:.1f} %"
+        said += f"; vote {100 * probe['value']:.1f} %"
     return "; ".join([said, *variant["flags"]])
 
 

@@ -11,8 +11,8 @@ from greenserve.optimize.build import Builder, export_encoders
 from greenserve.optimize.cost import RunMeter
 from greenserve.optimize.data import load_data
 from greenserve.optimize.finish import finisher_for
-from greenserve.optimize.kinds import Kind, kind_named
-from greenserve.optimize.measure import answer_all, load_all, measured_all, profile_all
+from greenserve.optimize.kinds import kind_named
+from greenserve.optimize.measure import Ran, answer_all, load_all, measured_all, profile_all
 from greenserve.optimize.order import Order
 from greenserve.optimize.packages import host_isa, require_packages
 from greenserve.optimize.plan import BASELINE, buckets_for, expected_seconds, plan_variants
@@ -44,9 +44,7 @@ def optimize(order: Order, *, engine_for: EngineFactory, power: CpuPower, clock:
     require_packages()
     version = previous_version(order.out) + 1
     meter = RunMeter(power=power, intensity=order.intensity)
-    kind = kind_named(order.task)
-    expected_s = expected_seconds(order.preset, families=order.families)
-    stages = Stages(expected_s=expected_s, clock=clock, tell=tell)
+    stages = Stages(expected_s=expected_seconds(order.preset, families=order.families), clock=clock, tell=tell)
 
     stages.enter("source", order.model)
     source = resolve(order.model)
@@ -54,7 +52,7 @@ def optimize(order: Order, *, engine_for: EngineFactory, power: CpuPower, clock:
     planned = plan_variants(layers=shape.layers, hidden=shape.hidden, families=order.families)
 
     stages.enter("data", order.data)
-    setting = _setting(order, kind, source, power)
+    setting = _setting(order, source, power)
 
     with staging(order.out) as folder, staging(order.out) as scratch:
         stages.enter("export", "to ONNX, checked against torch")
@@ -62,10 +60,9 @@ def optimize(order: Order, *, engine_for: EngineFactory, power: CpuPower, clock:
 
         stages.enter("build", ", ".join(one.name for one in planned))
         finisher = finisher_for(setting)
-        builder = Builder(
+        made = Builder(
             setting=setting, finisher=finisher, encoders=encoders, folder=folder, scratch=scratch, isa=host_isa()
-        )
-        made = builder.build_all(planned)
+        ).build_all(planned)
         loaded = load_all(made.built, engine_for)
 
         stages.enter("evaluate", f"{len(setting.dataset.splits.test.texts):,} test rows per variant")
@@ -75,15 +72,8 @@ def optimize(order: Order, *, engine_for: EngineFactory, power: CpuPower, clock:
         profiled = profile_all(loaded, setting)
 
         stages.enter("publish", order.out.name)
-        measured = measured_all(
-            made.built,
-            folder=folder,
-            loaded=loaded,
-            answers=answers,
-            judged=finisher.judge(answers),
-            profiled=profiled,
-            setting=setting,
-        )
+        ran = Ran(loaded=loaded, answers=answers, judged=finisher.judge(answers), profiled=profiled)
+        measured = measured_all(made.built, ran, folder=folder, setting=setting)
         run = Run(
             order=order,
             source=source,
@@ -104,7 +94,7 @@ def optimize(order: Order, *, engine_for: EngineFactory, power: CpuPower, clock:
     )
 
 
-def _setting(order: Order, kind: Kind, source: Source, power: CpuPower) -> Setting:
+def _setting(order: Order, source: Source, power: CpuPower) -> Setting:
     dataset = load_data(
         order.data,
         text_column=order.text_column,
@@ -113,7 +103,7 @@ def _setting(order: Order, kind: Kind, source: Source, power: CpuPower) -> Setti
         seed=order.seed,
     )
     return Setting(
-        kind=kind,
+        kind=kind_named(order.task),
         dataset=dataset,
         encoder=TextEncoder(tokenizer_file=source.tokenizer_file, max_length=source.max_length, truncate="end"),
         buckets=buckets_for(source.max_length),

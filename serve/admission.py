@@ -71,14 +71,14 @@ class Admission:
         return f"<Admission at revision {revision}: {self._pacer!r}, {self._reservations!r}>"
 
     @property
-    def watched(self) -> str | None:
-        """The request whose line in the ledger `refresh` waits for."""
+    def watched(self) -> tuple[str, ...]:
+        """The requests, newest first, whose lines in the ledger `refresh` waits for."""
         return self._reservations.watched
 
     def refresh(self, tenancy: Tenancy, used: Mapping[str, int], *, confirmed: str | None = None) -> None:
         """Take what the ledger's store says now: tenants, keys, budgets, and each budget's balance.
 
-        `confirmed` is the watched request if the ledger held it before the balances were read.
+        `confirmed` is the first of the watched requests that the ledger held before the balances were read.
         """
         if self._tenancy is None or tenancy.revision != self._tenancy.revision:
             self._callers.clear()

@@ -13,9 +13,7 @@ from typing import Any
 from greenserve import errors
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
-from greenserve.manifest import Manifest, Variant
-from greenserve.ports import Engine
-from greenserve.serve.engines.onnx_cpu import OnnxCpuEngine
+from greenserve.serve.engines.pick import engine_for
 from greenserve.serve.replica import GatewayReplica
 from greenserve.serve.writer import LedgerWriter
 
@@ -35,7 +33,7 @@ class GatewayDeployment:
             run_id=run_id,
             name=name,
             cores=cores,
-            engine_for=partial(_engine_for, config.server.threads_per_engine),
+            engine_for=partial(engine_for, threads=config.server.threads_per_engine),
         )
         self._replica.start()
 
@@ -123,10 +121,6 @@ def remove() -> None:
 
     serve.delete(GATEWAY_APP)
     serve.delete(LEDGER_APP)
-
-
-def _engine_for(threads: int, manifest: Manifest, variant: Variant) -> Engine:
-    return OnnxCpuEngine(model_file=manifest.path_of(variant.files[0]), variant=variant.name, threads=threads)
 
 
 def _settle_in(root: str) -> None:

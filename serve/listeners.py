@@ -18,7 +18,8 @@ from greenserve.config import Config
 from greenserve.errors import ConfigInvalid, Draining
 from greenserve.serve.balance import Board
 from greenserve.serve.grpc.server import GrpcServer
-from greenserve.serve.http.guarded import Guard, GuardedHttp, HttpLimits
+from greenserve.serve.http.guard import Guard, HttpLimits
+from greenserve.serve.http.guarded import GuardedHttp
 from greenserve.serve.ports import reuse_port_socket
 from greenserve.serve.trust import TrustedPeers
 
@@ -67,6 +68,11 @@ class HttpListener:
     def connections(self) -> tuple[GuardedHttp, ...]:
         """The open connections."""
         return tuple(each for each in self._state.connections if isinstance(each, GuardedHttp))
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._state.connections)
 
     def lively(self) -> int:
         """Connections in use: a request under way or answered within ten seconds, or just opened."""
@@ -173,6 +179,11 @@ class Listeners:
 
     def __repr__(self) -> str:
         return f"<Listeners {self._http!r}>"
+
+    @property
+    def http_connections(self) -> int:
+        """Open HTTP connections; may be asked from any thread."""
+        return self._http.open
 
     async def start(self, config: Config) -> tuple[int, int]:
         """Listen on both ports; the HTTP and the gRPC port that were bound."""

@@ -197,6 +197,8 @@ class Recorder:
             request_id=request.request_id,
             tenant=finished.admitted.tenant.tenant_id,
             key_id=finished.admitted.key_id,
+            org=finished.admitted.tenant.org,
+            project=finished.admitted.project,
             model=request.model,
             run_id=self._run_id,
             ended_us=now_us,

@@ -43,7 +43,8 @@ from greenserve.units import MILLI
 
 log = logging.getLogger("greenserve.replica")
 REFRESH_S = 0.5
-BALANCE_FILE = "balance"
+BALANCE_FILE = Path("ray") / "balance"
+"""In the part of the run folder that is removed with the run, also after its driver was killed."""
 MESSAGE_SLACK_BYTES = 2**20
 SWITCH_INTERVAL_S = 0.0005
 """A finished batch waits for the interpreter as long as this; at Python's 5 ms a quarter of the throughput is lost."""
@@ -78,6 +79,7 @@ class GatewayReplica:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._batcher: Batcher | None = None
+        self._open: Listeners | None = None
 
     def start(self) -> None:
         """Load, warm up, listen; returns when requests are taken, raises what prevented it."""
@@ -100,8 +102,15 @@ class GatewayReplica:
             raise RuntimeError("the batching task has ended")
 
     def state(self) -> Mapping[str, Any]:
-        """What this replica says of itself."""
-        return {"name": self._name, "ready": self.health.ready, "missing": self.health.missing}
+        """What this replica says of itself: whether it is ready, and how much it holds at the moment."""
+        return {
+            "name": self._name,
+            "ready": self.health.ready,
+            "missing": self.health.missing,
+            "http_connections": self._open.http_connections if self._open else 0,
+            "queued": self._batcher.queued if self._batcher else 0,
+            "tasks": len(asyncio.all_tasks(self._loop)) if self._loop and not self._loop.is_closed() else 0,
+        }
 
     def _run(self) -> None:
         try:
@@ -121,11 +130,11 @@ class GatewayReplica:
         ledger = SqliteLedger(self._config.ledger.path)
         reader = TenancyReader(ledger, self._clock)
         gateway = self._gateway(models)
-        self._refresh(gateway, reader.read(None))
+        self._refresh(gateway, reader.read(()))
         self.health.has("ledger")
         gateway.batcher.start()
         gateway.recorder.start()
-        listeners = self._listeners(gateway)
+        listeners = self._open = self._listeners(gateway)
         await listeners.start(self._config)
         self._look_at_sockets()
         self.health.has("listeners")
@@ -209,7 +218,9 @@ class GatewayReplica:
     def _board(self) -> Board:
         folder = RunFolder(port=self._config.server.http.port).path
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Board(folder / BALANCE_FILE, clock=self._clock)
+        file = folder / BALANCE_FILE
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        return Board(file, clock=self._clock)
 
     def _look_at_sockets(self) -> None:
         """What was configured is one thing, what the kernel has is another: a loopback port must be one."""

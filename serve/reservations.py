@@ -5,7 +5,7 @@ since: a request's line is durable in this replica's spool before the writer has
 so that one watched request that the ledger holds proves that all recorded before it are there too.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -14,36 +14,58 @@ from greenserve.errors import BudgetClosed, GreenServeError
 from greenserve.records import Hold, Reservation
 
 UNBOUND = Reservation(budget_id=None, amount=0)
+GROUP_REQUESTS, MOST_GROUPS = 16, 64
+"""How many requests one watched request stands for, while there are not too many groups to look for."""
 CostBound = Callable[[], tuple[int, int]]
 """Tells [uJ, ng]."""
 
 
+class _Group:
+    """What was recorded of each budget, up to and with the request `last`."""
+
+    __slots__ = ("amounts", "last", "requests")
+
+    def __init__(self) -> None:
+        self.amounts: defaultdict[str, int] = defaultdict(int)
+        self.last, self.requests = "", 0
+
+    def take(self, other: "_Group") -> None:
+        """Become this group and the one after it."""
+        for budget_id, amount in other.amounts.items():
+            self.amounts[budget_id] += amount
+        self.last, self.requests = other.last, self.requests + other.requests
+
+
 class Reservations:
-    """State: each budget's balance as last read, what is promised beside it, and the two groups of recorded amounts:
-    up to the watched request, and after it."""
+    """State: each budget's balance as last read, what is promised beside it, and what of that is recorded, in groups
+    from the oldest to the newest."""
 
     def __init__(self, *, replicas: int) -> None:
         self.replicas = replicas
-        self.watched: str | None = None
         self._used: Mapping[str, int] = {}
         self._promised: defaultdict[str, int] = defaultdict(int)
-        self._before: defaultdict[str, int] = defaultdict(int)
-        self._after: defaultdict[str, int] = defaultdict(int)
-        self._newest: str | None = None
+        self._recorded: deque[_Group] = deque()
 
     def __repr__(self) -> str:
         promised = {name: amount for name, amount in self._promised.items() if amount}
-        return f"<Reservations beside the ledger: {promised}, watching {self.watched}>"
+        return f"<Reservations beside the ledger: {promised}, {len(self._recorded)} groups recorded>"
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The requests that the ledger is to be asked for, newest first: one that it holds stands for all before it."""
+        return tuple(group.last for group in reversed(self._recorded))
 
     def refresh(self, used: Mapping[str, int], *, confirmed: str | None) -> None:
-        """Take the balances that the ledger says now, and that it held the request `confirmed` when they were read."""
+        """Take the balances that the ledger says now, and the watched request that it held before they were read."""
         self._used = used
-        if self.watched is not None and confirmed != self.watched:
+        if confirmed is None or confirmed not in self.watched:
             return
-        for budget_id, amount in self._before.items():
-            self._promised[budget_id] -= amount
-        self._before, self._after = self._after, defaultdict(int)
-        self.watched, self._newest = self._newest, None
+        held = ""
+        while held != confirmed:
+            group = self._recorded.popleft()
+            held = group.last
+            for budget_id, amount in group.amounts.items():
+                self._promised[budget_id] -= amount
 
     def reserve(
         self, budgets: Sequence[Budget], *, upper: CostBound, least: CostBound, tokens: int, now_us: int
@@ -81,23 +103,39 @@ class Reservations:
         """Count what was recorded [uJ, ng] until the ledger holds it; unknown emissions as much as was set aside."""
         if not reservation.holds:
             return
+        group = self._newest()
         for hold in reservation.holds:
             by_unit = {"J": energy_uj, "gCO2e": hold.amount if ng is None else ng, "requests": 1, "tokens": tokens}
             self._promised[hold.budget_id] += by_unit[hold.unit]
-            self._after[hold.budget_id] += by_unit[hold.unit]
-        self._newest = request_id
+            group.amounts[hold.budget_id] += by_unit[hold.unit]
+        group.last = request_id
+        group.requests += 1
+
+    def _newest(self) -> _Group:
+        """The group that the next request counts in; where the ledger falls behind, the last two become one."""
+        groups = self._recorded
+        if not groups or groups[-1].requests >= GROUP_REQUESTS:
+            if len(groups) == MOST_GROUPS:
+                last = groups.pop()
+                groups[-1].take(last)
+            groups.append(_Group())
+        return groups[-1]
 
     def _judge(
         self, budget: Budget, dearest: Callable[[str], int], cheapest: Callable[[str], int], now_us: int
     ) -> tuple[int, float, GreenServeError | None]:
         estimate = dearest(budget.unit)
-        used = self._used.get(budget.budget_id, 0)
-        reserved = self._promised[budget.budget_id] * self.replicas
-        verdict = judge(budget, used, reserved, estimate, now_us)
-        if verdict.refusal is None or budget.mode != "degrade":
-            return estimate, verdict.degrade, verdict.refusal
+        used, own = self._used.get(budget.budget_id, 0), self._promised[budget.budget_id]
+        verdict = judge(budget, used, own * self.replicas, estimate, now_us)
+        if budget.mode != "degrade":
+            return estimate, 0.0, verdict.refusal
+        if verdict.refusal is None:
+            # What the others may have promised hastens towards cheaper answers, but is no reason to begin with them:
+            # it is counted anew with every look at the ledger, and answers would go back and forth.
+            begun = judge(budget, used, own, estimate, now_us).degrade > 0
+            return estimate, verdict.degrade if begun else 0.0, None
         estimate = cheapest(budget.unit)
-        return estimate, 1.0, judge(budget, used, reserved, estimate, now_us).refusal
+        return estimate, 1.0, judge(budget, used, own * self.replicas, estimate, now_us).refusal
 
 
 def _amount(cost: CostBound, tokens: int, unit: str) -> int:

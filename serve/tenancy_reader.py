@@ -4,7 +4,7 @@ State: the last snapshot, and which budgets have passed their threshold; `read` 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from greenserve.carbon.budgets import Budget, format_amount
@@ -18,8 +18,8 @@ log = logging.getLogger("greenserve.tenancy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:
-    """The ledger's word at one moment: who may do what, each budget's use by its id, and the watched request if it is
-    held (None: not yet)."""
+    """The ledger's word at one moment: who may do what, each budget's use by its id, and the newest watched request
+    that is held (None: none yet)."""
 
     tenancy: Tenancy
     used: Mapping[str, int]
@@ -35,10 +35,10 @@ class TenancyReader:
         self._tenancy: Tenancy | None = None
         self._passed: set[str] = set()
 
-    def read(self, watched: str | None) -> Fresh:
+    def read(self, watched: Sequence[str]) -> Fresh:
         """Everything at one moment; `watched` is `Admission.watched`. LedgerUnavailable where it cannot be read."""
         # Before the balances: what is held now is in balances that are read later.
-        held = watched is not None and self._ledger.holds_usage(watched)
+        confirmed = next(filter(self._ledger.holds_usage, watched), None)
         if self._tenancy is None or self._store.revision() != self._tenancy.revision:
             self._tenancy = self._store.snapshot()
         budgets = [budget for attached in self._tenancy.budgets.values() for budget in attached]
@@ -46,7 +46,7 @@ class TenancyReader:
         used = self._ledger.balances(budgets, now_us) if budgets else {}
         for budget in budgets:
             self._tell(budget, used[budget.budget_id], now_us)
-        return Fresh(tenancy=self._tenancy, used=used, confirmed=watched if held else None)
+        return Fresh(tenancy=self._tenancy, used=used, confirmed=confirmed)
 
     def _tell(self, budget: Budget, used: int, now_us: int) -> None:
         """Log once when a budget passes its threshold, and again after it was below it."""

@@ -10,7 +10,7 @@ from greenserve.canonical import ledger_json
 from greenserve.carbon.entries import POOLS, UNMETERED, decode_entry, it_uj, site_figures
 from greenserve.carbon.ledger.chain import GENESIS, Row, identity_of, link
 from greenserve.carbon.ledger.rollup import Deltas, RollupKey, Sums, empty_deltas, fold
-from greenserve.carbon.ledger.spend import Spend, SpendKey, Spends, empty_spends, fold_spend
+from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, fold_spend, spends_of
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
@@ -29,7 +29,7 @@ class Audit:
         self._count_by_check: dict[str, int] = {}
         self._open: dict[Request, Mapping[str, Any]] = {}
         self._sums: Deltas = empty_deltas()
-        self._spends: Spends = empty_spends()
+        self._places: Places = {}
         self._parts = dict.fromkeys((*POOLS[:3], "waste_uj"), 0)
         self._pending_uj: dict[str, int] = {}
 
@@ -49,7 +49,7 @@ class Audit:
         """All findings; `rollups` and `spends` (None: not kept) are the stored sums, compared with the folded ones."""
         self._compare("rollup", self._sums, rollups)
         if spends is not None:
-            self._compare("spend", self._spends, spends)
+            self._compare("spend", spends_of(self._places), spends)
         if self._parts != dict.fromkeys(self._parts, 0):
             self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {self._parts}")
         return [*self._findings, *self._cut_off()]
@@ -119,7 +119,7 @@ class Audit:
             elif UNMETERED not in body["flags"] and body["active_uj"] is not None:
                 self._take_parts(body)
         fold(self._sums, entry, replaced)
-        fold_spend(self._spends, entry, replaced)
+        fold_spend(self._places, entry, replaced)
 
     def _take_parts(self, body: Mapping[str, Any]) -> None:
         if body["charged"]:

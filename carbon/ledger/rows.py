@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.chain import GENESIS, body_bytes, identity_of, link
 from greenserve.carbon.ledger.rollup import Deltas, empty_deltas, fold
-from greenserve.carbon.ledger.spend import Spends, empty_spends, fold_spend
+from greenserve.carbon.ledger.spend import Places, Spends, fold_spend, spends_of
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
@@ -96,19 +96,19 @@ def _insert(driver: sqlite3.Connection, new: Sequence[_Prepared]) -> None:
 
 def _add_up(driver: sqlite3.Connection, new: Sequence[_Prepared], seen: Mapping[Identity, bytes]) -> None:
     deltas: Deltas = empty_deltas()
-    spends: Spends = empty_spends()
+    places: Places = {}
     for one in new:
         if one.entry.kind == "usage":
             replaced = _replaced(driver, one, seen)
             fold(deltas, one.entry, replaced)
-            fold_spend(spends, one.entry, replaced)
+            fold_spend(places, one.entry, replaced)
     driver.executemany(_ADD_UP, [(*key, *sums) for key, sums in deltas.items()])
-    put_spends(driver, spends)
+    put_spends(driver, spends_of(places))
 
 
 def put_spends(driver: sqlite3.Connection, spends: Spends) -> None:
-    """Add to the sums that budgets are read from; rows that change nothing are left out."""
-    driver.executemany(_SPEND, [(*key, *spent) for key, spent in spends.items() if any(spent)])
+    """Add to the sums that budgets are read from."""
+    driver.executemany(_SPEND, [(*key, *spent) for key, spent in spends.items()])
 
 
 def _replaced(driver: sqlite3.Connection, one: _Prepared, seen: Mapping[Identity, bytes]) -> dict[str, object] | None:

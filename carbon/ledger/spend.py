@@ -5,7 +5,7 @@ A line counts for its tenant, its org, project and key if it has them, and its m
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from greenserve.carbon.budgets import Unit, subjects_of
@@ -39,9 +39,27 @@ class Spend(NamedTuple):
 
     def plus(self, other: "Spend", sign: int = 1) -> "Spend":
         """Member by member, `other` times `sign`."""
-        return Spend(*(left + sign * right for left, right in zip(self, other, strict=True)))
+        return Spend(
+            self.requests + sign * other.requests,
+            self.tokens + sign * other.tokens,
+            self.energy_uj + sign * other.energy_uj,
+            self.emissions_ng + sign * other.emissions_ng,
+            self.unknown_uj + sign * other.unknown_uj,
+        )
 
 
+class Place(NamedTuple):
+    """Whose use a line is, of which model, and in which quarter of an hour since 1970 UTC."""
+
+    org: str | None
+    tenant: str
+    project: str | None
+    key_id: str | None
+    model: str
+    quarter: int
+
+
+Places = dict[Place, Spend]
 Spends = dict[SpendKey, Spend]
 
 
@@ -53,22 +71,37 @@ class Stretch(NamedTuple):
     end: int
 
 
-def fold_spend(spends: Spends, entry: Entry, replaced: Mapping[str, Any] | None) -> None:
+def fold_spend(places: Places, entry: Entry, replaced: Mapping[str, Any] | None) -> None:
     """Add a usage entry to the sums, and take away the body that it replaces.
 
     Whose it is stands in the first line of a request; the settled one brings the meter's figures.
     """
-    first = entry.body if replaced is None else replaced
-    for key in _keys_of(first):
-        spent = _spent(first, entry.body, entry.hour)
-        if replaced is not None:
-            spent = spent.plus(_spent(first, replaced, entry.hour), -1)
-        spends[key] = spends[key].plus(spent)
+    first: Mapping[str, Any] = entry.body if replaced is None else replaced
+    # Lines of version 1 of the ledger say nothing of org and project.
+    place = Place(
+        first.get("org"),
+        first["tenant"],
+        first.get("project"),
+        first["key_id"],
+        first["model"],
+        first["ended_us"] // US_PER_QUARTER,
+    )
+    spent = _spent(first, entry.body, entry.hour)
+    if replaced is not None:
+        spent = spent.plus(_spent(first, replaced, entry.hour), -1)
+    before = places.get(place)
+    places[place] = spent if before is None else before.plus(spent)
 
 
-def empty_spends() -> Spends:
-    """No sums yet; every key starts at zero."""
-    return defaultdict(Spend)
+def spends_of(places: Places) -> Spends:
+    """The sums of every subject and grain, from those of places; rows that change nothing are left out."""
+    spends: Spends = defaultdict(Spend)
+    for (org, tenant, project, key_id, model, quarter), spent in places.items():
+        for subject in subjects_of(org, tenant, project, key_id, model):
+            for grain, at in ((QUARTER, quarter), (DAY, quarter // QUARTERS_PER_DAY), (EVER, 0)):
+                key = SpendKey(subject, grain, at)
+                spends[key] = spends[key].plus(spent)
+    return {key: spent for key, spent in spends.items() if any(spent)}
 
 
 def stretches(span: Span) -> tuple[Stretch, ...]:
@@ -102,17 +135,6 @@ def balance(unit: Unit, spend: Spend) -> int:
     if unit == "J":
         return spend.energy_uj
     return spend.emissions_ng + emissions_ng(spend.unknown_uj, ASSUMED_MG_PER_KWH)
-
-
-def _keys_of(first: Mapping[str, Any]) -> Iterator[SpendKey]:
-    quarter = first["ended_us"] // US_PER_QUARTER
-    # Lines of version 1 of the ledger say nothing of org and project.
-    for subject in subjects_of(
-        first.get("org"), first["tenant"], first.get("project"), first["key_id"], first["model"]
-    ):
-        yield SpendKey(subject, QUARTER, quarter)
-        yield SpendKey(subject, DAY, quarter // QUARTERS_PER_DAY)
-        yield SpendKey(subject, EVER, 0)
 
 
 def _spent(first: Mapping[str, Any], body: Mapping[str, Any], hour: int) -> Spend:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from greenserve.carbon.entries import decode_entry
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.rows import put_spends
-from greenserve.carbon.ledger.spend import Spends, empty_spends, fold_spend
+from greenserve.carbon.ledger.spend import Places, Spends, fold_spend, spends_of
 from greenserve.errors import LedgerUnavailable
 
 
@@ -53,14 +53,14 @@ def _from_1_to_2(connection: Connection) -> None:
 
 
 def _folded(driver: sqlite3.Connection) -> Spends:
-    spends = empty_spends()
+    places: Places = {}
     open_lines: dict[tuple[str, int], dict[str, Any]] = {}
     for (body,) in driver.execute("SELECT body FROM entry WHERE kind = 'usage' ORDER BY idx"):
         entry = decode_entry(body)
         line = (entry.key, entry.attempt)
         if entry.revision == 0:
             open_lines[line] = orjson.loads(body)
-            fold_spend(spends, entry, None)
+            fold_spend(places, entry, None)
         else:
-            fold_spend(spends, entry, open_lines.pop(line))
-    return spends
+            fold_spend(places, entry, open_lines.pop(line))
+    return spends_of(places)

@@ -5,6 +5,7 @@ from math import exp
 from greenserve.units import NS_PER_S
 
 MEMORY_S = 1.0
+SHORT_S = 0.01
 GONE = 30.0
 """So many memories after the last arrival the rate is nothing."""
 
@@ -37,3 +38,44 @@ class ArrivalRates:
     def between(self, first: int, last: int, now_ns: int) -> float:
         """The rate of the buckets `first`..`last` together, both included [1/s]."""
         return sum(self.of(bucket, now_ns) for bucket in range(first, last + 1))
+
+
+class Company:
+    """How often a row arrives while others are there: the rate at which somebody who waits gets company.
+
+    A client that sends its next request when the last one is answered never joins anybody, however fast it is; over all
+    time it would look like a stream. State: decayed arrivals and time [s] while busy, and whether it is busy now.
+    """
+
+    __slots__ = ("_arrivals", "_busy", "_since_ns", "_time_s")
+
+    def __init__(self) -> None:
+        self._arrivals = 0.0
+        self._time_s = 0.0
+        self._busy = False
+        self._since_ns = 0
+
+    def arrived(self, now_ns: int) -> None:
+        """A row arrives, and is there from now on."""
+        self._advance(now_ns)
+        if self._busy:
+            self._arrivals += 1.0
+        self._busy = True
+
+    def emptied(self, now_ns: int) -> None:
+        """Nothing runs or waits any more."""
+        self._advance(now_ns)
+        self._busy = False
+
+    def per_s(self, now_ns: int) -> float:
+        """Arrivals per second [1/s] of the time that others are there; 0 before that was ever seen for long."""
+        self._advance(now_ns)
+        return self._arrivals / (self._time_s + SHORT_S)
+
+    def _advance(self, now_ns: int) -> None:
+        spent_s = (now_ns - self._since_ns) / NS_PER_S
+        if self._busy and spent_s > 0.0:
+            fading = exp(-spent_s / MEMORY_S)
+            self._arrivals *= fading
+            self._time_s = self._time_s * fading + MEMORY_S * (1.0 - fading)
+        self._since_ns = now_ns

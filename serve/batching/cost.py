@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from greenserve.serve.batching.regression import Regression, RollingQuantile
+from greenserve.units import NS_PER_S
 
 HANDOVER_S = 0.0002
 """From the decision to the engine's first instruction, and back: threads and the interpreter."""
@@ -26,10 +27,11 @@ WORTH = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Costs of batches of one length: t(b) = `fixed_s` + b `row_s` [s], `one_high_s` and `high_s` the upper bounds [s].
+    """Costs of batches of one length: t(b) = `fixed_s` + b `row_s` [s], `high_s` its upper bound [s].
 
     `q` is the upper bound's factor, `beyond` the factor for more than `explored` rows. `launch_j`, `row_j` [J] are None
-    while no energy is known; `worth` is the largest batch that saves enough (None: not known, so no limit).
+    while no energy is known; `worth` is the largest batch that saves enough (None: not known, so no limit);
+    `one_high_s` and `one_high_ns` are t+ of a single row.
     """
 
     length: int
@@ -41,6 +43,7 @@ class Rates:
     row_j: float | None
     worth: int | None
     one_high_s: float
+    one_high_ns: int
 
     def seconds(self, batch: float) -> float:
         """Predicted time [s]."""
@@ -138,9 +141,9 @@ class CostModel:
         q = self.q(length)
         explored = max((batch for batch, longest in self._corners if longest >= length), default=0)
         factor = q if explored >= 1 else BEYOND * q
-        return Rates(
-            length, fixed_s, row_s, q, explored, launch_j, row_j, worth, factor * (fixed_s + row_s) + HANDOVER_S
-        )
+        one_high_s = factor * (fixed_s + row_s) + HANDOVER_S
+        one_high_ns = int(one_high_s * NS_PER_S)
+        return Rates(length, fixed_s, row_s, q, explored, launch_j, row_j, worth, one_high_s, one_high_ns)
 
     def observe(self, *, batch: int, length: int, seconds: float, joules: float | None) -> float | None:
         """Learn from a span; returns observed / predicted time, None where nothing had been predicted."""

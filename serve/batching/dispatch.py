@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from greenserve.serve.batching.cost import Rates
 from greenserve.serve.batching.lane import WASTE_LIMIT, Lane
+from greenserve.serve.batching.queue import Ticket
 from greenserve.serve.batching.split import Pile, group_of
-from greenserve.serve.batching.tickets import Ticket
 from greenserve.serve.batching.waiting import SHARE_OF_SLACK, worth_waiting
 from greenserve.units import NS_PER_S
 
+NEVER_NS = 1 << 62
 REEVALUATE = 3.0
 """A wait is thought over again after so many mean times between arrivals without one."""
 
@@ -27,7 +28,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Run these rows now, at most `length` long each; t and t+ [s] are None while nothing is known.
+    """Run these rows now, at most `length` long each; `expected_s`, `high_s` (t, t+) are None while nothing is known.
 
     `ends_ns` is the predicted end, `due_ns` the earliest objective that the batch is expected to keep, if any;
     `backlog` says that rows were left behind.
@@ -53,6 +54,8 @@ def wait_ns(lane: Lane, head: Ticket, work_s: float, now_ns: int) -> int | None:
     rates = lane.rates(bucket)
     if rates is None or rates.launch_j is None or max_wait_s == 0.0 or queue.by_patience["latency"]:
         return None
+    if lane.slo_ns is None:
+        return None  # without an objective nobody has said that time may be spent
     if queue.by_priority[head.priority] != len(queue):
         return None  # a row of another priority may be due before the head is
     first = lane.joinable[bucket]
@@ -70,9 +73,10 @@ def wait_ns(lane: Lane, head: Ticket, work_s: float, now_ns: int) -> int | None:
     joining_s = sum(
         [size * lane.row_s(index) for index, size in enumerate(queue.sizes[: bucket + 1]) if index >= first]
     )
-    others_s = max(0.0, work_s - lane.stretch * joining_s)
+    others_s = work_s - lane.stretch * lane.margin * joining_s
+    others_s = rates.q * others_s + rates.fixed_s if others_s > rates.row_s else 0.0
     last_ns = due_ns - int((rates.high_s(rows + 1) + others_s) * NS_PER_S)
-    rate = lane.arrivals.between(first, bucket, now_ns)
+    rate = lane.joining_per_s(first, bucket, now_ns)
     price = lane.patience.price(patience, rates.launch_j)
     left_s = (last_ns - now_ns) / NS_PER_S
     if not worth_waiting(launch_j=rates.launch_j, price=price, rows=rows, rate_per_s=rate, left_s=left_s):
@@ -82,21 +86,21 @@ def wait_ns(lane: Lane, head: Ticket, work_s: float, now_ns: int) -> int | None:
 
 def launch(lane: Lane, head: Ticket, now_ns: int, dropped: list[Dropped]) -> Launch:
     """Take the head's batch out of the queue; rows that are found hopeless on the way go to `dropped`."""
-    queue = lane.queue
-    rates = lane.rates(head.bucket)
+    queue, bucket = lane.queue, head.bucket
     due_ns = lane.due_ns(head, now_ns)
     group = _group(lane, head, due_ns, now_ns)
-    if group is not None:
-        tickets: list[Ticket] = []
-        _add(lane, tickets, group, now_ns, dropped)
-    elif rates is not None and due_ns == head.objective_ns and queue.by_priority[head.priority] == len(queue):
-        most = rates.largest((due_ns - now_ns) / NS_PER_S, min(lane.most(rates), queue.sizes[head.bucket]))
-        tickets = queue.take(head.bucket, max(1, most))  # in order of objective, so none is due before the head
+    in_order = due_ns == head.objective_ns and queue.by_priority[head.priority] == len(queue)
+    first, last = group or (bucket, bucket)
+    longest_rates = lane.rates(last)
+    if longest_rates is not None and in_order:  # none is due before the head, so one look says how many fit
+        most = min(lane.most(longest_rates), sum(queue.sizes[first : last + 1]))
+        fit = longest_rates.largest((due_ns - now_ns) / NS_PER_S, most) if most > 1 else 1
+        tickets = queue.take(first, last, max(1, fit))
     else:
         tickets = []
-        _add(lane, tickets, (head.bucket, head.bucket), now_ns, dropped)
+        _add(lane, tickets, (first, last), now_ns, dropped)
     if group is None and len(queue):
-        _add_shorter(lane, tickets, head.bucket, now_ns, dropped)
+        _add_shorter(lane, tickets, bucket, now_ns, dropped)
     lane.launched(tickets, now_ns)
     backlog = len(queue) > 0
     bucket = max([ticket.bucket for ticket in tickets])
@@ -106,7 +110,8 @@ def launch(lane: Lane, head: Ticket, now_ns: int, dropped: list[Dropped]) -> Lau
     high_s = rates.high_s(len(tickets))
     done_ns = now_ns + high_s * NS_PER_S
     kept = min([ticket.objective_ns for ticket in tickets if ticket.objective_ns >= done_ns], default=None)
-    expected_s = rates.seconds(len(tickets))
+    longest = min(length, max([ticket.length for ticket in tickets]))
+    expected_s = lane.cost.seconds(len(tickets), longest) or rates.seconds(len(tickets))
     ends_ns = now_ns + int(expected_s * NS_PER_S)
     return Launch(lane, tuple(tickets), length, ends_ns, expected_s, high_s, kept, backlog, tuple(dropped))
 
@@ -149,25 +154,30 @@ def _add(
 
     `longest` is given where these rows are shorter than the batch: then padding limits them too.
     """
-    queue = lane.queue
-    rates = lane.rates(buckets[1] if longest is None else longest)
+    queue, (first, last) = lane.queue, buckets
+    rates = lane.rates(last if longest is None else longest)
     most = lane.most(rates)
-    due_ns = min([lane.due_ns(ticket, now_ns) for ticket in tickets], default=1 << 62)
+    due_ns = min([lane.due_ns(ticket, now_ns) for ticket in tickets], default=NEVER_NS)
     tokens = sum([ticket.length for ticket in tickets])
     padded = max([ticket.length for ticket in tickets], default=0)
-    while len(tickets) < most and (ticket := queue.head(*buckets)) is not None:
+    while len(tickets) < most:
+        ticket = queue.peek(first) if first == last else queue.head(first, last)
+        if ticket is None:
+            return
         if lane.too_late(ticket, now_ns):
             dropped.append(Dropped(lane, queue.pop(ticket.bucket), "deadline-exceeded"))
             continue
-        rows = len(tickets) + 1
-        own_due_ns = min(due_ns, lane.due_ns(ticket, now_ns))
-        if rates is not None and tickets and now_ns + rates.high_s(rows) * NS_PER_S > own_due_ns:
-            return
-        wasted = 1.0 - (tokens + ticket.length) / (rows * padded) if longest is not None else 0.0
-        slack_s = (ticket.objective_ns - now_ns) / NS_PER_S
-        if rates is not None and wasted > WASTE_LIMIT and slack_s >= 2.0 * rates.high_s(rows):
-            return
-        due_ns = own_due_ns
+        if rates is not None and tickets:
+            rows = len(tickets) + 1
+            high_s = rates.high_s(rows)
+            due_ns = min(due_ns, lane.due_ns(ticket, now_ns))
+            if now_ns + high_s * NS_PER_S > due_ns:
+                return
+            wasted = 1.0 - (tokens + ticket.length) / (rows * padded) if longest is not None else 0.0
+            if wasted > WASTE_LIMIT and ticket.objective_ns - now_ns >= 2.0 * high_s * NS_PER_S:
+                return  # it can wait for a batch of its own length
+        else:
+            due_ns = lane.due_ns(ticket, now_ns)
         tokens += ticket.length
         padded = max(padded, ticket.length)
         tickets.append(queue.pop(ticket.bucket))

@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from greenserve.serve.batching.arrivals import ArrivalRates
+from greenserve.serve.batching.arrivals import ArrivalRates, Company
 from greenserve.serve.batching.cost import AdaptiveCap, CostModel, Rates
-from greenserve.serve.batching.tickets import Patience as Class
-from greenserve.serve.batching.tickets import Ticket, TicketQueue
+from greenserve.serve.batching.queue import Patience as Class
+from greenserve.serve.batching.queue import Ticket, TicketQueue
 from greenserve.serve.batching.waiting import Patience
 from greenserve.units import NS_PER_S
 
 WASTE_LIMIT = 0.25
 STRETCH_STEP, MOST_STRETCH = 0.1, 4.0
-LATE_STEP, LATE_SHARE, MOST_MARGIN = 0.02, 0.005, 3.0
-NO_SLO_S = 1.0
-"""How much work counts as a full queue where no objective is set."""
+LATE_STEP, LATE_SHARE, MOST_MARGIN = 0.01, 0.005, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +39,13 @@ class Lane:
     """State: the queue, costs, cap, rates and price of waiting of one variant; changed by the policy that owns it."""
 
     __slots__ = (
+        "_limit",
         "_rates",
+        "_row_s",
         "_version",
         "arrivals",
         "cap",
+        "company",
         "cost",
         "idle_since_ns",
         "joinable",
@@ -52,6 +53,7 @@ class Lane:
         "margin",
         "patience",
         "queue",
+        "running",
         "settings",
         "slo_ns",
         "stretch",
@@ -66,24 +68,28 @@ class Lane:
         self.arrivals = ArrivalRates(len(settings.buckets))
         self.patience = Patience(slo_s=settings.slo_s or 0.2)
         self.slo_ns = round(settings.slo_s * NS_PER_S) if settings.slo_s is not None else None
+        self.company = Company()
         self.joinable = _joinable(settings.buckets)
+        self.running = 0
         self.stretch = 1.0
         self.margin = 1.0
         self.idle_since_ns: int | None = None
         self._rates: list[Rates | None] = [None] * len(settings.buckets)
-        self._version = -1
+        self._row_s = [0.0] * len(settings.buckets)
+        self._version = self._limit = -1
 
     def __repr__(self) -> str:
         return f"<Lane {self.key} {self.queue!r} cap {self.cap.limit}>"
 
     def rates(self, bucket: int) -> Rates | None:
         """What batches of that bucket cost as of now; None before anything is known."""
-        if self._version != self.cost.version:
-            self._version = self.cost.version
+        if self._version != self.cost.version or self._limit != self.cap.limit:
+            self._version, self._limit = self.cost.version, self.cap.limit
             self._rates = [None] * len(self._rates)
         rates = self._rates[bucket]
         if rates is None:
             rates = self._rates[bucket] = self.cost.at(self.settings.buckets[bucket])
+            self._row_s[bucket] = rates.row_s + rates.fixed_s / self.most(rates) if rates is not None else 0.0
         return rates
 
     def most(self, rates: Rates | None) -> int:
@@ -95,13 +101,13 @@ class Lane:
 
     def row_s(self, bucket: int) -> float:
         """tau: the time [s] that one row adds to a backlog; 0 before anything is known."""
-        rates = self.rates(bucket)
-        return rates.row_s + rates.fixed_s / self.most(rates) if rates is not None else 0.0
+        self.rates(bucket)
+        return self._row_s[bucket]
 
     def work_s(self, level: int) -> float:
         """Predicted time [s] of the rows that wait on that level of the counters or above it.
 
-        Stretched by what recent backlogs took over the time of full batches: rows of many lengths fill none.
+        Stretched by what recent backlogs took over the time of full batches of the buckets' lengths.
         """
         if not len(self.queue):
             return 0.0
@@ -129,17 +135,24 @@ class Lane:
             if (rate := self.arrivals.of(bucket, now_ns)) > 0.0
         )
 
+    def joining_per_s(self, first: int, last: int, now_ns: int) -> float:
+        """The rate [1/s] at which rows of the buckets `first`..`last` join one that waits."""
+        everybody = self.arrivals.between(0, len(self.settings.buckets) - 1, now_ns)
+        if everybody <= 0.0:
+            return 0.0
+        return self.company.per_s(now_ns) * self.arrivals.between(first, last, now_ns) / everybody
+
     def due_ns(self, ticket: Ticket, now_ns: int) -> int:
         """x: the row's objective while it can be met, else its deadline [ns]."""
         rates = self.rates(ticket.bucket)
-        if rates is None or now_ns + rates.one_high_s * NS_PER_S > ticket.objective_ns:
+        if rates is None or now_ns + rates.one_high_ns > ticket.objective_ns:
             return ticket.deadline_ns
         return ticket.objective_ns
 
     def too_late(self, ticket: Ticket, now_ns: int) -> bool:
         """Whether even alone and at once the row would miss its deadline."""
         rates = self.rates(ticket.bucket)
-        return now_ns + (rates.one_high_s * NS_PER_S if rates is not None else 0.0) > ticket.deadline_ns
+        return now_ns + (rates.one_high_ns if rates is not None else 0) > ticket.deadline_ns
 
     def needed(self, bucket: int, executors: int, now_ns: int) -> int:
         """b_need: the least batch of that length with which `executors` engines keep up with what arrives."""
@@ -150,13 +163,6 @@ class Lane:
         rate = self.arrivals.between(0, len(self.settings.buckets) - 1, now_ns) / executors
         left = 1.0 - rate * rates.row_s
         return most if left <= 0.0 else max(1, min(most, ceil(rate * rates.fixed_s / left)))
-
-    def horizon_s(self) -> float:
-        """H [s]: the most work that can wait and still be done by this lane's objective."""
-        slo_s = self.settings.slo_s if self.settings.slo_s is not None else NO_SLO_S
-        bucket = next((index for index, size in enumerate(self.queue.sizes) if size), 0)
-        rates = self.rates(bucket)
-        return max(0.1 * slo_s, slo_s - (rates.one_high_s if rates is not None else 0.0))
 
     def answered(self, tickets: Sequence[Ticket], end_ns: int) -> None:
         """Rows were answered at `end_ns`: widen the forecast of work for each that was late, so that 0.5 % are."""

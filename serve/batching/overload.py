@@ -58,13 +58,13 @@ def over_share(
     """Whether a tenant's queued work with `own_s` [s] more passes its weighted part of the `horizon_s` [s].
 
     `queued` holds [rows, predicted seconds] by tenant, one mapping per queue. Only work over half the horizon binds,
-    and every tenant that waits is active; a weight that is not given is 1.
+    and only against others that wait; a weight that is not given is 1.
     """
     parts: dict[str, float] = {tenant: own_s}
     for by_tenant in queued:
         for name, held in by_tenant.items():
             parts[name] = parts.get(name, 0.0) + held[1]
-    if sum(parts.values()) <= 0.5 * horizon_s:
+    if len(parts) == 1 or sum(parts.values()) <= 0.5 * horizon_s:
         return False
     whole = sum(weights.get(name, 1.0) for name in parts)
     return parts[tenant] > horizon_s * weights.get(tenant, 1.0) / whole

@@ -12,11 +12,15 @@ from typing import Literal
 from greenserve.serve.batching.dispatch import Dropped, Launch, launch, wait_ns, wasteful
 from greenserve.serve.batching.lane import Lane
 from greenserve.serve.batching.overload import brownout_latch, goodput_latch, over_share
-from greenserve.serve.batching.tickets import LEVELS, Ticket
+from greenserve.serve.batching.queue import LEVELS, Ticket
 from greenserve.units import NS_PER_S
 
 EVERYBODY = LEVELS - 1
 LOAD_EVERY_NS = NS_PER_S // 20
+BUSY = 0.8
+"""Share of the engine's time above which it is never left idle for company: batches then fill by themselves."""
+NO_SLO_S = 1.0
+"""How much work counts as a full queue where no objective is set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class Policy:
         self, lanes: Sequence[Lane], *, max_queued: int, executors: int = 1, weights: Mapping[str, float] | None = None
     ) -> None:
         self._lanes = {lane.key: lane for lane in lanes}
+        self._all = tuple(lanes)
         self._max_queued = max_queued
         self._executors = executors
         self._weights = weights or {}
@@ -76,6 +81,9 @@ class Policy:
         self._brownout = brownout_latch()
         self._goodput = goodput_latch()
         self._load_seen_ns = 0
+        self._load = 0.0
+        self.hurry = False
+        """Whether nobody waits for company any more, since the replica drains."""
         self.overhead_ns = 2_000_000
         """What encoding, recording and sending take after a batch [ns], kept free before objectives and deadlines."""
 
@@ -83,7 +91,7 @@ class Policy:
         return f"<Policy {list(self._lanes.values())!r} {'goodput' if self._goodput.on else 'calm'}>"
 
     def __len__(self) -> int:
-        return sum([len(lane.queue) for lane in self._lanes.values()])
+        return sum([lane.queue.rows for lane in self._all])
 
     def lane(self, key: str) -> Lane:
         """The lane of a variant; KeyError for one that is not served."""
@@ -95,6 +103,7 @@ class Policy:
         if held is not None and len(held.queue):
             raise ValueError(f"{len(held.queue)} rows wait for {lane.key}; its lane can't be replaced")
         self._lanes[lane.key] = lane
+        self._all = tuple(self._lanes.values())
 
     # 1. A request arrives
 
@@ -106,14 +115,13 @@ class Policy:
         for ticket in tickets:
             bucket = ticket.bucket = queue.bucket_of(ticket.length)
             lane.arrivals.note(bucket, now_ns)
+            lane.company.arrived(now_ns)
             ticket.work_s = lane.row_s(bucket)
             own_s += ticket.work_s
             longest = max(longest, bucket)
         queued = len(self)
         if queued + len(tickets) > self._max_queued:
-            return Refusal(
-                code="queue-full", ahead_s=self.residual_s(now_ns) + self._work_s(lane, EVERYBODY), needed_s=own_s
-            )
+            return Refusal(code="queue-full", ahead_s=self.residual_s(now_ns) + self._work_s(EVERYBODY), needed_s=own_s)
         deadline_ns = first.deadline_ns - self.overhead_ns
         objective_ns = self._objective_ns(lane, first, (longest, own_s - first.work_s), now_ns)
         bulk = len(tickets) > lane.settings.max_batch
@@ -139,7 +147,7 @@ class Policy:
         if lane.slo_ns is None:
             return deadline_ns
         objective_ns = first.arrival_ns + lane.slo_ns - self.overhead_ns
-        if rates is not None and now_ns + rates.one_high_s * NS_PER_S > objective_ns:
+        if rates is not None and now_ns + rates.one_high_ns > objective_ns:
             return deadline_ns
         return min(deadline_ns, objective_ns + int(further_s * NS_PER_S))
 
@@ -158,33 +166,45 @@ class Policy:
         rates = lane.rates(longest)
         if rates is None:
             return None
-        alone_s = rates.one_high_s
-        if now_ns + alone_s * NS_PER_S > first.deadline_ns:
-            return Refusal(code="deadline-exceeded", ahead_s=0.0, needed_s=alone_s)
-        ahead_s = self.residual_s(now_ns) + self._work_s(lane, first.level)
+        if now_ns + rates.one_high_ns > first.deadline_ns:
+            return Refusal(code="deadline-exceeded", ahead_s=0.0, needed_s=rates.one_high_s)
+        ahead_s = self.residual_s(now_ns) + self._work_s(first.level)
         if ahead_s <= 0.0:
             return None
-        last_s = alone_s
-        if self._goodput.on:
-            last_s = rates.high_s(lane.needed(longest, self._executors, now_ns))
-        needed_s = own_s - first.work_s + last_s
+        needed_s = own_s - first.work_s + self._last_s(lane, longest, now_ns)
         if now_ns + (ahead_s + needed_s) * NS_PER_S > first.objective_ns:
             return Refusal(code="overloaded", ahead_s=ahead_s, needed_s=needed_s)
-        if self._over_share(lane, first.tenant, own_s):
+        if self._over_share(lane, longest, first.tenant, own_s, now_ns):
             return Refusal(code="over-share", ahead_s=ahead_s, needed_s=own_s)
         return None
 
-    def _work_s(self, lane: Lane, level: int) -> float:
+    def _work_s(self, level: int) -> float:
         """Predicted time [s] of the rows of all variants that wait on that level or above it."""
-        if len(self._lanes) == 1:
-            return lane.work_s(level) / self._executors
-        return sum([each.work_s(level) for each in self._lanes.values()]) / self._executors
+        return sum([each.work_s(level) for each in self._all if each.queue.rows]) / self._executors
 
-    def _over_share(self, lane: Lane, tenant: str, own_s: float) -> bool:
-        queued = [each.queue.by_tenant for each in self._lanes.values() if len(each.queue)]
-        return over_share(
-            tenant, own_s, queued=queued, weights=self._weights, horizon_s=lane.horizon_s() * self._executors
-        )
+    def _over_share(self, lane: Lane, bucket: int, tenant: str, own_s: float, now_ns: int) -> bool:
+        queued = [each.queue.by_tenant for each in self._all if each.queue.rows]
+        horizon_s = self._horizon_s(lane, bucket, now_ns) * self._executors / (lane.stretch * lane.margin)
+        return over_share(tenant, own_s, queued=queued, weights=self._weights, horizon_s=horizon_s)
+
+    def _last_s(self, lane: Lane, bucket: int, now_ns: int) -> float:
+        """What must be left for the run that a row of that bucket will be in [s]: of a large batch behind a long queue.
+
+        With less, each head would force a small batch just when large ones are needed; of the rows of its length that
+        wait now, half are taken to be still there.
+        """
+        rates = lane.rates(bucket)
+        if rates is None:
+            return 0.0
+        rows = min(lane.most(rates), 1 + lane.queue.sizes[bucket] // 2)
+        if self._goodput.on:
+            rows = max(rows, lane.needed(bucket, self._executors, now_ns))
+        return rates.high_s(rows)
+
+    def _horizon_s(self, lane: Lane, bucket: int, now_ns: int) -> float:
+        """H [s]: the most work that can be ahead of a row and still leave it its objective."""
+        slo_s = lane.settings.slo_s if lane.settings.slo_s is not None else NO_SLO_S
+        return max(0.1 * slo_s, slo_s - self._last_s(lane, bucket, now_ns))
 
     # 2. How loaded it is
 
@@ -196,11 +216,12 @@ class Policy:
 
     def pressure(self, now_ns: int) -> float:
         """Running and queued work over the work that can still be answered in time; 1 = nothing more fits."""
-        lanes = [lane for lane in self._lanes.values() if len(lane.queue)]
+        lanes = [lane for lane in self._all if len(lane.queue)]
         if not lanes:
             return 0.0
-        work_s = self.residual_s(now_ns) + sum(lane.work_s(EVERYBODY) for lane in lanes) / self._executors
-        return work_s / min(lane.horizon_s() for lane in lanes)
+        work_s = self.residual_s(now_ns) + sum([lane.work_s(EVERYBODY) for lane in lanes]) / self._executors
+        firsts = [(lane, next(index for index, size in enumerate(lane.queue.sizes) if size)) for lane in lanes]
+        return work_s / min([self._horizon_s(lane, bucket, now_ns) for lane, bucket in firsts])
 
     def brownout(self, now_ns: int) -> bool:
         """Whether the pressure has been over 0.9 for half a second: route to cheaper variants, before refusing."""
@@ -209,7 +230,8 @@ class Policy:
     def _see_load(self, now_ns: int) -> None:
         if now_ns - self._load_seen_ns >= LOAD_EVERY_NS:
             self._load_seen_ns = now_ns
-            self._goodput.see(sum([lane.load(now_ns) for lane in self._lanes.values()]) / self._executors, now_ns)
+            self._load = sum([lane.load(now_ns) for lane in self._all]) / self._executors
+            self._goodput.see(self._load, now_ns)
 
     # 3. An engine is free
 
@@ -218,15 +240,19 @@ class Policy:
         self._see_load(now_ns)
         dropped: list[Dropped] = []
         heads: list[tuple[int, int, int, Lane, Ticket]] = []
-        for lane in self._lanes.values():
-            if len(lane.queue):
+        for lane in self._all:
+            if not lane.queue.rows:
+                if lane.running == 0:
+                    lane.company.emptied(now_ns)
+            else:
                 head = self._head(lane, now_ns, dropped)
                 if head is not None:
                     heads.append((head.priority, head.objective_ns, head.sequence, lane, head))
-        heads.sort()
+        if len(heads) > 1:
+            heads.sort()
         until_ns: int | None = None
         for *_, lane, head in heads:
-            at_ns = None if self._goodput.on else wait_ns(lane, head, self._work_s(lane, EVERYBODY), now_ns)
+            at_ns = None if self._load > BUSY or self.hurry else self._wait_ns(lane, head, now_ns)
             if at_ns is not None:
                 if lane.idle_since_ns is None:
                     lane.idle_since_ns = now_ns
@@ -234,12 +260,17 @@ class Policy:
             elif until_ns is None or _fits(lane, head, until_ns, now_ns):
                 cut = launch(lane, head, now_ns, dropped)
                 self._ends_ns.append(cut.ends_ns)
+                lane.running += 1
                 return cut
         return Idle(tuple(dropped)) if until_ns is None else WaitUntil(until_ns, tuple(dropped))
 
-    def finished(self, cut: Launch, *, end_ns: int, runs: Sequence[Run]) -> None:
-        """A launched batch is done at `end_ns`; learn from its runs (several where it was bisected)."""
+    def freed(self, cut: Launch) -> None:
+        """A launched batch is back: its engine is free."""
         self._ends_ns.remove(cut.ends_ns)
+        cut.lane.running -= 1
+
+    def learn(self, cut: Launch, *, end_ns: int, runs: Sequence[Run]) -> None:
+        """Learn from a batch that was done at `end_ns`, by its runs (several where it was bisected)."""
         lane, longest = cut.lane, cut.lane.settings.buckets[-1]
         for run in runs:
             lane.cost.observe(batch=run.rows, length=min(run.length, longest), seconds=run.seconds, joules=run.joules)
@@ -251,6 +282,11 @@ class Policy:
                 lane.cap.missed()
             else:
                 lane.cap.kept(len(cut.tickets))
+
+    def _wait_ns(self, lane: Lane, head: Ticket, now_ns: int) -> int | None:
+        if lane.queue.by_patience["latency"]:
+            return None
+        return wait_ns(lane, head, self._work_s(EVERYBODY), now_ns)
 
     def _head(self, lane: Lane, now_ns: int, dropped: list[Dropped]) -> Ticket | None:
         queue = lane.queue
@@ -267,12 +303,12 @@ class Policy:
         """Whether the head would cost others their answers; tenants over their share go first."""
         if not wasteful(lane, head, lane.needed(head.bucket, self._executors, now_ns), now_ns):
             return False
-        tenants = {tenant for each in self._lanes.values() for tenant in each.queue.by_tenant}
-        greedy = {tenant for tenant in tenants if self._over_share(lane, tenant, 0.0)}
+        tenants = {tenant for each in self._all for tenant in each.queue.by_tenant}
+        greedy = {tenant for tenant in tenants if self._over_share(lane, head.bucket, tenant, 0.0, now_ns)}
         return not greedy or head.tenant in greedy
 
 
 def _fits(lane: Lane, head: Ticket, until_ns: int, now_ns: int) -> bool:
     """Whether a row of one variant can run while an earlier one of another waits for company."""
     rates = lane.rates(head.bucket)
-    return rates is not None and now_ns + rates.one_high_s * NS_PER_S <= until_ns
+    return rates is not None and now_ns + rates.one_high_ns <= until_ns

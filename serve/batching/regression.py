@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 
 FORGETTING = 0.995
+FADE = FORGETTING**-0.5
 PRIOR_VARIANCE = 9.0
 """Of a coefficient relative to its prior, in units of the variance of one relative observation: 30 % against 10 %."""
 MOST_SURPRISE = 3.0
@@ -18,7 +19,7 @@ class Regression:
     """Coefficients >= 0 over phi(b, L) = [1, b, bL, bL^2] [s or J], refined by relative errors.
 
     State: coefficients and their covariance, in units of the prior, changed by `observe`. Old batches fade by 0.995
-    per batch; while batches teach nothing new (all of one shape), nothing fades, or the covariance would explode.
+    per batch; a coefficient of which the batches say nothing (all of one shape) is never less certain than at first.
     """
 
     __slots__ = ("_covariance", "_parts", "_units", "coefficients")
@@ -72,9 +73,12 @@ class Regression:
         )
         e, f, g = e - p1 * p1 / innovation, f - p1 * p2 / innovation, g - p1 * p3 / innovation
         h, i, j = h - p2 * p2 / innovation, i - p2 * p3 / innovation, j - p3 * p3 / innovation
-        fade = 1.0 / FORGETTING if a + e + h + j < 4 * PRIOR_VARIANCE * FORGETTING else 1.0
-        a, b, c, d, e = a * fade, b * fade, c * fade, d * fade, e * fade
-        f, g, h, i, j = f * fade, g * fade, h * fade, i * fade, j * fade
+        q0 = FADE if a < PRIOR_VARIANCE else 1.0
+        q1 = FADE if e < PRIOR_VARIANCE else 1.0
+        q2 = FADE if h < PRIOR_VARIANCE else 1.0
+        q3 = FADE if j < PRIOR_VARIANCE else 1.0
+        a, b, c, d = a * q0 * q0, b * q0 * q1, c * q0 * q2, d * q0 * q3
+        e, f, g, h, i, j = e * q1 * q1, f * q1 * q2, g * q1 * q3, h * q2 * q2, i * q2 * q3, j * q3 * q3
         self._covariance = [[a, b, c, d], [b, e, f, g], [c, f, h, i], [d, g, i, j]]
         if min(parts) < 0.0:
             self._project()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from greenserve.serve.batching.policy import Run
-from greenserve.serve.batching.tickets import Ticket
+from greenserve.serve.batching.queue import Ticket
 from greenserve.units import NS_PER_S
 
 CORK_WINDOW = 50

@@ -9,9 +9,9 @@ from itertools import cycle
 
 from greenserve.serve.batching.dispatch import Launch
 from greenserve.serve.batching.policy import Policy, Run, WaitUntil
+from greenserve.serve.batching.queue import Patience, Ticket
 from greenserve.serve.batching.regression import Regression
 from greenserve.serve.batching.rivals import Rival, Step
-from greenserve.serve.batching.tickets import Patience, Ticket
 from greenserve.units import NS_PER_S
 
 DEADLINE_NS = 30 * NS_PER_S
@@ -118,7 +118,8 @@ class _Green:
         if launch.expected_s is not None and launch.high_s is not None:
             self.misfits.append(abs(launch.expected_s / run.seconds - 1.0))
             self.over_high += run.seconds > launch.high_s
-        self._policy.finished(launch, end_ns=end_ns, runs=(run,))
+        self._policy.freed(launch)
+        self._policy.learn(launch, end_ns=end_ns, runs=(run,))
 
 
 def simulate_policy(

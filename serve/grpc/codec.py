@@ -55,6 +55,7 @@ def call_of(
         hints=hints_of(metadata, variant=variant, priority=priority),
         timeout_s=timeout_s,
         client_id=message.id or None,
+        traceparent=metadata.get("traceparent"),
     )
 
 
@@ -85,6 +86,8 @@ def _inputs(message: pb.ModelInferRequest, most_elements: int) -> tuple[Tensor, 
     if not 1 <= len(inputs) <= MOST_INPUTS:
         raise InvalidRequest(f"inputs: 1..{MOST_INPUTS} tensors are allowed, got {len(inputs)}")
     if raw and len(raw) != len(inputs):
+        for index, tensor in enumerate(inputs):  # an input in shared memory has no raw contents: say that first
+            _check_served(tensor.parameters, f"inputs[{index}].parameters")
         raise InvalidRequest(f"raw_input_contents: one per input, {len(inputs)}, is needed, got {len(raw)}")
     return tuple(
         _input(tensor, raw[index] if raw else None, index, most_elements) for index, tensor in enumerate(inputs)

@@ -24,6 +24,7 @@ class ReadyHealth:
         self._servicer: Any = health.aio.HealthServicer()
         self._said: bool | None = None
         self._watchers: set[asyncio.Task[Any]] = set()
+        self._ending = False
 
     def handlers(self) -> Any:
         """The service as a generic handler."""
@@ -49,8 +50,13 @@ class ReadyHealth:
         self._watchers.add(watcher)
         try:
             await self._servicer.Watch(request, context)
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+            watcher.uncancel()  # it was cancelled below, and a handler that ends by that would leave its call open
         finally:
             self._watchers.discard(watcher)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "this gateway goes away; watch another one")
 
     async def look(self) -> None:
         """Tell all services where readiness has changed."""
@@ -73,5 +79,6 @@ class ReadyHealth:
         await self._servicer.enter_graceful_shutdown()
         if self._watchers:
             await asyncio.sleep(LOOK_S)
+        self._ending = True
         for watcher in tuple(self._watchers):
             watcher.cancel()

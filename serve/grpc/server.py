@@ -17,8 +17,12 @@ OPTIONS = (
     ("grpc.max_metadata_size", 16_384),
     ("grpc.max_concurrent_streams", 100),
     ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 20_000),
     ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
 )
+QUIET_S = 0.03
+"""How long answers are held back before and after clients are told to go elsewhere."""
 
 
 class GrpcServer:
@@ -35,7 +39,7 @@ class GrpcServer:
             maximum_concurrent_rpcs=CONCURRENT_RPCS,
             options=(*OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)),
         )
-        self._streams = service.streams
+        self._streams, self._gate = service.streams, service.gate
         self._server.add_generic_rpc_handlers((service,))
         self._health = ReadyHealth(service.health, services=("", SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME))
         self._server.add_generic_rpc_handlers((self._health.handlers(),))
@@ -65,6 +69,9 @@ class GrpcServer:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
+        self._gate.hold()
+        await asyncio.sleep(QUIET_S)  # calls that are about to be answered reach the gate
+        asyncio.get_running_loop().call_later(QUIET_S, self._gate.release)
         await self._server.stop(grace_s)
 
     def _bind(self, address: str) -> int:

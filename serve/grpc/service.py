@@ -6,11 +6,12 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from greenserve.errors import Draining, NotFound, NotImplementedHere
+from greenserve.errors import Draining, KeyBlocked, NotFound, NotImplementedHere
 from greenserve.ports import Clock
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import describe, names
 from greenserve.serve.gateway import Gateway
+from greenserve.serve.grpc.admitting import Gate, check_peer
 from greenserve.serve.grpc.codec import call_of, response_of
 from greenserve.serve.grpc.described import message_of
 from greenserve.serve.grpc.parsing import parsed
@@ -18,6 +19,7 @@ from greenserve.serve.grpc.refusals import abort, known, metadata_of
 from greenserve.serve.grpc.stream import Streams
 from greenserve.serve.health import Health
 from greenserve.serve.statistics import Statistics
+from greenserve.serve.trust import TrustedPeers
 
 SERVICE = "inference.GRPCInferenceService"
 MIB = 1_048_576
@@ -26,7 +28,10 @@ Rpc = Callable[[bytes, Any], Awaitable[bytes]]
 
 
 class InferenceService:
-    """Decodes, calls the gateway, encodes; `max_body_bytes` and `max_elements` bound a message and a tensor."""
+    """Decodes, calls the gateway, encodes; `max_body_bytes` and `max_elements` bound a message and a tensor.
+
+    `trusted` are the only peers that are answered (a proxy that ends TLS); None answers everybody.
+    """
 
     def __init__(
         self,
@@ -35,14 +40,17 @@ class InferenceService:
         health: Health,
         clock: Clock,
         statistics: Statistics,
+        trusted: TrustedPeers | None = None,
         max_body_bytes: int = 8 * MIB,
         max_elements: int = 4 * MIB,
     ) -> None:
         self.health = health
-        self.streams = Streams()
+        self.gate = Gate()
+        self.streams = Streams(gate=self.gate)
         self._gateway = gateway
         self._clock = clock
         self._statistics = statistics
+        self._trusted = trusted
         self._max_body_bytes = max_body_bytes
         self._max_elements = max_elements
         unary: dict[str, tuple[Method, type[Message]]] = {
@@ -73,10 +81,16 @@ class InferenceService:
 
         async def guarded(raw: bytes, context: Any) -> bytes:
             try:
-                answer = await method(parsed(kind, raw, most_bytes=self._max_body_bytes), context)
-                return answer.SerializeToString()
+                if self._trusted is not None:
+                    check_peer(context, self._trusted)
+                message = await method(parsed(kind, raw, most_bytes=self._max_body_bytes), context)
+                answer = message.SerializeToString()
             except Exception as error:
+                await self.gate.passed()
                 return await abort(context, known(error))
+            if self.gate.held:
+                await self.gate.passed()
+            return answer
 
         return guarded
 
@@ -138,8 +152,11 @@ class InferenceService:
             return parsed(pb.ModelInferRequest, raw, most_bytes=self._max_body_bytes)
 
         try:
+            if self._trusted is not None:
+                check_peer(context, self._trusted)
             await self.streams.answer(context, parse, answering)
-        except Draining as error:
+        except (Draining, KeyBlocked) as error:
+            await self.gate.passed()
             await abort(context, error)
 
     def _call(self, request: pb.ModelInferRequest, metadata: dict[str, str], remaining_s: float | None) -> Any:

@@ -13,6 +13,7 @@ from greenserve.errors import Draining
 from greenserve.ids import new_request_id
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import names
+from greenserve.serve.grpc.admitting import Gate
 from greenserve.serve.grpc.refusals import CODE, known
 from greenserve.serve.status import status_of
 
@@ -30,7 +31,8 @@ class Streams:
     State: their readers, while they read; a reader that is cancelled here lets what was asked be answered first.
     """
 
-    def __init__(self, *, in_flight: int = IN_FLIGHT) -> None:
+    def __init__(self, *, gate: Gate, in_flight: int = IN_FLIGHT) -> None:
+        self._gate = gate
         self._in_flight = in_flight
         self._readers: set[asyncio.Task[None]] = set()
 
@@ -53,6 +55,7 @@ class Streams:
 
         async def answer(raw: bytes) -> None:
             response = await _response(raw, parse, answering)
+            await self._gate.passed()
             async with writing:
                 await context.write(response.SerializeToString())
             slots.release()

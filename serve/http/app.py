@@ -47,6 +47,11 @@ class HttpApp:
         self._handlers: Mapping[tuple[str, str], Handler] = {**protocol.handlers(), **openai.handlers()}
         self._routes = Routes(dict.fromkeys(template for _, template in self._handlers))
 
+    @property
+    def served(self) -> frozenset[tuple[str, str]]:
+        """Method and path template of everything answered here; mounted applications have their own."""
+        return frozenset(self._handlers)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; every error leaves with a code and a request id, never as a trace."""
         if scope["type"] != "http":
@@ -90,7 +95,7 @@ class HttpApp:
         return await handler(Request(path, arguments, headers, receive, received_ns))
 
     async def _send(self, response: Response, method: str, accepted: str | None, send: Send) -> None:
-        body, encoding = compressed(response.body, accepted)
+        body, encoding = compressed(response.body, accepted) if response.compressible else (response.body, None)
         headers = [
             (b"content-type", response.content_type),
             (b"content-length", b"%d" % len(body)),

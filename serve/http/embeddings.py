@@ -1,6 +1,7 @@
 """The handlers of OpenAI's paths."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import orjson
 
@@ -51,6 +52,7 @@ class OpenAi:
             credential=credential_of(headers),
             hints=hints_of(headers),
             token_rows=asked.token_rows,
+            traceparent=headers.get("traceparent"),
         )
         try:
             self._check_tokens(call, model, asked)
@@ -59,7 +61,7 @@ class OpenAi:
             # The model's own objections are to the texts or ids: all that this protocol lets a caller choose.
             error.details = {"param": "input"} | dict(error.details)
             raise
-        return Response(200, openai.embeddings_body(answer, asked), facts_as_headers(answer))
+        return Response(200, openai.embeddings_body(answer, asked), facts_as_headers(answer), compressible=True)
 
     def _check_tokens(self, call: Call, model: ServedModel, asked: openai.Embed) -> None:
         """Count tokens only where there could be too many, and only for those who have a key."""
@@ -83,13 +85,13 @@ class OpenAi:
         return model
 
     async def _models(self, request: Request) -> Response:
-        self._gateway.admission.authenticate(credential_of(request.headers))
-        return _json({"object": "list", "data": [openai.model_object(model) for model in self._gateway.models]})
+        self._gateway.admission.authenticate(credential_of(request.headers), path=request.path)
+        return _json({"object": "list", "data": [_model_object(model) for model in self._gateway.models]})
 
     async def _model(self, request: Request) -> Response:
-        self._gateway.admission.authenticate(credential_of(request.headers))
+        self._gateway.admission.authenticate(credential_of(request.headers), path=request.path)
         try:
-            return _json(openai.model_object(self._gateway.models.find(request.arguments["model"])))
+            return _json(_model_object(self._gateway.models.find(request.arguments["model"])))
         except ModelUnknown as error:
             raise ModelUnknown(str(error), details={"param": "model"}) from None
 
@@ -98,6 +100,15 @@ class OpenAi:
         raise NotFound(
             f"{what} are not offered here: this gateway serves embeddings at /v1/embeddings and models at /v2"
         )
+
+
+def _model_object(model: ServedModel) -> dict[str, object]:
+    """OpenAI's clients count on `created`: else it is when the manifest was written here."""
+    found = openai.model_object(model)
+    if "created" not in found:
+        with suppress(OSError):
+            found["created"] = int(model.settings.manifest.stat().st_mtime)
+    return found
 
 
 def _json(document: object) -> Response:

@@ -79,27 +79,30 @@ def error_response(error: GreenServeError, shape: Shape) -> Response:
     details = {name: value for name, value in error.details.items() if name not in RESERVED}
     status = status_of(error)
     http = status.http
+    own: dict[str, object]
     if shape == "problem":
         http = UNPROCESSABLE if error.code == "invalid-request" else http
-        document = {
+        own = {
             "type": f"/problems/{error.code}",
             "title": TITLES.get(error.code, "The request failed"),
             "status": http,
             "detail": str(error),
             "code": error.code,
-        } | details
-        document["request_id"] = request_id
+            "request_id": request_id,
+        }
+        document = own | details | own
     elif shape == "openai":
-        member = {
+        own = {
             "message": str(error),
             "type": status.openai,
             "param": error.details.get("param"),
             "code": error.code,
             "request_id": request_id,
         }
-        document = {"error": details | member}
+        document = {"error": own | details | own}
     else:
-        document = details | {"error": str(error), "code": error.code, "request_id": request_id}
+        own = {"error": str(error), "code": error.code, "request_id": request_id}
+        document = own | details | own
     content_type = PROBLEM if shape == "problem" else JSON
     return Response(http, orjson.dumps(document, default=str), _headers(error, request_id), content_type)
 

@@ -7,39 +7,24 @@ sweep for all connections at once, so that a request costs no timer; changed on 
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from enum import Enum
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httptools
-import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from greenserve.errors import (
-    BodyTooLarge,
-    GreenServeError,
-    HeadersTooLarge,
-    InvalidRequest,
-    ReceiveTimeout,
-    UnsupportedEncoding,
-)
-from greenserve.ids import new_request_id
-from greenserve.serve import names
-from greenserve.serve.status import status_of
-from greenserve.serve.trust import POWERLESS, VOUCHED, TrustedPeers
+from greenserve.errors import GreenServeError, HeadersTooLarge, ReceiveTimeout
+from greenserve.serve.http.declared import WATCHED, Declared
+from greenserve.serve.http.guard import Guard, cause_of, error_answer, failed, head_too_large
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 log = logging.getLogger("greenserve.http")
 NEVER = float("inf")
-DECLARED = frozenset({b"content-length", b"transfer-encoding", b"expect"})
-WATCHED = DECLARED | POWERLESS | VOUCHED
 LINE_BYTES = len(b": \r\n")
-REPORT_EVERY_S = 60.0
 
 
 class Stage(Enum):
@@ -52,62 +37,6 @@ class Stage(Enum):
     LEAVING = "what comes is thrown away until the client is gone"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpLimits:
-    """What one connection may take: times in seconds, sizes in bytes."""
-
-    header_s: float = 10.0
-    body_s: float = 15.0
-    answer_s: float = 30.0
-    idle_s: float = 75.0
-    linger_s: float = 2.0
-    max_header_bytes: int = 32 * 1024
-    max_url_bytes: int = 8 * 1024
-    max_body_bytes: int = 8 * 1024 * 1024
-
-
-class Guard:
-    """What the connections of one listener share.
-
-    State: `closing`, how many of the next answers close their connection; `refused`, answers given here by code;
-    `left`, set whenever a connection has ended.
-    """
-
-    def __init__(self, *, limits: HttpLimits, trusted: TrustedPeers, only_trusted: bool = False) -> None:
-        self.limits = limits
-        self.trusted = trusted
-        self.only_trusted = only_trusted
-        self.closing = 0
-        self.refused: dict[str, int] = {}
-        self.left = asyncio.Event()
-        self._abandoned: set[asyncio.Task[None]] = set()
-        self._reported_s = -REPORT_EVERY_S
-
-    def __repr__(self) -> str:
-        return f"<Guard {self.closing} to close, {sum(self.refused.values())} refused, {len(self._abandoned)} ending>"
-
-    def abandon(self, task: asyncio.Task[None]) -> None:
-        """Cancel the handling of a request whose client left; the task is held until it has cleaned up."""
-        self._abandoned.add(task)
-        task.add_done_callback(self._abandoned.discard)
-        task.cancel()
-
-    async def settled(self) -> None:
-        """Wait until cancelled handlings have cleaned up."""
-        if self._abandoned:
-            await asyncio.wait(self._abandoned)
-
-    def count(self, error: GreenServeError) -> None:
-        """An error was answered here, before the application."""
-        self.refused[error.code] = self.refused.get(error.code, 0) + 1
-
-    def report_stranger(self, peer: str, now_s: float) -> None:
-        """Log a peer outside `server.trusted`, at most once a minute."""
-        if now_s - self._reported_s >= REPORT_EVERY_S:
-            self._reported_s = now_s
-            log.warning("%s is outside server.trusted: with server.tls external only those may connect; closed", peer)
-
-
 class GuardedHttp(HttpToolsProtocol):
     """One connection."""
 
@@ -115,6 +44,7 @@ class GuardedHttp(HttpToolsProtocol):
         self, guard: Guard, *, config: Config, server_state: ServerState, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={}, _loop=loop)
+        self.url = b""
         self.due = loop.time() + guard.limits.header_s
         self.answered_s = -NEVER
         self._guard = guard
@@ -122,10 +52,8 @@ class GuardedHttp(HttpToolsProtocol):
         self._armed: Stage | None = None
         self._chunk_bytes = 0
         self._head_bytes = 0
-        self._body_bytes = 0
-        self._believed = False
-        self._forwarded_for = ""
-        self._forwarded_proto = ""
+        self._unparsed_bytes = 0
+        self._declared = Declared(guard.limits)
         self._running: RequestResponseCycle | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -151,8 +79,8 @@ class GuardedHttp(HttpToolsProtocol):
         """Look whose word counts."""
         super().connection_made(transport)
         peer = self.client[0] if self.client else None
-        self._believed = self._guard.trusted.holds(peer)
-        if self._guard.only_trusted and not self._believed:
+        self._declared.believed = self._guard.trusted.holds(peer)
+        if self._guard.only_trusted and not self._declared.believed:
             self._guard.report_stranger(str(peer), self.loop.time())
             transport.abort()
 
@@ -173,17 +101,21 @@ class GuardedHttp(HttpToolsProtocol):
         if self._stage is Stage.HEAD:
             self._head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+            if self._unparsed_bytes:
+                self._take_unparsed(data)
+            else:
+                self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
             self.cycle.keep_alive = False  # answered as plain HTTP; the parser takes nothing more
+            self._take_unparsed(data[offer.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(_cause_of(error))
+            self._refuse(cause_of(error))
             return
         stage, limits = self._stage, self._guard.limits
         if stage is Stage.WHOLE:
             self.due = NEVER if self.busy else self.loop.time() + limits.idle_s
         elif stage is Stage.HEAD and self._head_bytes > limits.max_header_bytes:
-            self._refuse(_head_too_large(self._head_bytes, limits))
+            self._refuse(head_too_large(self._head_bytes, limits))
         elif stage is not self._armed:
             self._armed = stage
             self.due = self.loop.time() + (limits.header_s if stage is Stage.HEAD else limits.body_s)
@@ -192,8 +124,8 @@ class GuardedHttp(HttpToolsProtocol):
         """A request begins; its head can be no longer than this chunk and those that follow."""
         super().on_message_begin()
         self._stage, self._armed = Stage.HEAD, None
-        self._head_bytes, self._body_bytes = self._chunk_bytes, 0
-        self._forwarded_for = self._forwarded_proto = ""
+        self._head_bytes = self._chunk_bytes
+        self._declared.clear()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the path."""
@@ -207,7 +139,7 @@ class GuardedHttp(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; those of trailers, and those that have no power here, are left out."""
         name = name.lower()
-        if self._stage is Stage.BODY or (name in WATCHED and not self._watch(name, value)):
+        if self._stage is Stage.BODY or (name in WATCHED and not self._declared.takes(name, value)):
             return
         self.headers.append((name, value))
 
@@ -218,24 +150,26 @@ class GuardedHttp(HttpToolsProtocol):
             # That was an upper bound: the chunk may hold other messages and the body.
             exact = len(self.url) + sum(len(name) + len(value) + LINE_BYTES for name, value in self.headers)
             if exact > limits.max_header_bytes:
-                raise _head_too_large(exact, limits)
+                raise head_too_large(exact, limits)
         self._stage = Stage.BODY
-        if self._forwarded_for and self.client is not None:
-            client = self._guard.trusted.client_of(self.client[0], self._forwarded_for)
-            self.scope["client"] = (client, 0)
-        if self._forwarded_proto in {"http", "https"}:
-            self.scope["scheme"] = self._forwarded_proto
+        declared = self._declared
+        self.expect_100_continue = declared.waits
+        if declared.forwarded_for and self.client is not None:
+            self.scope["client"] = (self._guard.trusted.client_of(self.client[0], declared.forwarded_for), 0)
+        if declared.forwarded_proto:
+            self.scope["scheme"] = declared.forwarded_proto
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body; without a declared length this is where it grows too large."""
-        self._body_bytes += len(body)
-        if self._body_bytes > self._guard.limits.max_body_bytes:
-            raise _body_too_large(self._guard.limits)
+        """A piece of the body: without a declared length, this is where it becomes too much."""
+        self._declared.grew(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is whole, unless it offers another protocol: then the parser leaves its body to us."""
+        if self._declared.has_body and self.parser.should_upgrade():
+            self._unparsed_bytes = self._declared.unparsed_bytes()
+            return
         self._stage = Stage.WHOLE
         super().on_message_complete()
 
@@ -287,7 +221,10 @@ class GuardedHttp(HttpToolsProtocol):
             self._running.keep_alive = False
 
     def give_up(self, error: GreenServeError) -> None:
-        """Answer `error` instead of what is under way, and end its handling."""
+        """Answer `error` instead of what is under way, and end its handling; with nothing under way, close."""
+        if self.fresh or self.idle:
+            self.leave()
+            return
         task = self._task
         self._refuse(error)
         if task is not None and not task.done():
@@ -306,31 +243,21 @@ class GuardedHttp(HttpToolsProtocol):
             await app(cycle.scope, cycle.receive, cycle.send)
             if not cycle.response_complete and not cycle.disconnected:
                 log.error("%s %s was not answered", cycle.scope["method"], cycle.scope["path"])
-                self._refuse(_failed())
+                self._refuse(failed())
         except Exception:
             log.exception("%s %s failed", cycle.scope["method"], cycle.scope["path"])
             if not cycle.disconnected:
-                self._refuse(_failed())
+                self._refuse(failed())
 
-    def _watch(self, name: bytes, value: bytes) -> bool:
-        """Act on a header that means something here; whether the application may see it."""
-        if name == b"content-length":
-            if int(value) > self._guard.limits.max_body_bytes:  # the parser took digits only
-                raise _body_too_large(self._guard.limits, declared=int(value))
-        elif name == b"transfer-encoding":
-            if value.lower().strip() != b"chunked":
-                raise UnsupportedEncoding(f"Transfer-Encoding {_shown(value)}; allowed is chunked")
-        elif name == b"expect":
-            if value.lower() != b"100-continue":
-                raise InvalidRequest(f"Expect {_shown(value)}; allowed is 100-continue")
-            self.expect_100_continue = True
-        elif name in POWERLESS or not self._believed:
-            return False
-        elif name == b"x-forwarded-for":
-            self._forwarded_for = ",".join(filter(None, (self._forwarded_for, value.decode("latin-1"))))
-        elif name == b"x-forwarded-proto":
-            self._forwarded_proto = value.decode("latin-1").strip().lower()
-        return True
+    def _take_unparsed(self, data: bytes) -> None:
+        """The body of a request that offered another protocol; what follows it is nobody's."""
+        piece = data[: self._unparsed_bytes]
+        if piece:
+            self._unparsed_bytes -= len(piece)
+            super().on_body(piece)
+            if not self._unparsed_bytes:
+                self._stage = Stage.WHOLE
+                super().on_message_complete()
 
     def _refuse(self, error: GreenServeError) -> None:
         """Answer an error where no answer has begun, then throw away what still comes until the client is gone.
@@ -346,6 +273,7 @@ class GuardedHttp(HttpToolsProtocol):
             running.keep_alive = False
             self._stage, self.due = Stage.LEAVING, self.loop.time() + self._guard.limits.answer_s
             return
+        answered = self._stage is Stage.BODY and not self.busy  # the application did not wait for the whole body
         begun = self.busy and running is not None and running.response_started
         if self.busy and running is not None:
             running.disconnected = True
@@ -353,52 +281,11 @@ class GuardedHttp(HttpToolsProtocol):
         self._stage, self.due = Stage.LEAVING, self.loop.time() + self._guard.limits.linger_s
         if self.transport.is_closing():
             return
-        if begun:
+        if begun or (answered and not self.transport.can_write_eof()):
             self.transport.abort()
             return
-        self.transport.write(_error_answer(error))
+        if not answered:
+            self.transport.write(error_answer(error, self.url.partition(b"?")[0].decode("latin-1")))
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-
-
-def _cause_of(error: BaseException) -> GreenServeError:
-    """Our own error from within the parser, or what the parser says."""
-    own = error.__context__
-    if isinstance(own, GreenServeError):
-        return own
-    what = "its path is not readable" if isinstance(own, UnicodeError) else str(error)
-    return InvalidRequest(f"this is not a HTTP/1.1 request: {what}")
-
-
-def _head_too_large(size: int, limits: HttpLimits) -> GreenServeError:
-    return HeadersTooLarge(
-        f"the head of the request has {size:,} bytes or more, {limits.max_header_bytes:,} are allowed"
-    )
-
-
-def _body_too_large(limits: HttpLimits, *, declared: int | None = None) -> GreenServeError:
-    given = "grew over" if declared is None else f"has {declared:,} bytes, over"
-    return BodyTooLarge(f"the body {given} {limits.max_body_bytes:,} bytes, the limit of this gateway")
-
-
-def _failed() -> GreenServeError:
-    return GreenServeError("the gateway failed on this request; its log says why")
-
-
-def _shown(value: bytes) -> str:
-    return repr(value[:64].decode("latin-1"))
-
-
-def _error_answer(error: GreenServeError) -> bytes:
-    """A whole HTTP/1.1 answer that ends the connection."""
-    request_id, status = new_request_id(), status_of(error).http
-    body = orjson.dumps({"error": str(error), "code": error.code, "request_id": request_id})
-    lines = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        f"{names.REQUEST_ID.lower()}: {request_id}",
-        "connection: close",
-    )
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

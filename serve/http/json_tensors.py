@@ -11,6 +11,7 @@ from greenserve.errors import InvalidRequest
 from greenserve.serve.tensors import DTYPES, LONGEST_ELEMENT_BYTES, Array, Strings
 
 BYTES_PER_CHARACTER = 4
+EXACT_IN_DOUBLE = 2**53
 NEEDED = MappingProxyType({"b": "true or false", "i": "an integer", "u": "an integer", "f": "a number"})
 ALLOWED = MappingProxyType(
     {"b": frozenset({bool}), "i": frozenset({int}), "u": frozenset({int}), "f": frozenset({int, float})}
@@ -30,6 +31,8 @@ def data_of_json(data: object, datatype: str, shape: tuple[int, ...], count: int
     if datatype == "BF16":
         raise InvalidRequest(f"{place}: BF16 has no form in JSON; send it as binary data")
     dtype = DTYPES[datatype]
+    if dtype.kind in "iu" and float in set(map(type, flat)):
+        flat = [whole(element) for element in flat]
     if wrong := set(map(type, flat)) - ALLOWED[dtype.kind]:
         index = next(index for index, element in enumerate(flat) if type(element) in wrong)
         raise InvalidRequest(f"{place}[{index}]: {NEEDED[dtype.kind]} is needed, got {shown(flat[index])}")
@@ -49,6 +52,13 @@ def kind(value: object) -> str:
 def shown(value: object) -> str:
     """A value for a message: itself where it is short, else what it is."""
     return kind(value) if isinstance(value, dict | list | None) else f"{value!r:.80}"
+
+
+def whole(element: Any) -> Any:
+    """JSON has one kind of number: 2.0 is 2, as far as a double is exact."""
+    if type(element) is float and element.is_integer() and abs(element) <= EXACT_IN_DOUBLE:
+        return int(element)
+    return element
 
 
 def _flat(data: list[Any], shape: tuple[int, ...], count: int, place: str) -> list[Any]:

@@ -25,12 +25,17 @@ class Request:
 
 
 class Response(NamedTuple):
-    """One answer; `headers` are all but content-length, content-type and those of the connection."""
+    """One answer; `headers` are all but content-length, content-type and those of the connection.
+
+    Only what is `compressible` is ever compressed: the answers of a model. Some clients ask for compression by habit
+    and unpack nothing else.
+    """
 
     status: int
     body: bytes
     headers: Pairs
     content_type: bytes = JSON
+    compressible: bool = False
 
 
 Handler = Callable[[Request], Awaitable[Response]]

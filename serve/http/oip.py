@@ -26,6 +26,7 @@ from greenserve.units import US_PER_S
 
 MOST_DEPTH = 32
 REQUEST_MEMBERS = frozenset({"id", "parameters", "inputs", "outputs"})
+NAMED_AGAIN = frozenset({"model_name", "model_version"})
 INPUT_MEMBERS = frozenset({"name", "datatype", "shape", "data", "parameters"})
 OUTPUT_MEMBERS = frozenset({"name", "parameters"})
 NOT_SERVED = MappingProxyType(
@@ -65,8 +66,13 @@ def call_of(
         wanted = BINARY_WANTED
     else:
         document = json_object(body if length is None else body[:length], needs="`inputs`")
-        if unknown := document.keys() - REQUEST_MEMBERS:
-            raise InvalidRequest(f"{_listed(unknown)}: unknown member; allowed are {_listed(REQUEST_MEMBERS)}")
+        unknown = document.keys() - REQUEST_MEMBERS
+        if unknown and unknown <= NAMED_AGAIN:
+            version = _named_again(document, model, version)
+        elif unknown:
+            raise InvalidRequest(
+                f"{_listed(unknown - NAMED_AGAIN)}: unknown member; allowed are {_listed(REQUEST_MEMBERS)}"
+            )
         client_id = document.get("id")
         if client_id is not None and type(client_id) is not str:
             raise InvalidRequest(f"id: a string is needed, got {kind(client_id)}")
@@ -85,6 +91,7 @@ def call_of(
         hints=hints_of(headers, variant=parameters.get("greenserve_variant"), priority=parameters.get("priority")),
         timeout_s=timeout_of(parameters),
         client_id=client_id,
+        traceparent=headers.get("traceparent"),
     ), wanted
 
 
@@ -135,6 +142,20 @@ def json_object(body: bytes, *, needs: str) -> dict[str, Any]:
     if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _is_deeper(document, MOST_DEPTH):
         raise InvalidRequest(f"the body: up to {MOST_DEPTH} levels of lists and objects are allowed, it has more")
     return document
+
+
+def _named_again(document: Mapping[str, object], model: str, version: str) -> str:
+    """The version asked for, where the body names the model as well as the path, as some clients do."""
+    named, asked = document.get("model_name"), document.get("model_version")
+    if named is not None and named != model:
+        raise InvalidRequest(f"model_name: the path names {model!r:.80}, the body {shown(named)}; name one of them")
+    if asked is None or asked == "" or asked == version:
+        return version
+    if version or type(asked) is not str:
+        raise InvalidRequest(
+            f"model_version: the path names {version!r:.80}, the body {shown(asked)}; name one of them"
+        )
+    return asked
 
 
 def _is_deeper(document: object, most: int) -> bool:

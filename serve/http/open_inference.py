@@ -75,9 +75,9 @@ class OpenInference:
         content, head_length = body_of(answer, wanted)
         facts = facts_as_headers(answer)
         if head_length is None:
-            return Response(200, content, facts)
+            return Response(200, content, facts, compressible=True)
         facts.append((HEAD_LENGTH, b"%d" % head_length))
-        return Response(200, content, facts, OCTETS)
+        return Response(200, content, facts, OCTETS, compressible=True)
 
     async def _server(self, request: Request) -> Response:
         return _json(server_metadata())

@@ -13,7 +13,7 @@ import orjson
 from greenserve.errors import InferenceFailed, InvalidRequest
 from greenserve.manifest import Embedding
 from greenserve.serve.call import Answer
-from greenserve.serve.http.json_tensors import kind, shown
+from greenserve.serve.http.json_tensors import kind, shown, whole
 from greenserve.serve.http.oip import json_object
 from greenserve.serve.models import ServedModel
 from greenserve.serve.names import parameters_of
@@ -68,7 +68,7 @@ def embed_of(body: bytes) -> Embed:
     user = document.get("user")
     if user is not None and type(user) is not str:
         raise refused("user", f"a string is needed, got {shown(user)}")
-    dimensions = document.get("dimensions")
+    dimensions = whole(document.get("dimensions"))
     if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
         raise refused("dimensions", f"a positive integer is needed, got {shown(dimensions)}")
     texts, token_rows = _input(document.get("input"))
@@ -134,7 +134,7 @@ def _input(given: object) -> tuple[tuple[str, ...], TokenRows | None]:
         return _texts([given]), None
     if type(given) is not list or not given:
         raise refused("input", f"a string, strings, or token ids are needed, got {_none_of(given)}")
-    first = type(given[0])
+    first = type(whole(given[0]))
     if first is int:
         return (), (_ids(given, "input"),)
     if len(given) > MOST_ITEMS:
@@ -162,6 +162,8 @@ def _texts(given: list[Any]) -> tuple[str, ...]:
 def _ids(row: object, place: str) -> tuple[int, ...]:
     if type(row) is not list or not row:
         raise refused("input", f"{place}: a list of at least one token id is needed, got {_none_of(row)}")
+    if float in set(map(type, row)):
+        row = list(map(whole, row))
     if set(map(type, row)) - {int} or min(row) < 0:
         index = next(index for index, each in enumerate(row) if type(each) is not int or each < 0)
         raise refused(

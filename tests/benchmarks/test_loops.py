@@ -20,7 +20,9 @@ TIMING = "route;dur=0.01, model;dur=1.25, record;dur=0.30"
 
 
 @contextmanager
-def grpc_server(answer: Callable[[bytes, Any], bytes]) -> Iterator[tuple[str, int]]:
+def grpc_server(
+    answer: Callable[[bytes, Any], bytes], options: tuple[tuple[str, int], ...] = ()
+) -> Iterator[tuple[str, int]]:
     """A grpc.aio server with one method, in a thread of its own; its address."""
     loop, ready, port = asyncio.new_event_loop(), threading.Event(), [0]
     stopped = asyncio.Event()
@@ -29,7 +31,7 @@ def grpc_server(answer: Callable[[bytes, Any], bytes]) -> Iterator[tuple[str, in
         return answer(request, context)
 
     async def serve() -> None:
-        server = grpc.aio.server()
+        server = grpc.aio.server(options=options)
         service, method = METHOD.strip("/").split("/")
         handlers = {method: grpc.unary_unary_rpc_method_handler(handle)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
@@ -88,6 +90,23 @@ def test_the_grpc_loop_counts_refused_calls_as_failures() -> None:
     assert outcome.energy_uj is None
 
 
+def test_the_grpc_loop_moves_on_when_the_server_sends_a_channel_away() -> None:
+    """The end of a connection's age is no failure: calls under way are answered, the next go over a new channel."""
+    old_age = (("grpc.max_connection_age_ms", 150), ("grpc.max_connection_age_grace_ms", 1000))
+    peers = set()
+
+    def answer(request: bytes, context: Any) -> bytes:
+        peers.add(context.peer())
+        return request
+
+    with grpc_server(answer, old_age) as address:
+        outcome = drive_grpc([b"x"], address=address, calls=2, key=None, duration_s=0.8, warm_up_s=0.0)
+
+    assert 4 <= len(peers)
+    assert 50 < outcome.answers
+    assert (0, 0) == (outcome.failures, outcome.lost_connections)
+
+
 @pytest.mark.parametrize(("calls", "shared"), [(1, (1,)), (8, (1,) * 8), (11, (2, 2, 2, 1, 1, 1, 1, 1))])
 def test_calls_are_shared_evenly_over_the_channels(calls: int, shared: tuple[int, ...]) -> None:
     """No channel without a call, none with two more than another."""
@@ -96,14 +115,15 @@ def test_calls_are_shared_evenly_over_the_channels(calls: int, shared: tuple[int
 
 @contextmanager
 def http_server() -> Iterator[tuple[str, int]]:
-    """A server that answers 200 in one piece to /whole, in chunks to /chunks, and 429 to all else."""
+    """A server that answers 200 to /whole, to /chunks in chunks, to /last and hangs up, and 429 to all else."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):
             pass
-        status = 200 if scope["path"] in {"/whole", "/chunks"} else 429
+        status = 200 if scope["path"] in {"/whole", "/chunks", "/last"} else 429
         length = [] if scope["path"] == "/chunks" else [(b"content-length", b"4")]
-        await send({"type": "http.response.start", "status": status, "headers": length})
+        headers = [*length, (b"connection", b"close")] if scope["path"] == "/last" else length
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"do", "more_body": True})
         await send({"type": "http.response.body", "body": b"ne"})
 
@@ -134,6 +154,18 @@ def test_both_http_loops_read_whole_and_chunked_answers_and_keep_refusals_apart(
     assert 10 < failed.failures
     assert [200, 200, 429] * 10 == [one.status for one in arrivals]
     assert all(one.latency_s is not None and 0.0 < one.latency_s < 5.0 for one in arrivals)
+
+
+def test_a_server_that_closes_a_connection_in_good_order_loses_nothing() -> None:
+    """`Connection: close` moves a client to another replica: the loops open a new connection and count no failure."""
+    with http_server() as address:
+        last = http_request("/last", {}, host="test")
+        outcome = drive([last], address=address, connections=2, duration_s=0.3, warm_up_s=0.0)
+        arrivals = send_open([last], [0.005 * number for number in range(20)], address=address)
+
+    assert 5 < outcome.answers
+    assert (0, 0) == (outcome.failures, outcome.lost_connections)
+    assert {200} == {one.status for one in arrivals}
 
 
 def test_the_open_loop_says_which_requests_nobody_answered() -> None:

@@ -1,6 +1,6 @@
 """Keys in the ledger: what they may do, how they are rotated, and who changed them last."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from greenserve.carbon.entries import PLATFORM
 from greenserve.carbon.keys import hmac_of, parse
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.tenancy import TenancyStore
-from greenserve.carbon.tenancy import KeyRules
+from greenserve.carbon.tenancy import BudgetRecord, KeyRecord, KeyRules, TenantRecord
 from greenserve.clock import ManualClock
 from greenserve.errors import InvalidRequest, NotFound, RevisionConflict
 from greenserve.records import Tenant
@@ -165,7 +165,7 @@ def test_a_change_made_for_an_older_revision_is_refused(store: TenancyStore, cha
     store.update_key(key.key_id, {"burst": 7})
     store.set_budget(budget)
     before = store.revision()
-    changes = {
+    changes: dict[str, Callable[[int], TenantRecord | KeyRecord | BudgetRecord]] = {
         "update_tenant": lambda revision: store.update_tenant("acme", {"burst": 8}, if_revision=revision),
         "close_tenant": lambda revision: store.close_tenant("acme", if_revision=revision),
         "update_key": lambda revision: store.update_key(key.key_id, {"burst": 8}, if_revision=revision),

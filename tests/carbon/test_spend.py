@@ -13,10 +13,11 @@ from greenserve.carbon.entries import UsageLine, entry_of, unmetered_entry, usag
 from greenserve.carbon.ledger.spend import (
     QUARTER,
     QUARTERS_PER_DAY,
+    Places,
     SpendKey,
     balance,
-    empty_spends,
     fold_spend,
+    spends_of,
     stretches,
 )
 from greenserve.carbon.ledger.sqlite import SqliteLedger
@@ -127,11 +128,12 @@ def test_a_balance_is_what_a_look_at_every_line_gives(
 def test_settling_adds_and_takes_away_at_the_same_place(a_line: Lines) -> None:
     """The settled line says nothing of key and tokens: it counts where its first line did."""
     first = usage_entry(a_line(tokens_in=9, key_id="k1", project="web"))
-    spends = empty_spends()
+    places: Places = {}
 
-    fold_spend(spends, first, None)
-    fold_spend(spends, unmetered_entry(first.body), first.body)
+    fold_spend(places, first, None)
+    fold_spend(places, unmetered_entry(first.body), first.body)
 
+    spends = spends_of(places)
     ever = spends[SpendKey("key/k1", 2, 0)]
     assert (1, 9, 61_903) == (ever.requests, ever.tokens, ever.energy_uj)
     assert 9 == balance("tokens", spends[SpendKey("project/acme/web", 2, 0)])

@@ -7,6 +7,9 @@ WRONG = {
     "tenant create Not_Allowed": "a-z, 0-9",
     "tenant create x --rate fast": "--rate",
     "tenant create x --regions mars": "configured are north",
+    "tenant create x --org Umbrella_": "org 'Umbrella_'",
+    "tenant create x --tokens many": "--tokens",
+    "tenant create x --concurrency 0": "concurrency: 1 to",
     "tenant create x --quality-floor 2": "0 to 1, got 2",
     "tenant update acme": "nothing to change",
     "tenant update acme --unset colour": "quality-floor",
@@ -33,11 +36,29 @@ def test_a_tenant_is_made_changed_listed_and_closed(greenserve: Any) -> None:
     assert "closed" == closed["state"] == listed["tenants"][0]["state"]
 
 
+def test_a_tenant_may_belong_to_an_org_and_have_limits(greenserve: Any) -> None:
+    """Listed by org; limits are shown, and taken back by name."""
+    _, _, of_org, shown, changed = greenserve(
+        "tenant create acme --org umbrella --tokens 5000/s --concurrency 8",
+        "tenant create globex",
+        "tenant ls --org umbrella --json",
+        "tenant show acme",
+        "tenant update acme --unset org,tokens --json",
+    )
+
+    (only,) = of_org.document["tenants"]
+    assert ("acme", "umbrella", 5000.0, 8) == tuple(
+        only[name] for name in ("tenant", "org", "tokens_per_s", "concurrency")
+    )
+    assert "org            umbrella" in shown.out
+    assert (None, None, 8) == tuple(changed.document[name] for name in ("org", "tokens_per_s", "concurrency"))
+
+
 def test_the_table_fits_a_terminal(greenserve: Any) -> None:
     """80 columns, data on stdout, the next step on stderr."""
     made, listed = greenserve(
         "tenant create a-tenant-with-a-long-name --policy balanced --rate 200/s --burst 400 --quality-floor 0.75 "
-        "--quality-mean 0.9 --regions north",
+        "--quality-mean 0.9 --regions north --org an-org-with-a-long-name --tokens 100000/s --concurrency 64",
         "tenant ls",
     )
 

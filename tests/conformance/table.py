@@ -21,8 +21,8 @@ Unmodified clients, each in an environment of its own, against one running gatew
 writes this page; `make test` runs them too and fails if a call fails or this page is out of date. The calls are in
 `tests/conformance/`, their exact packages in the `requirements.txt` files there.
 
-"yes": the call went as the client's authors document it, and what came back was right. "-": this client has no such
-call.
+"yes": the call went as the client's authors document it, and what came back was right. "-": not asked of
+this client.
 """
 
 

@@ -98,6 +98,18 @@ def test_the_table_reads_as_designed(document: dict[str, Any]) -> None:
     assert wanted.splitlines() == table(document)
 
 
+def test_many_warnings_go_on_in_the_next_line(document: dict[str, Any]) -> None:
+    """Indented like the verdict, within 80 columns."""
+    document["variants"][1]["flags"] = ["noisy", "class:negative -48.6 points", "nearest_10_accuracy -12.0 points"]
+
+    lines = table(document)
+
+    assert ["    pass, recommended; noisy; class:negative -48.6 points;", "    nearest_10_accuracy -12.0 points"] == [
+        line for line in lines if line.startswith("    ") and ("noisy; class" in line or "nearest_10" in line)
+    ]
+    assert max(map(len, lines)) <= 80
+
+
 def test_no_line_is_wider_than_a_terminal(tiny_outcome: Outcome) -> None:
     """80 columns."""
     lines = [*table(tiny_outcome.document), *summary(tiny_outcome.document)]

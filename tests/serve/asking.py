@@ -31,7 +31,7 @@ from tests.serve.building import an_answer
 LIMITS = Limits.model_validate({"max_body": "10KiB", "max_items": 4, "max_elements": 1_000})
 WIDE = Limits.model_validate({"max_items": 2_048})
 DIMENSIONS = 4
-INTEGERS = {name: dtype for name, dtype in DTYPES.items() if name.startswith(("INT", "UINT"))}
+INTEGERS = tuple(name for name in DTYPES if name.startswith(("INT", "UINT")))
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,10 @@ def a_model(tiny: Path, task: str, name: str, **changes: Any) -> ServedModel:
 
 def pair_of(datatype: str, *, shape: tuple[int, ...] = (-1, 2)) -> dict[str, Any]:
     """Inputs and outputs of a tensor model that gives back its one input `x` as `y`."""
-    spec = {"datatype": datatype, "shape": shape}
-    return {"inputs": (TensorSpec(name="x", **spec),), "outputs": (TensorSpec(name="y", **spec),)}
+    return {
+        names: (TensorSpec(name=name, datatype=datatype, shape=shape),)
+        for names, name in (("inputs", "x"), ("outputs", "y"))
+    }
 
 
 def models_of_every_task(tiny: Path) -> Models:
@@ -220,9 +222,14 @@ async def said(app: HttpApp, method: str, path: str, body: object = b"", **heade
     return answer
 
 
+def _range_of(datatype: str) -> tuple[int, int]:
+    bits = int(datatype.rpartition("T")[2])
+    return (0, 2**bits - 1) if datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
 DTYPE_VALUES = MappingProxyType(
     {"BOOL": st.booleans()}
-    | {name: st.integers(int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for name, dtype in INTEGERS.items()}
+    | {name: st.integers(*_range_of(name)) for name in INTEGERS}
     | {f"FP{bits}": st.floats(width=bits, allow_nan=False, allow_infinity=False) for bits in (16, 32, 64)}
     | {"BF16": st.integers(0, 0xFFFF).filter(lambda bits: bits & 0x7F80 != 0x7F80)}
 )

@@ -2,34 +2,55 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import Message
 
 from greenserve.clock import SystemClock
 from greenserve.proto import inference_pb2 as pb
+from greenserve.serve.call import Answer, Call
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.grpc.server import GrpcServer
 from greenserve.serve.grpc.service import SERVICE, InferenceService
 from greenserve.serve.health import Health
 from greenserve.serve.statistics import Statistics
+from greenserve.serve.trust import TrustedPeers
 
 MAX_BODY_BYTES = 64 * 1024
 HOST = "127.0.0.1"
 
 
+class Counting:
+    """A gateway that counts the calls that it is handling."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.models = gateway.models
+        self.running = 0
+        self._gateway = gateway
+
+    async def handle(self, call: Call) -> Answer:
+        """As the gateway."""
+        self.running += 1
+        try:
+            return await self._gateway.handle(call)
+        finally:
+            self.running -= 1
+
+
 class Served:
     """A server that listens, its health and statistics, and a channel to it."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, trusted: TrustedPeers | None = None) -> None:
+        self.calls = Counting(gateway)
         self.health = Health(missing=set())
         self.statistics = Statistics(clock=SystemClock())
         self.service = InferenceService(
-            gateway=gateway,
+            gateway=cast(Gateway, self.calls),
             health=self.health,
             clock=SystemClock(),
             statistics=self.statistics,
+            trusted=trusted,
             max_body_bytes=MAX_BODY_BYTES,
             max_elements=4_096,
         )
@@ -42,7 +63,9 @@ class Served:
         call = self.unary(name, type(request), kind)(request, **options)
         return await call, dict(await call.trailing_metadata())
 
-    async def infer(self, request: pb.ModelInferRequest, **options: Any) -> tuple[pb.ModelInferResponse, dict[str, str]]:
+    async def infer(
+        self, request: pb.ModelInferRequest, **options: Any
+    ) -> tuple[pb.ModelInferResponse, dict[str, str]]:
         """ModelInfer."""
         found: tuple[pb.ModelInferResponse, dict[str, str]] = await self.call(
             "ModelInfer", request, pb.ModelInferResponse, **options
@@ -67,9 +90,9 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(gateway: Gateway) -> AsyncIterator[Served]:
+async def serving(gateway: Gateway, *, trusted: TrustedPeers | None = None) -> AsyncIterator[Served]:
     """The gateway behind a real server on a free port of loopback."""
-    served = Served(gateway)
+    served = Served(gateway, trusted)
     served.port = await served.server.start(host=HOST, port=0)
     served.channel = grpc.aio.insecure_channel(f"{HOST}:{served.port}")
     try:

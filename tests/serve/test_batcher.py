@@ -1,206 +1,277 @@
 """Late binding on a real loop and a real thread; whatever clients do, the task that everybody waits for goes on."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from greenserve.clock import ManualClock
-from greenserve.errors import DeadlineExceeded, Draining, InferenceFailed, Overloaded
+from greenserve.carbon.meters.cpu_time import host_power
+from greenserve.clock import ManualClock, SystemClock
+from greenserve.errors import DeadlineExceeded, Draining, Overloaded
 from greenserve.serve.batching.batcher import Batcher
+from greenserve.serve.batching.flight import Landed
+from greenserve.serve.batching.lane import LaneSettings
+from greenserve.serve.batching.settings import Options, lanes_of
+from greenserve.serve.engines.echo import EchoEngine
 from greenserve.serve.models import Models, ServedVariant
-from tests.serve.building import Asked, HeldEngines, a_batcher, until
-from tests.serve.conftest import POISON
-
-
-def lengths(engines: HeldEngines) -> list[int]:
-    """Rows of the batches so far."""
-    return [len(batch.rows) for batch in engines.batches]
-
-
-async def occupied(batcher: Batcher, engines: HeldEngines, served: ServedVariant) -> Asked:
-    """A request that holds the engine until it is released."""
-    engines.hold()
-    first = Asked(served, [[1]])
-    batcher.submit(first.flight)
-    await until(lambda: len(engines.batches) == 1)
-    return first
+from greenserve.units import NS_PER_S
+from tests.serve.building import FAR_NS, Asked, HeldEngines, a_batcher, until
+from tests.serve.held import BUCKETS, NanEngine, lengths, occupied, submitted, tuned, with_costs
 
 
 async def test_what_arrives_while_the_engine_runs_makes_one_batch(
     batcher: Batcher, engines: HeldEngines, served: ServedVariant
 ) -> None:
-    """A batch is cut only when the engine can start it, in the order of deadlines, each row with its own answer."""
+    """A batch is cut only when the engine can start it, in the order of deadlines, each item with its own answer."""
     await occupied(batcher, engines, served)
-    waiting = [Asked(served, [[token]], deadline_ns=10**18 - token) for token in (1, 2, 3)]
-    for each in waiting:
-        batcher.submit(each.flight)
+    waiting = submitted(batcher, *(Asked(served, (token,), deadline_ns=FAR_NS - token) for token in (1, 2, 3)))
 
     engines.release(2)
     await asyncio.gather(*(each.future for each in waiting))
 
     assert [1, 3] == lengths(engines)
-    assert [(3,), (2,), (1,)] == [row.token_ids for row in engines.batches[1].rows]
+    assert ((3,), (2,), (1,)) == engines.batches[1].rows
     assert [1, 2, 0] == [each.label for each in waiting]
-    assert 1 == len({each.future.result().batch_id for each in waiting})
-    assert [3, 3, 3] == [each.future.result().batch_rows for each in waiting]
+    assert 1 == len({id(each.landed.span) for each in waiting})
 
 
 async def test_the_shares_of_a_batch_sum_to_its_span(
     batcher: Batcher, engines: HeldEngines, served: ServedVariant
 ) -> None:
-    """The engine's CPU time is divided among the rows without remainder."""
-    everybody = [await occupied(batcher, engines, served), *(Asked(served, [[1] * length]) for length in (1, 2, 4))]
-    for each in everybody[1:]:
-        batcher.submit(each.flight)
+    """The engine's CPU time is divided among the items without remainder."""
+    everybody = [await occupied(batcher, engines, served)]
+    everybody += submitted(batcher, *(Asked(served, (1,) * length) for length in (1, 2, 4)))
 
-    engines.release(2)
-    runs = await asyncio.gather(*(each.future for each in everybody))
+    engines.release(4)
+    await asyncio.gather(*(each.future for each in everybody))
 
-    assert batcher.spans_cpu_ns == sum(run.cpu_ns for run in runs) > 0
-    spans = {(run.start_ns, run.end_ns) for run in runs}
-    assert sum((end_ns - start_ns) // 2 for start_ns, end_ns in spans) == sum(run.held_ns for run in runs)
+    spans = {span.batch_id: span for each in everybody if (span := each.landed.span) is not None}
+    assert batcher.spans_cpu_ns == sum(each.landed.cpu_ns for each in everybody) > 0
+    assert sum((span.end_ns - span.start_ns) // 2 for span in spans.values()) == sum(
+        each.landed.held_ns for each in everybody
+    )
 
 
-async def test_a_request_of_several_rows_may_span_batches(
+async def test_the_item_of_a_client_that_leaves_the_queue_is_forgotten_at_once(
     batcher: Batcher, engines: HeldEngines, served: ServedVariant
 ) -> None:
-    """Nine rows at four per batch: three batches, one answer in the order asked."""
-    asked = Asked(served, [[token] for token in range(9)])
-
-    batcher.submit(asked.flight)
-    run = await asked.future
-
-    assert [4, 4, 1] == lengths(engines)
-    assert [token % 3 for token in range(9)] == run.probabilities.argmax(axis=1).tolist()
-
-
-async def test_the_next_request_is_answered_after_a_queued_client_left(
-    batcher: Batcher, engines: HeldEngines, served: ServedVariant
-) -> None:
-    """The row of a client that leaves in the queue is never run."""
+    """Before the engine is free: its place is free again, and it is never run."""
     await occupied(batcher, engines, served)
-    leaves, stays = Asked(served, [[10]]), Asked(served, [[11]])
-    batcher.submit(leaves.flight)
-    batcher.submit(stays.flight)
-    leaves.future.cancel()
+    leaves, stays = submitted(batcher, Asked(served, (10,)), Asked(served, (11,)))
 
+    leaves.future.cancel()
+    await until(lambda: batcher.queued == 1)
     engines.release(9)
     await stays.future
-    after = Asked(served, [[12]])
-    batcher.submit(after.flight)
+    (after,) = submitted(batcher, Asked(served, (12,)))
     await after.future
 
-    assert [[(1,)], [(11,)], [(12,)]] == [[row.token_ids for row in batch.rows] for batch in engines.batches]
+    assert [((1,),), ((11,),), ((12,),)] == [batch.rows for batch in engines.batches]
+    assert leaves.flight.over
     assert batcher.alive
 
 
-async def test_the_next_request_is_answered_after_a_running_client_left(
+async def test_an_item_that_somebody_else_joined_stays_when_the_first_client_leaves(
     batcher: Batcher, engines: HeldEngines, served: ServedVariant
 ) -> None:
-    """What ran for a client that left is not lost: it is handed over with its cost."""
+    """The other one still waits for it."""
+    await occupied(batcher, engines, served)
+    leaves, joins = Asked(served, (10,)), Asked(served, (10,))
+    submitted(batcher, leaves)
+    leaves.flight.join(joins.waiter, 0, deadline_ns=FAR_NS)
+
+    leaves.future.cancel()
+    engines.release(9)
+    await joins.future
+
+    assert [1, 1] == lengths(engines)
+
+
+async def test_what_ran_for_a_client_that_left_is_handed_over_with_its_cost(
+    batcher: Batcher, engines: HeldEngines, served: ServedVariant
+) -> None:
+    """It is owed all the same."""
     leaves = await occupied(batcher, engines, served)
     leaves.future.cancel()
-    stays = Asked(served, [[11]])
-    batcher.submit(stays.flight)
+    (stays,) = submitted(batcher, Asked(served, (11,)))
 
     engines.release(9)
     await stays.future
 
-    assert [leaves.flight.rows[0]] == [row.token_ids for row in engines.batches[0].rows]
-    assert 1 == len(leaves.abandoned)
-    assert leaves.abandoned[0].cpu_ns > 0
-    assert batcher.alive
+    assert [leaves.waiter] == leaves.unanswered
+    assert leaves.landed.cpu_ns > 0
 
 
 async def test_the_next_request_is_answered_after_everybody_left(
     batcher: Batcher, engines: HeldEngines, served: ServedVariant
 ) -> None:
-    """A batch whose clients are all gone is no end, and a queue of nobody's rows is empty."""
-    everybody = [await occupied(batcher, engines, served), *(Asked(served, [[number]]) for number in range(5))]
-    for each in everybody[1:]:
-        batcher.submit(each.flight)
+    """A batch whose clients are all gone is no end, and a queue of nobody's items is empty."""
+    everybody = [await occupied(batcher, engines, served)]
+    everybody += submitted(batcher, *(Asked(served, (number,)) for number in range(5)))
     for each in everybody:
         each.future.cancel()
     engines.release(9)
-    after = Asked(served, [[12]])
-    batcher.submit(after.flight)
 
-    run = await after.future
+    (after,) = submitted(batcher, Asked(served, (12,)))
+    await after.future
 
-    assert 0 == run.probabilities[0].argmax()
-    assert [1, 1] == lengths(engines)
-    assert 0 == batcher.queued
+    assert (0, [1, 1], 0) == (after.label, lengths(engines), batcher.queued)
 
 
-async def test_a_poisoned_row_harms_nobody_else(batcher: Batcher, engines: HeldEngines, served: ServedVariant) -> None:
-    """Of four rows in one batch the engine raises on one: three right answers, one error that names its text."""
-    await occupied(batcher, engines, served)
-    tokens = (4, POISON, 5, 6)
-    waiting = [Asked(served, [[token]]) for token in tokens]
-    for each in waiting:
-        batcher.submit(each.flight)
-
-    engines.release(20)
-    results = await asyncio.gather(*(each.future for each in waiting), return_exceptions=True)
-
-    poisoned = results.pop(1)
-    assert isinstance(poisoned, InferenceFailed)
-    assert "text[0]" in str(poisoned)
-    assert [4 % 3, 5 % 3, 6 % 3] == [each.label for each in waiting if each is not waiting[1]]
-
-
-async def test_a_row_whose_deadline_passed_in_the_queue_is_never_run(models: Models, engines: HeldEngines) -> None:
+async def test_an_item_whose_deadline_passed_in_the_queue_is_never_run(models: Models, engines: HeldEngines) -> None:
     """It gets `deadline-exceeded` when the engine is free, and costs no engine time; one without hurry is answered."""
-    clock, served = ManualClock(), models.find("tiny").variants["fp32"]
-    batcher = a_batcher(models, clock)
+    clock, served = ManualClock(), with_costs(models.find("tiny").variants["fp32"], fixed_s=0.001)
+    batcher = tuned(served, clock)
     batcher.start()
     first = await occupied(batcher, engines, served)
-    late = Asked(served, [[7]], deadline_ns=clock.monotonic_ns() + 5)
-    patient = Asked(served, [[8]])
-    batcher.submit(late.flight)
-    batcher.submit(patient.flight)
-    clock.advance(duration_ns=5)
+    late = Asked(served, (7,), deadline_ns=clock.monotonic_ns() + NS_PER_S)
+    (_, patient) = submitted(batcher, late, Asked(served, (8,)))
+    clock.advance(duration_ns=NS_PER_S)
 
     engines.release(9)
     await asyncio.gather(first.future, patient.future)
 
     with pytest.raises(DeadlineExceeded, match="nothing was run"):
         await late.future
-    assert [(1,), (8,)] == [row.token_ids for batch in engines.batches for row in batch.rows]
+    assert [(1,), (8,)] == [row for batch in engines.batches for row in batch.rows]
     await batcher.close()
 
 
-async def test_a_more_patient_client_extends_a_row_that_expired(models: Models, engines: HeldEngines) -> None:
-    """Somebody joined with more time after the row was queued: it runs, for both."""
-    clock, served = ManualClock(), models.find("tiny").variants["fp32"]
-    batcher = a_batcher(models, clock)
+async def test_a_deadline_shorter_than_a_run_is_refused_on_arrival(served: ServedVariant) -> None:
+    """Nothing is queued or run for it, and the message says how long a run may take."""
+    clock, slow = ManualClock(), with_costs(served, fixed_s=1.0)
+    batcher = tuned(slow, clock)
+
+    with pytest.raises(DeadlineExceeded, match=r"less than the 1375\.\d ms that a run of tiny/fp32 may take"):
+        submitted(batcher, Asked(slow, (1,), deadline_ns=clock.monotonic_ns() + NS_PER_S))
+
+    assert 0 == batcher.queued
+
+
+async def test_a_more_patient_client_extends_an_item_that_expired(models: Models, engines: HeldEngines) -> None:
+    """Somebody joined with more time after the item was queued: it runs, for both."""
+    clock, served = ManualClock(), with_costs(models.find("tiny").variants["fp32"], fixed_s=0.001)
+    batcher = tuned(served, clock)
     batcher.start()
     await occupied(batcher, engines, served)
-    hasty, patient = Asked(served, [[7]], deadline_ns=clock.monotonic_ns() + 5), Asked(served, [[7]])
-    batcher.submit(hasty.flight)
-    hasty.flight.join(patient.flight.waiters[0], deadline_ns=clock.monotonic_ns() + 1_000)
-    clock.advance(duration_ns=6)
+    hasty, patient = Asked(served, (7,), deadline_ns=clock.monotonic_ns() + NS_PER_S), Asked(served, (7,))
+    submitted(batcher, hasty)
+    hasty.flight.join(patient.waiter, 0, deadline_ns=clock.monotonic_ns() + 9 * NS_PER_S)
+    clock.advance(duration_ns=2 * NS_PER_S)
 
     engines.release(9)
+    await patient.future
 
-    assert 1 == (await patient.future).probabilities[0].argmax()
+    assert 1 == patient.label
     await batcher.close()
 
 
 async def test_a_full_queue_refuses_whole_requests(models: Models, engines: HeldEngines) -> None:
-    """A request that does not fit leaves no row behind; it says how full it is and when to come again."""
+    """A request that does not fit leaves no item behind; it says how full it is and when to come again."""
     served = models.find("tiny").variants["fp32"]
     batcher = a_batcher(models, ManualClock(), max_queued=3)
     batcher.start()
     await occupied(batcher, engines, served)
-    batcher.submit(Asked(served, [[1], [2]]).flight)
+    batcher.submit([Asked(served, (1,)).flight, Asked(served, (2,)).flight])
 
     with pytest.raises(Overloaded, match="2 of 3 places are taken and 2 are needed") as refused:
-        batcher.submit(Asked(served, [[3], [4]]).flight)
+        batcher.submit([Asked(served, (3,)).flight, Asked(served, (4,)).flight])
 
     assert (1, 2) == (refused.value.retry_after_s, batcher.queued)
     engines.release(9)
     await batcher.close()
+
+
+async def test_what_cannot_meet_its_objective_is_refused_with_a_time_to_come_again(
+    engines: HeldEngines, served: ServedVariant
+) -> None:
+    """1.1 s per row and an objective of 4 s: what fits is queued, and the refusal says what is ahead."""
+    clock, slow = ManualClock(), with_costs(served, fixed_s=0.1, row_s=1.0, max_batch=1)
+    batcher = tuned(slow, clock, slo_s=4.0)
+    batcher.start()
+    await occupied(batcher, engines, slow)
+    everybody = [Asked(slow, (1,)) for _ in range(3)]
+    for asked in everybody:
+        asked.flight.arrived_ns = clock.monotonic_ns()
+    submitted(batcher, *everybody[:2])
+
+    with pytest.raises(Overloaded, match="too much for the objective of tiny/fp32; send again later") as refused:
+        submitted(batcher, everybody[2])
+
+    assert (2, 4) == (batcher.queued, refused.value.retry_after_s)
+    assert batcher.pressure() > 0.7
+    engines.release(9)
+    await batcher.close()
+
+
+async def test_company_is_waited_for_where_it_pays_and_not_longer(served: ServedVariant) -> None:
+    """Green rows that come fast: far fewer launches than rows, and the last ones are answered by a timer."""
+    engine = NanEngine(bad=-1)
+    green = replace(with_costs(served, fixed_s=0.001), engine=engine)
+    batcher = tuned(green, clock := SystemClock(), slo_s=0.4, patience="green")
+    batcher.start()
+    everybody: list[Asked] = []
+    for _ in range(60):
+        asked = Asked(green, (1,))
+        asked.flight.arrived_ns = clock.monotonic_ns()
+        everybody += submitted(batcher, asked)
+        await asyncio.sleep(0.001)
+
+    await asyncio.wait_for(asyncio.gather(*(each.future for each in everybody)), 5.0)
+
+    assert len(engine.runs) < 30
+    await batcher.close()
+
+
+async def test_spans_refine_the_costs_and_are_shown(served: ServedVariant) -> None:
+    """Each run teaches time and provisional joules; whoever listens gets the span with its predicted time."""
+    clock, seen = SystemClock(), list[tuple[str, float | None]]()
+    known = replace(with_costs(served, fixed_s=0.5), engine=EchoEngine(variant="fp32", busy_s=0.002))
+    lane = LaneSettings(buckets=BUCKETS, max_batch=4, slo_s=None, patience="latency")
+    batcher = Batcher(
+        clock=clock,
+        buckets=BUCKETS,
+        max_batch={},
+        max_queued=64,
+        share_milli=500,
+        options=Options(
+            lanes={known.key: lane},
+            power=host_power(),
+            on_span=lambda span, predicted_s: seen.append((span.variant, predicted_s)),
+        ),
+    )
+    batcher.start()
+    for _ in range(8):
+        (asked,) = submitted(batcher, Asked(known, (1,)))
+        await asked.future
+    await batcher.close()
+
+    assert 8 == len(seen)
+    assert {"fp32"} == {variant for variant, _ in seen}
+    predicted_s = [predicted_s for _, predicted_s in seen if predicted_s is not None]
+    assert 0.5001 == pytest.approx(predicted_s[0])
+    assert 0.0 < predicted_s[-1] < 0.1
+
+
+async def test_an_answer_that_cannot_be_put_together_does_not_end_the_task(
+    batcher: Batcher, served: ServedVariant
+) -> None:
+    """Its clients get an error, it is counted, and the next request is answered."""
+
+    def breaks(landed: Landed | None) -> None:
+        if landed is not None:
+            raise RuntimeError("told to")
+
+    (broken,) = submitted(batcher, Asked(served, (1,)))
+    broken.flight.on_landed = breaks
+    await asyncio.wait([broken.future])
+    await until(lambda: batcher.loop_errors == 1)
+
+    (after,) = submitted(batcher, Asked(served, (2,)))
+    await after.future
+
+    assert 2 == after.label
+    assert batcher.alive
 
 
 async def test_closing_finishes_what_waits_and_refuses_what_comes(models: Models, engines: HeldEngines) -> None:
@@ -208,16 +279,26 @@ async def test_closing_finishes_what_waits_and_refuses_what_comes(models: Models
     served = models.find("tiny").variants["fp32"]
     batcher = a_batcher(models, ManualClock())
     batcher.start()
-    waiting = [await occupied(batcher, engines, served), *(Asked(served, [[number]]) for number in range(9))]
-    for each in waiting[1:]:
-        batcher.submit(each.flight)
+    waiting = [await occupied(batcher, engines, served)]
+    waiting += submitted(batcher, *(Asked(served, (number,)) for number in range(9)))
 
     closing = asyncio.ensure_future(batcher.close())
     await asyncio.sleep(0)
     with pytest.raises(Draining):
-        batcher.submit(Asked(served, [[3]]).flight)
+        submitted(batcher, Asked(served, (3,)))
     engines.release(99)
     await closing
 
     assert [True] * 10 == [each.future.done() and not each.future.cancelled() for each in waiting]
     assert (False, 0) == (batcher.alive, batcher.queued)
+
+
+def test_lanes_come_from_the_configuration(models: Models) -> None:
+    """Each variant with its model's buckets, objective, class and wait."""
+    lanes = lanes_of(models)
+
+    model = models.find("tiny")
+    assert {served.key for served in model.variants.values()} == set(lanes)
+    assert {(model.buckets, 0.5, None, "balanced")} == {
+        (lane.buckets, lane.slo_s, lane.max_wait_s, lane.patience) for lane in lanes.values()
+    }

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.errors import BodyTooLarge, InvalidRequest, UnsupportedEncoding
-from greenserve.serve.http.body import ClientGone, Receive, read_body
+from greenserve.serve.http.body import ClientGone, read_body
+from greenserve.serve.http.message import Receive
 
 LIMIT = 1_000
 BOMB = gzip.compress(b"\0" * 50_000_000)

@@ -16,7 +16,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import describe
 from greenserve.serve.gateway import Gateway
+from greenserve.serve.grpc.admitting import host_of
 from greenserve.serve.grpc.service import SERVICE
+from greenserve.serve.trust import TrustedPeers
 from tests.serve.building import HeldEngines, until
 from tests.serve.grpc_serving import MAX_BODY_BYTES, Served, a_message, refusal, serving
 
@@ -67,7 +69,7 @@ async def test_a_raw_question_gets_a_raw_answer_with_the_same_values(served: Ser
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 async def test_compressed_messages_are_read(served: Served, compression: grpc.Compression) -> None:
     """gRPC's own compression works both ways."""
-    response, _ = await served.infer(a_message("a good day " * 30), compression=compression)
+    response, _ = await served.infer(a_message("a good day " * 10), compression=compression)
 
     assert 2 == len(response.outputs)
 
@@ -137,7 +139,9 @@ async def test_the_repository_lists_what_is_served_and_whether_it_answers(served
         ("ModelInfer", pb.ModelInferRequest(model_name="large"), pb.ModelInferResponse),
     ],
 )
-async def test_what_is_not_there_is_not_found(served: Served, name: str, request_: Message, kind: type[Message]) -> None:
+async def test_what_is_not_there_is_not_found(
+    served: Served, name: str, request_: Message, kind: type[Message]
+) -> None:
     """The message repeats what was asked for."""
     if isinstance(request_, pb.ModelInferRequest):
         request_ = a_message("good", model_name="large")
@@ -182,14 +186,14 @@ async def test_a_message_over_the_limit_is_refused_by_size(served: Served) -> No
     assert (await served.infer(a_message()))[0].outputs
 
 
-async def test_the_clients_deadline_ends_the_work(served: Served, gateway: Gateway, engines: HeldEngines) -> None:
-    """What waits for the engine past its deadline leaves the queue."""
+async def test_the_clients_deadline_ends_the_work(served: Served, engines: HeldEngines) -> None:
+    """What waits for the engine past its client's deadline never runs."""
     engines.hold()
     first = asyncio.ensure_future(served.infer(a_message("good"), timeout=10.0))
     await until(lambda: len(engines.batches) == 1)
 
     refused = await refusal(served.infer(a_message("bad"), timeout=0.05))
-    await until(lambda: gateway.batcher.queued == 0)
+    await until(lambda: served.calls.running == 1)
     engines.release(10)
     await first
 
@@ -197,18 +201,16 @@ async def test_the_clients_deadline_ends_the_work(served: Served, gateway: Gatew
     assert 1 == len(engines.batches)
 
 
-async def test_a_client_that_leaves_takes_its_work_with_it(
-    served: Served, gateway: Gateway, engines: HeldEngines
-) -> None:
+async def test_a_client_that_leaves_takes_its_work_with_it(served: Served, engines: HeldEngines) -> None:
     """Cancelled before it ran, it never runs."""
     engines.hold()
     first = asyncio.ensure_future(served.infer(a_message("good")))
     await until(lambda: len(engines.batches) == 1)
     second = served.unary("ModelInfer", pb.ModelInferRequest, pb.ModelInferResponse)(a_message("bad"))
-    await until(lambda: gateway.batcher.queued == 1)
+    await until(lambda: served.calls.running == 2)
 
     second.cancel()
-    await until(lambda: gateway.batcher.queued == 0)
+    await until(lambda: served.calls.running == 1)
     engines.release(10)
     await first
 
@@ -253,20 +255,18 @@ async def test_a_broken_message_on_a_stream_is_answered_on_the_stream(served: Se
     assert ("", 2) == (answered.error_message, len(answered.infer_response.raw_output_contents))
 
 
-async def test_a_client_that_leaves_its_stream_takes_all_its_work_with_it(
-    served: Served, gateway: Gateway, engines: HeldEngines
-) -> None:
-    """What waits leaves the queue; the server forgets the stream."""
+async def test_a_client_that_leaves_its_stream_takes_all_its_work_with_it(served: Served, engines: HeldEngines) -> None:
+    """What waits never runs; the server forgets the stream."""
     engines.hold()
     stream = served.stream()
     await stream.write(a_message("good"))
     await until(lambda: len(engines.batches) == 1)
     for word in ("bad", "great"):
         await stream.write(a_message(word))
-    await until(lambda: gateway.batcher.queued == 2)
+    await until(lambda: served.calls.running == 3)
 
     stream.cancel()
-    await until(lambda: gateway.batcher.queued == 0)
+    await until(lambda: served.calls.running == 0)
     await until(lambda: "0 open" in repr(served.service.streams))
     engines.release(10)
 
@@ -293,6 +293,34 @@ async def test_a_server_that_stops_answers_what_a_stream_asked_and_then_ends_it(
     assert grpc.StatusCode.UNAVAILABLE is code
     trailing = dict(await stream.trailing_metadata())
     assert ("draining", "1") == (trailing["greenserve-code"], trailing["retry-after"])
+
+
+async def test_only_trusted_peers_are_answered_where_a_proxy_ends_tls(gateway: Gateway) -> None:
+    """Others are refused, on unary calls and on streams."""
+    async with serving(gateway, trusted=TrustedPeers(("10.0.0.0/8",))) as strict:
+        refused = await refusal(strict.infer(a_message()))
+        stream = strict.stream()
+        code = await stream.code()
+    async with serving(gateway, trusted=TrustedPeers(("127.0.0.0/8",))) as fair:
+        answered, _ = await fair.infer(a_message())
+
+    assert ("PERMISSION_DENIED", grpc.StatusCode.PERMISSION_DENIED) == (refused.status, code)
+    assert "127.0.0.1" in str(refused)
+    assert 2 == len(answered.outputs)
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ("ipv4:127.0.0.1:5000", "127.0.0.1"),
+        ("ipv6:[::1]:5000", "::1"),
+        ("ipv6:%5Bfe80::1%5D:5000", "fe80::1"),
+        ("unix:/tmp/x", ""),
+    ],
+)
+def test_the_host_of_a_peer_is_read(peer: str, host: str) -> None:
+    """In the forms that gRPC has for it."""
+    assert host == host_of(peer)
 
 
 @pytest.mark.parametrize("service", ["", SERVICE, HEALTH, "grpc.reflection.v1alpha.ServerReflection"])

@@ -51,6 +51,9 @@ def test_all_hints_are_read() -> None:
         ("greenserve-min-quality", "-0.1"),
         ("greenserve-min-quality", "nan"),
         ("greenserve-cache", "no-cache"),
+        ("greenserve-regions", ""),
+        ("greenserve-regions", "north,,south"),
+        ("greenserve-regions", " , "),
     ],
 )
 def test_a_hint_that_cannot_be_read_is_refused(header: str, value: str) -> None:
@@ -62,11 +65,24 @@ def test_a_hint_that_cannot_be_read_is_refused(header: str, value: str) -> None:
     assert repr(value) in str(refused.value)
 
 
-@pytest.mark.parametrize("variant", [5, True, ["fp32"], {}])
+@pytest.mark.parametrize("variant", [5, True, ["fp32"], {}, ""])
 def test_a_variant_is_named_by_text(variant: Any) -> None:
     """Anything else is refused."""
     with pytest.raises(InvalidRequest, match="greenserve_variant"):
         hints_of({}, variant=variant)
+
+
+@pytest.mark.parametrize(("given_priority", "priority"), [(None, 2), (0, 2), (1, 1), (2, 2), (3, 3)])
+def test_a_priority_is_one_to_three(given_priority: int | None, priority: int) -> None:
+    """0 and nothing are the default, which is in the middle."""
+    assert priority == hints_of({}, priority=given_priority).priority
+
+
+@pytest.mark.parametrize("priority", ["1", "high", True, False, 1.0, -1, 4, [1], {}])
+def test_another_priority_is_refused(priority: Any) -> None:
+    """Strings too: a number that a client wrote as text is a mistake of its own."""
+    with pytest.raises(InvalidRequest, match=r"parameters\.priority: 1 \(highest\) to 3"):
+        hints_of({}, priority=priority)
 
 
 @given(st.floats())

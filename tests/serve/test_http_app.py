@@ -11,11 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from greenserve.errors import BudgetExhausted, InvalidKey, InvalidRequest, NotReady
+from greenserve.clock import SystemClock
+from greenserve.errors import BudgetExhausted, InvalidKey, NotReady
 from greenserve.serve.gateway import Gateway
-from greenserve.serve.http.message import Receive, Scope, Send
-from tests.serve.asking import LIMITS, AtOnce, Raising, an_app, ask, models_of_every_task, said
-from tests.serve.building import HeldEngines
+from greenserve.serve.health import Health
+from greenserve.serve.http.app import HttpApp
+from greenserve.serve.statistics import Statistics
+from tests.serve.asking import LIMITS, WIDE, AtOnce, Raising, an_app, ask, models_of_every_task, said
+from tests.serve.building import HeldEngines, an_answer
 
 INFER = "/v2/models/tiny/infer"
 GOOD = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["good", "bad bad"]}], "id": "mine"}
@@ -183,6 +186,30 @@ async def test_the_server_and_its_models_describe_themselves(gateway: Gateway) -
     assert [[-1], [-1, 3]] == [tensor["shape"] for tensor in model.document["outputs"]]
 
 
+async def test_statistics_are_told_by_model_and_variant(gateway: Gateway) -> None:
+    """Of one model and of all; what was never asked has counters of zero and no time of a last inference."""
+    app, statistics = an_app(gateway)[0], Statistics(clock=SystemClock())
+    asked = HttpApp(
+        gateway=gateway, health=Health(missing=set()), clock=SystemClock(), statistics=statistics, limits=LIMITS
+    )
+    statistics.seen(an_answer())
+    statistics.ran("tiny", "1", "fp32", items=2, took_ns=70)
+
+    (never,) = (await said(app, "GET", "/v2/models/tiny/stats")).document["model_stats"]
+    (once,) = (await said(asked, "GET", "/v2/models/stats")).document["model_stats"]
+
+    assert ("tiny", "1", 0, False) == (
+        never["name"],
+        never["version"],
+        never["execution_count"],
+        "last_inference" in never,
+    )
+    assert (1, 3_000_000) == tuple(once["inference_stats"]["success"].values())
+    assert [{"batch_size": 2, "compute_infer": {"count": 1, "ns": 70}}] == once["batch_stats"]
+    assert [("fp32", 2)] == [(each["name"], each["inference_count"]) for each in once["variants"]]
+    assert once["last_inference"] > 1_000_000_000_000
+
+
 async def test_only_requests_are_answered(gateway: Gateway) -> None:
     """Another kind of scope, as of a lifespan, is left alone."""
     sent: list[object] = []
@@ -265,19 +292,18 @@ async def test_a_bad_question_to_the_repository_is_refused(body: object, gateway
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "deflate"])
-async def test_long_answers_are_compressed_for_who_asks(accepted: str, gateway: Gateway) -> None:
-    """Over 1 KiB only; what was compressed is the answer without."""
-    app, _ = an_app(gateway)
-    plain = await said(app, "GET", "/openapi.json")
+async def test_long_answers_of_a_model_are_compressed_for_who_asks(accepted: str, tiny_manifest: Path) -> None:
+    """Over 1 KiB only, and nothing but a model's answers: clients that ask by habit do not unpack the rest."""
+    app, _ = an_app(AtOnce(models_of_every_task(tiny_manifest)), limits=WIDE)
+    many = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [32], "data": ["good"] * 32}]}
 
-    packed = await said(app, "GET", "/openapi.json", accept_encoding=accepted)
-    short = await said(app, "GET", "/livez", accept_encoding=accepted)
+    packed = await said(app, "POST", INFER, many, accept_encoding=accepted)
+    short = await said(app, "POST", INFER, GOOD, accept_encoding=accepted)
+    document = await said(app, "GET", "/openapi.json", accept_encoding=accepted)
 
-    unpacked = zlib.decompress(packed.body, 47)
-    assert (plain.body, accepted, "accept-encoding") == (
-        unpacked, packed.headers["content-encoding"], packed.headers["vary"],
-    )  # fmt: skip
-    assert "content-encoding" not in short.headers
+    assert (accepted, "accept-encoding") == (packed.headers["content-encoding"], packed.headers["vary"])
+    assert "tiny" == json.loads(zlib.decompress(packed.body, 47))["model_name"]
+    assert [False, False] == ["content-encoding" in answer.headers for answer in (short, document)]
 
 
 async def test_binary_in_and_out_over_the_whole_path(gateway: Gateway) -> None:
@@ -307,63 +333,6 @@ async def test_a_raw_body_is_one_text(gateway: Gateway) -> None:
 
     assert 200 == answer.status
     assert b"negative" in answer.body
-
-
-async def test_mounted_applications_get_their_paths_whole(gateway: Gateway) -> None:
-    """What lies under the prefix and the prefix itself, not what only starts like it."""
-    seen: list[str] = []
-
-    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(scope["path"])
-        await send({"type": "http.response.start", "status": 418, "headers": [(b"greenserve-request-id", b"0199")]})
-        await send({"type": "http.response.body", "body": b""})
-
-    app, _ = an_app(gateway, extra={("v1", "receipts"): mounted})
-
-    for path, status in (("/v1/receipts/5", 418), ("/v1/receipts", 418), ("/v1/receiptsx", 404), ("/v1", 404)):
-        sent: list[dict[str, Any]] = []
-
-        async def send(message: dict[str, Any], sent: list[dict[str, Any]] = sent) -> None:
-            sent.append(message)
-
-        await app({"type": "http", "method": "GET", "path": path, "headers": []}, nothing, send)
-        assert status == sent[0]["status"], path
-
-    assert ["/v1/receipts/5", "/v1/receipts"] == seen
-
-
-async def nothing() -> Mapping[str, Any]:
-    """No body."""
-    return {"type": "http.request", "body": b"", "more_body": False}
-
-
-async def test_an_error_of_a_mounted_application_is_a_problem(gateway: Gateway) -> None:
-    """As long as it said nothing itself; ours and unforeseen ones alike."""
-
-    async def invalid(scope: Scope, receive: Receive, send: Send) -> None:
-        raise InvalidRequest("limit: a number is needed")
-
-    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
-        raise RuntimeError("secret")
-
-    app, _ = an_app(gateway, extra={("admin",): invalid, ("metrics",): broken})
-
-    refused, failed = await said(app, "GET", "/admin/v1/x"), await said(app, "GET", "/metrics")
-
-    assert (422, "application/problem+json") == (refused.status, refused.headers["content-type"])
-    assert (500, "internal") == (failed.status, failed.code)
-    assert b"secret" not in failed.body
-
-
-async def test_a_mounted_application_that_fails_half_way_cuts_the_connection(gateway: Gateway) -> None:
-    """A second start of the answer would be garbage: the error goes up to the server."""
-
-    async def half(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        raise RuntimeError("too late")
-
-    with pytest.raises(Exception, match="failed after its answer had begun"):
-        await ask(an_app(gateway, extra={("metrics",): half})[0], "GET", "/metrics")
 
 
 PARTS = st.sampled_from(

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from greenserve.errors import ManifestInvalid, ModelUnknown
-from greenserve.inputs import bucket_of
-from greenserve.records import Batch, Row, Span
-from greenserve.serve.engines.onnx_cpu import OnnxCpuEngine, engine_for
+from greenserve.errors import DependencyMissing, ManifestInvalid, ModelUnknown
+from greenserve.manifest import Manifest, Variant
+from greenserve.ports import Engine
+from greenserve.records import Batch, Span
+from greenserve.serve.engines.pick import engine_for
 from greenserve.serve.models import Models, load_models, verified_manifest
 from tests.serve.building import HeldEngine, a_config, models_of
 from tests.tiny_model import VARIANTS, write_tiny_model
@@ -52,9 +53,9 @@ def test_a_variant_of_an_unmeasured_host_is_served_without_a_profile(tmp_path: P
         variant["profiles"] = []
     manifest.write_text(json.dumps(document))
 
-    served = models_of(a_config(manifest, tmp_path), lambda file, variant: HeldEngine(variant)).find("tiny").variants
+    models = models_of(a_config(manifest, tmp_path), lambda _manifest, variant: HeldEngine(variant.name))
 
-    assert {None} == {variant.profile for variant in served.values()}
+    assert {None} == {variant.profile for variant in models.find("tiny").variants.values()}
 
 
 class ShortEngine(HeldEngine):
@@ -68,8 +69,8 @@ class ShortEngine(HeldEngine):
 
 def test_an_engine_that_answers_the_wrong_number_of_rows_is_not_served(tiny_manifest: Path, tmp_path: Path) -> None:
     """Found while warming up, not by a client."""
-    with pytest.raises(ManifestInvalid, match="fp32 answered 0 rows for 1"):
-        models_of(a_config(tiny_manifest, tmp_path), lambda file, variant: ShortEngine(variant))
+    with pytest.raises(ManifestInvalid, match=r"fp32 answered {'logits': 0, .* rows for 1"):
+        models_of(a_config(tiny_manifest, tmp_path), lambda manifest, variant: ShortEngine(variant.name))
 
 
 def test_models_are_found_by_name_and_version(models: Models) -> None:
@@ -80,43 +81,42 @@ def test_models_are_found_by_name_and_version(models: Models) -> None:
             models.find(name, version)
 
 
-def test_a_file_that_is_no_graph_is_refused_by_name(tmp_path: Path) -> None:
-    """ONNX Runtime's many errors become one of ours."""
-    (tmp_path / "model.onnx").write_bytes(b"nothing")
-
-    with pytest.raises(ManifestInvalid, match=r"model\.onnx of fp32 does not load"):
-        OnnxCpuEngine(model_file=tmp_path / "model.onnx", variant="fp32").load()
-
-
-def test_padding_changes_no_answer(tiny_manifest: Path) -> None:
-    """Alone or beside a longer row, on the real engine: the same logits; the span counts both lengths."""
-    engine = OnnxCpuEngine(model_file=tiny_manifest.parent / "fp32" / "model.onnx", variant="fp32")
-    engine.load()
-    short, long = (3, 3, 1), (2,) * 7
-
-    alone, _ = engine.run(a_batch(short))
-    together, span = engine.run(a_batch(short, long))
-
-    assert np.allclose(alone["logits"][0], together["logits"][0], atol=1e-6)
-    assert ((3, 7), 8) == (span.lengths, span.padded_length)
-    assert span.cpu_ns > 0
-    assert 8 == bucket_of(7, (4, 8, 16))
+def without_int8(manifest: Manifest, variant: Variant) -> Engine:
+    """A machine that lacks what one variant needs."""
+    if variant.name == "int8-dyn":
+        raise DependencyMissing("int8-dyn needs what is not here")
+    return engine_for(manifest, variant)
 
 
-def a_batch(*rows: tuple[int, ...]) -> Batch:
-    """Rows padded to eight tokens."""
-    return Batch(
-        batch_id="batch",
-        variant="fp32",
-        rows=tuple(Row(request_id="r", index=index, token_ids=row) for index, row in enumerate(rows)),
-        padded_length=8,
-    )
+def test_what_this_machine_cannot_run_is_left_out_with_its_reason(tiny_manifest: Path, tmp_path: Path) -> None:
+    """The others are served."""
+    model = models_of(a_config(tiny_manifest, tmp_path), without_int8).find("tiny")
+
+    assert ["fp32", "static-8-int8"] == list(model.variants)
+    assert {"int8-dyn": "int8-dyn needs what is not here"} == dict(model.left_out)
 
 
-def test_engines_are_loaded_before_they_run(tmp_path: Path) -> None:
-    """An engine that was not loaded says so."""
-    with pytest.raises(ManifestInvalid, match="is not loaded"):
-        engine_for(tmp_path / "model.onnx", "fp32").run(a_batch((1,)))
+def test_a_variant_for_a_gpu_is_left_out_of_a_machine_without_one(tmp_path: Path) -> None:
+    """By the real engines, when it loads; its neighbours stay."""
+    manifest = write_tiny_model(tmp_path / "tiny")
+    document: Any = json.loads(manifest.read_text())
+    document["variants"][0]["engine"] = {"kind": "torch", "device": "cuda:99"}
+    manifest.write_text(json.dumps(document))
+
+    model = models_of(a_config(manifest, tmp_path), engine_for).find("tiny")
+
+    assert ["int8-dyn", "static-8-int8"] == list(model.variants)
+    assert "fp32 runs on cuda:99" in model.left_out["fp32"]
+
+
+def test_a_model_of_which_nothing_runs_here_is_not_served(tiny_manifest: Path, tmp_path: Path) -> None:
+    """Every variant's reason is named."""
+
+    def nothing(manifest: Manifest, variant: Variant) -> Engine:
+        raise DependencyMissing(f"no engine for {manifest.name}")
+
+    with pytest.raises(DependencyMissing, match="no variant runs on this machine: fp32: no engine for tiny"):
+        models_of(a_config(tiny_manifest, tmp_path), nothing)
 
 
 def test_unknown_manifests_end_the_start(tmp_path: Path) -> None:

@@ -2,15 +2,14 @@
 
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.records import Tenant, Usage
 from greenserve.serve import names
 from greenserve.serve.call import Answer
-from tests.serve.building import a_decision
+from tests.serve import building
+from tests.serve.building import a_decision, a_usage
 
 Exposure = Literal["off", "rounded", "exact"]
 
@@ -19,17 +18,16 @@ def an_answer(
     exposure: Exposure, *, energy_uj: int = 402_345, emissions_ng: int | None = 4_919, **changes: Any
 ) -> Answer:
     """An answer of one text."""
-    usage = Usage(
-        request_id="r", active_uj=energy_uj, held_uj=0, host_uj=0, low_uj=energy_uj // 2, high_uj=2 * energy_uj,
-        tier="class_average", state="provisional",
-    )  # fmt: skip
+    usage = a_usage(
+        request_id="r", active_uj=energy_uj, held_uj=0, host_uj=0, low_uj=energy_uj // 2, high_uj=2 * energy_uj
+    )
     whole: dict[str, Any] = {
-        "request_id": "0199", "client_id": None, "model": "tiny", "version": "1", "outputs": ("label",),
-        "labels": ("positive",), "probabilities": np.ones((1, 3), dtype=np.float32), "decision": a_decision(),
-        "usage": usage, "emissions_ng": emissions_ng, "tenant": Tenant(tenant_id="acme", name="A", exposure=exposure),
-        "cache": "miss", "times_ns": (("received", 1_000_000), ("admit", 3_000_000), ("model", 3_500_000)),
-    }  # fmt: skip
-    return Answer(**(whole | changes))
+        "request_id": "0199",
+        "usage": usage,
+        "emissions_ng": emissions_ng,
+        "times_ns": (("received", 1_000_000), ("admit", 3_000_000), ("model", 3_500_000)),
+    }
+    return building.an_answer(exposure=exposure, **(whole | changes))
 
 
 def test_exact_exposure_shows_every_digit_and_the_bounds() -> None:
@@ -38,11 +36,12 @@ def test_exact_exposure_shows_every_digit_and_the_bounds() -> None:
         "GreenServe-Request-Id": "0199",
         "GreenServe-Route": "north/fp32;reason=carbon;emulated",
         "GreenServe-Cache": "miss",
+        "GreenServe-Receipt": '"/v1/receipts/0199";state=provisional',
         "Server-Timing": "admit;dur=2.00, model;dur=0.50",
         "GreenServe-Energy": "402345;u=uJ;low=201172;high=804690;tier=class_average;state=provisional",
         "GreenServe-Energy-Joules": "0.402345",
         "GreenServe-Carbon": "4919;u=ng;zone=ZZ-NORTH;intensity=40000;pue=1.1;basis=lifecycle;origin=annual"
-        ";provider=a test;state=provisional",
+        ';provider="a test";state=provisional',
         "GreenServe-Carbon-Grams": "0.000004919",
     } == dict(names.facts_of(an_answer("exact")))
 
@@ -114,7 +113,8 @@ def test_without_exposure_there_is_no_figure_at_all() -> None:
 
     shown = [*dict(names.facts_of(answer)), *names.parameters_of(answer)]
     assert [] == [name for name in shown if any(word in name.lower() for word in ("energy", "carbon", "tier", "state"))]
-    assert "north/fp32;reason=carbon;emulated" == dict(names.facts_of(answer))["GreenServe-Route"]
+    facts = dict(names.facts_of(answer))
+    assert ("north/fp32;reason=carbon;emulated", "withheld") == (facts["GreenServe-Route"], facts["GreenServe-Receipt"])
 
 
 def test_a_region_of_this_machine_is_not_called_emulated() -> None:
@@ -123,3 +123,20 @@ def test_a_region_of_this_machine_is_not_called_emulated() -> None:
 
     assert "here/fp32;reason=carbon" == dict(names.facts_of(answer))["GreenServe-Route"]
     assert "false" == names.parameters_of(answer)["greenserve_emulated"]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("entso-e", "entso-e"),
+        ("*any/thing:1", "*any/thing:1"),
+        ("a test", '"a test"'),
+        ("", '""'),
+        ("4 hours", '"4 hours"'),
+        ('say "no"\\', '"say \\"no\\"\\\\"'),
+        ("Økonet\r\nX: y", '"?konet??X: y"'),
+    ],
+)
+def test_a_word_of_a_header_is_a_token_or_stands_in_quotes(text: str, word: str) -> None:
+    """As structured fields have it; nothing that could end the line."""
+    assert word == names.sf_word(text)

@@ -68,6 +68,14 @@ def test_a_priority_is_read(given_priority: int | None, priority: int) -> None:
     assert priority == read(a_document(["x"], parameters=parameters)).hints.priority
 
 
+def test_the_trace_that_a_caller_is_in_goes_along() -> None:
+    """The W3C header as it came, whatever it says; none where there is none."""
+    traced, _ = read_with(a_document(["x"]), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+
+    assert "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" == traced.traceparent
+    assert None is read(a_document(["x"])).traceparent
+
+
 def test_parameters_that_are_not_ours_are_left_to_who_sent_them() -> None:
     """Unmodified clients send more than we read, on every level; what would change the answer is refused elsewhere."""
     document = a_document(["x"], parameters={"sequence_id": 0, "sequence_start": False, "anything": [1]})
@@ -104,6 +112,47 @@ def test_an_output_comes_back_as_the_input_that_it_was(datatype: str, shape: lis
     assert None is head
     assert (tensor.name, tensor.datatype, tensor.shape) == (again.name, again.datatype, again.shape)
     np.testing.assert_array_equal(tensor.data, again.data)
+
+
+@pytest.mark.parametrize(
+    ("given_members", "path_version", "version"),
+    [
+        ({"model_name": "tiny"}, "", ""),
+        ({"model_name": None, "model_version": None}, "1", "1"),
+        ({"model_name": "tiny", "model_version": ""}, "1", "1"),
+        ({"model_version": "2"}, "", "2"),
+        ({"model_version": "2"}, "2", "2"),
+    ],
+)
+def test_a_body_may_name_the_model_again(given_members: dict[str, object], path_version: str, version: str) -> None:
+    """Some clients do; a version that only the body names counts."""
+    body = orjson.dumps(a_document(["x"]) | given_members)
+
+    call, _ = call_of(body, {}, model="tiny", version=path_version, received_ns=0, most_elements=9, specs=())
+
+    assert ("tiny", version) == (call.model, call.version)
+
+
+@pytest.mark.parametrize(
+    "members", [{"model_name": "other"}, {"model_name": 5}, {"model_version": "2"}, {"model_version": 1}]
+)
+def test_a_body_that_names_another_model_is_refused(members: dict[str, object]) -> None:
+    """Nobody can know which one was meant."""
+    body = orjson.dumps(a_document(["x"]) | members)
+
+    with pytest.raises(InvalidRequest, match=next(iter(members))):
+        call_of(body, {}, model="tiny", version="1", received_ns=0, most_elements=9, specs=())
+
+
+@pytest.mark.parametrize(
+    ("element", "datatype", "value"),
+    [(2.0, "INT32", 2), (-0.0, "INT8", 0), (255.0, "UINT8", 255), (9_007_199_254_740_992.0, "INT64", 2**53)],
+)
+def test_a_whole_number_is_an_integer_however_it_is_written(element: float, datatype: str, value: int) -> None:
+    """JSON has one kind of number."""
+    tensor = {"name": "x", "datatype": datatype, "shape": [2], "data": [element, 1]}
+
+    assert [value, 1] == read({"inputs": [tensor]}).inputs[0].data.tolist()
 
 
 @given(json_values | st.dictionaries(st.sampled_from(MEMBERS), json_values, max_size=4))

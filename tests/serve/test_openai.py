@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.errors import InferenceFailed, InvalidRequest
-from greenserve.serve.http.openai import MOST_ITEMS, MOST_TOKENS, Embed, embed_of, embeddings_body
+from greenserve.serve.http.openai import MOST_ITEMS, MOST_TOKENS, Embed, check_tokens, embed_of, embeddings_body
 from greenserve.serve.tensors import tensor_of
 from tests.serve.asking import DIMENSIONS, WIDE, AtOnce, Raising, an_app, models_of_every_task, said
 from tests.serve.building import an_answer
@@ -43,6 +44,8 @@ def asked(**changes: Any) -> Embed:
         (["good", "bad"], ("good", "bad"), None),
         ([1, 2], None, ((1, 2),)),
         ([[1, 2], [3]], None, ((1, 2), (3,))),
+        ([1.0, 2], None, ((1, 2),)),
+        ([[1, 2.0], [3.0]], None, ((1, 2), (3,))),
     ],
 )
 async def test_every_form_of_input_reaches_the_model(
@@ -214,17 +217,33 @@ async def test_a_body_that_is_no_object_is_refused(body: bytes, gateway: AtOnce)
     assert "body" in answer.words
 
 
-async def test_tokens_are_counted_before_anything_runs(gateway: AtOnce, tiny_manifest: Path) -> None:
-    """300,000 in a request and not one more, as ids; texts are tokenised only where they could be too many."""
-    app, _ = an_app(gateway, limits=WIDE)
-    row, rows = [5] * 60, MOST_TOKENS // 60
+@pytest.mark.parametrize("item", ["x", [5]])
+def test_a_request_holds_2_048_items(item: Any) -> None:
+    """And not one more, texts and lists of ids alike."""
+    most = embed_of(orjson.dumps({"model": "embed", "input": [item] * 2_048}))
 
-    over = await said(app, "POST", EMBED, {"model": "embed", "input": [row] * (MOST_ITEMS - 1) + [[5] * 200_000]})
-    texts = await said(app, "POST", EMBED, {"model": "embed", "input": ["verylongword" * 3_000] * 10})
+    assert 2_048 == len(most.token_rows or most.texts)
+    with pytest.raises(InvalidRequest, match=r"1\.\.2,048 items are allowed, got 2,049"):
+        embed_of(orjson.dumps({"model": "embed", "input": [item] * 2_049}))
 
-    assert rows > MOST_ITEMS
-    assert (400, "input") == (over.status, over.document["error"]["param"])
-    assert (200, 10) == (texts.status, texts.document["usage"]["total_tokens"])
+
+@pytest.mark.parametrize(("count", "allowed"), [(0, True), (MOST_TOKENS, True), (MOST_TOKENS + 1, False)])
+def test_a_request_holds_300_000_tokens(count: int, allowed: bool) -> None:
+    """And not one more."""
+    if allowed:
+        check_tokens(count)
+    else:
+        with pytest.raises(InvalidRequest, match="up to 300,000 tokens are allowed in one request, got 300,001"):
+            check_tokens(count)
+
+
+async def test_texts_that_could_be_too_long_are_counted_and_answered(gateway: AtOnce) -> None:
+    """Many characters are not many tokens."""
+    body = {"model": "embed", "input": ["verylongword" * 3_000] * 10}
+
+    answer = await said(an_app(gateway, limits=WIDE)[0], "POST", EMBED, body)
+
+    assert (200, 10) == (answer.status, answer.document["usage"]["total_tokens"])
 
 
 async def test_who_has_no_key_makes_nobody_count_tokens(tiny_manifest: Path) -> None:
@@ -240,7 +259,7 @@ async def test_who_has_no_key_makes_nobody_count_tokens(tiny_manifest: Path) -> 
 def test_any_request_is_read_or_refused_with_its_member(document: dict[str, object]) -> None:
     """No other error than InvalidRequest, and it always says which member."""
     try:
-        found = embed_of(json.dumps(document).encode())
+        found = embed_of(orjson.dumps(document))
     except InvalidRequest as error:
         param = error.details["param"]
     else:

@@ -1,125 +1,145 @@
-"""The queue of rows: earliest deadline first, little padding, nobody forgotten."""
+"""The queue of one variant: earliest objective first within a priority, and counters that never lie."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.inputs import bucket_of
-from greenserve.serve.batching.queue import WASTE_LIMIT, DeadlineQueue, Waiting
+from greenserve.serve.batching.queue import LEVELS, Patience, Ticket, TicketQueue
 
 BUCKETS = (4, 8, 16)
-MOST = {"a": 3, "b": 5}
+PATIENCE: tuple[Patience, ...] = ("latency", "balanced", "green")
 
-
-@dataclass(frozen=True)
-class Asked:
-    """A row to queue: variant, tokens, deadline, and whether somebody still wants it when the batch is cut."""
-
-    key: str
-    length: int
-    deadline_ns: int
-    wanted: bool
-
-
-asked = st.builds(
-    Asked,
-    key=st.sampled_from("ab"),
+a_ticket = st.builds(
+    Ticket,
+    row=st.none(),
     length=st.integers(1, 20),
-    deadline_ns=st.integers(1, 12),
-    wanted=st.sampled_from([True, True, True, False]),
+    arrival_ns=st.just(0),
+    deadline_ns=st.just(10**9),
+    objective_ns=st.integers(0, 5),
+    priority=st.sampled_from((1, 2, 3)),
+    patience=st.sampled_from(PATIENCE),
+    tenant=st.sampled_from("ab"),
+    bulk=st.booleans(),
+    work_s=st.sampled_from((0.25, 0.5)),
 )
-several = st.lists(asked, max_size=9)
+events = st.lists(
+    st.tuples(st.just("push"), a_ticket)
+    | st.tuples(st.sampled_from(("discard", "pop", "take", "discard all")), st.integers(0, 60)),
+    max_size=60,
+)
 
 
-def a_queue(rows: list[Asked]) -> DeadlineQueue:
-    """A queue with those rows, pushed in order."""
-    queue = DeadlineQueue(buckets=BUCKETS, alive=_is_wanted)
-    for row in rows:
-        queue.push(key=row.key, length=row.length, deadline_ns=row.deadline_ns, row=row)
-    return queue
+def pushed(queue: TicketQueue, tickets: list[Ticket]) -> list[Ticket]:
+    """The tickets, in the queue in that order."""
+    for number, ticket in enumerate(tickets):
+        ticket.bucket = queue.bucket_of(ticket.length)
+        ticket.sequence = number
+        queue.push(ticket)
+    return tickets
 
 
-def _is_wanted(waiting: Waiting) -> bool:
-    assert isinstance(waiting.row, Asked)
-    return waiting.row.wanted
+def in_order(tickets: list[Ticket]) -> list[Ticket]:
+    """By priority, then objective, then arrival."""
+    return sorted(tickets, key=lambda ticket: (ticket.priority, ticket.objective_ns, ticket.sequence))
 
 
-def in_order(rows: list[Asked]) -> list[Asked]:
-    """By deadline, ties by arrival."""
-    return sorted(rows, key=lambda row: row.deadline_ns)
+def counts(tickets: list[Ticket]) -> object:
+    """What the counters of a queue with these tickets say, counted one by one."""
+    return (
+        len(tickets),
+        [
+            [sum(t.bucket == bucket and 2 * t.priority - 2 + t.bulk == level for t in tickets) for bucket in range(3)]
+            for level in range(LEVELS)
+        ],
+        [sum(t.bucket == bucket for t in tickets) for bucket in range(3)],
+        {patience: sum(t.patience == patience for t in tickets) for patience in PATIENCE},
+        [sum(t.priority == priority for t in tickets) for priority in range(4)],
+        {
+            tenant: [len(own), sum(t.work_s for t in own)]
+            for tenant in "ab"
+            if (own := [t for t in tickets if t.tenant == tenant])
+        },
+    )
 
 
-def expected_batch(rows: list[Asked]) -> list[Asked]:
-    """By brute force: the head's bucket, then shorter ones while at most a quarter of the tokens is padding."""
-    if not rows:
-        return []
-    head = in_order(rows)[0]
-    first = bucket_of(head.length, BUCKETS)
-    batch: list[Asked] = []
-    for bucket in reversed([edge for edge in BUCKETS if edge <= first]):
-        for row in in_order([row for row in rows if row.key == head.key and bucket_of(row.length, BUCKETS) == bucket]):
-            lengths = [one.length for one in [*batch, row]]
-            waste = 1 - sum(lengths) / (len(lengths) * max(lengths))
-            if len(batch) == MOST[head.key] or (bucket < first and waste > WASTE_LIMIT):
-                return batch
-            batch.append(row)
-    return batch
+def counters(queue: TicketQueue) -> object:
+    """What the queue says of itself."""
+    return queue.rows, queue.counts, queue.sizes, queue.by_patience, queue.by_priority, queue.by_tenant
 
 
-@settings(max_examples=600)
-@given(several, st.integers(0, 3))
-def test_a_batch_is_what_brute_force_finds(rows: list[Asked], now_ns: int) -> None:
-    """Expired rows come back apart, unwanted ones vanish, the rest is cut in the documented order."""
-    queue = a_queue(rows)
+@given(events)
+def test_the_counters_are_the_contents_after_any_events(happened: list[tuple[str, Ticket | int]]) -> None:
+    """Whatever arrives, leaves and is taken, in whatever order."""
+    queue = TicketQueue(BUCKETS)
+    held: list[Ticket] = []
+    for number, (kind, what) in enumerate(happened):
+        if isinstance(what, Ticket):
+            ticket = replace(what, sequence=number, bucket=queue.bucket_of(what.length))
+            queue.push(ticket)
+            held.append(ticket)
+            continue
+        bucket, waiting = what % 3, [ticket for ticket in held if ticket.bucket == what % 3]
+        if kind == "discard" and held:
+            queue.discard(held.pop(what % len(held)))
+        elif kind == "discard all":
+            for ticket in waiting:
+                queue.discard(ticket)
+            held = [ticket for ticket in held if ticket not in waiting]
+        elif kind == "pop" and queue.peek(bucket) is not None:
+            held.remove(queue.pop(bucket))
+        elif kind == "take":
+            taken = set(queue.take(0 if what % 2 else bucket, bucket, what // 6))
+            held = [ticket for ticket in held if ticket not in taken]
 
-    batch, expired = queue.cut(now_ns=now_ns, max_batch=MOST)
-
-    wanted = [row for row in rows if row.wanted]
-    late = [row for row in wanted if row.deadline_ns <= now_ns]
-    assert in_order(late) == [waiting.row for waiting in expired]
-    assert expected_batch([row for row in wanted if row.deadline_ns > now_ns]) == [waiting.row for waiting in batch]
-
-
-@given(several)
-def test_cutting_until_nothing_is_left_returns_each_wanted_row_once(rows: list[Asked]) -> None:
-    """No row is lost, none comes twice, and the counters come back to nothing."""
-    queue = a_queue(rows)
-    found: list[object] = []
-
-    while batch := queue.cut(now_ns=0, max_batch=MOST)[0]:
-        assert len(batch) <= MOST[batch[0].key]
-        assert 1 == len({waiting.key for waiting in batch})
-        found += [waiting.row for waiting in batch]
-
-    assert sorted(map(repr, filter(lambda row: row.wanted, rows))) == sorted(map(repr, found))
-    assert (0, set()) == (len(queue), {name for name, count in queue.waiting().items() if count})
-
-
-@given(several)
-def test_the_counters_say_what_waits(rows: list[Asked]) -> None:
-    """In all and by variant; rows of those who left count until they are found."""
-    queue = a_queue(rows)
-
-    assert len(rows) == len(queue)
-    assert {key: sum(row.key == key for row in rows) for key in {row.key for row in rows}} == queue.waiting()
+    assert counts(held) == counters(queue)
+    assert set(held) == set(queue)
 
 
-def test_short_rows_do_not_ride_with_long_ones_at_any_price() -> None:
-    """One token beside sixteen would be padding mostly: it waits for the next batch."""
-    long = Asked("b", 16, 1, wanted=True)
-    short = Asked("b", 1, 2, wanted=True)
-    queue = a_queue([long, short])
+@given(st.lists(a_ticket, max_size=12))
+def test_rows_come_in_order_of_priority_objective_and_arrival(tickets: list[Ticket]) -> None:
+    """Over all buckets together, and within one."""
+    queue = TicketQueue(BUCKETS)
+    held = pushed(queue, tickets)
 
-    batches = [[waiting.row for waiting in queue.cut(now_ns=0, max_batch=MOST)[0]] for _ in range(2)]
+    found = []
+    while (head := queue.head()) is not None:
+        assert queue.head(head.bucket, head.bucket) is head
+        found.append(queue.pop(head.bucket))
 
-    assert [[long], [short]] == batches
+    assert in_order(held) == found
 
 
-def test_rows_of_one_bucket_ride_together() -> None:
-    """Their edge is padded to anyway: one token beside four waits for nobody."""
-    rows = [Asked("b", length, 1, wanted=True) for length in (4, 1, 1)]
+@given(st.lists(a_ticket, max_size=12), st.integers(0, 2), st.integers(0, 12))
+def test_taking_rows_skips_those_who_left(tickets: list[Ticket], bucket: int, rows: int) -> None:
+    """They are neither returned nor counted towards the number."""
+    queue = TicketQueue(BUCKETS)
+    held = pushed(queue, tickets)
+    for ticket in held[::3]:
+        queue.discard(ticket)
+        queue.discard(ticket)
 
-    batch, _ = a_queue(rows).cut(now_ns=0, max_batch=MOST)
+    taken = queue.take(0, bucket, rows)
 
-    assert rows == [waiting.row for waiting in batch]
+    stayed = [ticket for number, ticket in enumerate(held) if number % 3 and ticket.bucket <= bucket]
+    assert in_order(stayed)[:rows] == taken
+
+
+def test_many_who_leave_free_their_memory() -> None:
+    """Tombstones are swept before they outnumber the living by far."""
+    queue = TicketQueue(BUCKETS)
+    held = pushed(queue, [Ticket(None, 3, 0, 9, objective_ns=1) for _ in range(1_000)])
+
+    for ticket in held[:-1]:
+        queue.discard(ticket)
+
+    assert held[-1:] == list(queue)
+    assert "<TicketQueue 1 rows {4: 1}>" == repr(queue)
+
+
+@pytest.mark.parametrize("buckets", [(), (8, 4), (4, 4), (0, 4)])
+def test_buckets_ascend(buckets: tuple[int, ...]) -> None:
+    """A queue over anything else would file rows where nobody looks."""
+    with pytest.raises(ValueError, match="ascending order"):
+        TicketQueue(buckets)

@@ -38,7 +38,7 @@ async def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--wait-ms", type=float, default=5.0)
+    parser.add_argument("--wait-ms", type=float, default=2.0)
     given = parser.parse_args()
     settings = Settings(
         debug=False,

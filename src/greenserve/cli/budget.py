@@ -95,13 +95,8 @@ def list_budgets(
     if as_json:
         print_json("budgets", {"budgets": documents})
         return
-    rows = [
-        (str(one["budget"]), f"{one['used_pct']} %", f"{one['mode']} at {one['at_pct']} %", _detail(one))
-        for one in documents
-    ]
-    print_table(
-        ("budget", "used", "mode", "limit"), rows, empty="no budget: greenserve budget set TENANT LIMIT --per day"
-    )
+    rows = [(str(one["budget"]), f"{one['used_pct']} %", _detail(one)) for one in documents]
+    print_table(("budget", "used", "limit"), rows, empty="no budget: greenserve budget set TENANT LIMIT --per day")
 
 
 @app.command()
@@ -223,9 +218,9 @@ def _show(document: dict[str, object], as_json: bool) -> None:
         print_json("budget", document)
         return
     zone = f" in {document['time_zone']}" if document["time_zone"] != "UTC" else ""
-    rule = f"per {document['per']}{zone}, {document['mode']} at {document['at_pct']} %"
-    data.print(f"{document['budget']}: {document['limit_text']} {rule}", markup=False)
-    data.print(f"used {document['used_text']} ({document['used_pct']} %), {_renewal(document)}", markup=False)
+    data.print(f"{document['budget']}: {document['limit_text']} per {document['per']}{zone}", markup=False)
+    used = f"used {document['used_text']} ({document['used_pct']} %)"
+    data.print(f"{document['mode']} at {document['at_pct']} %; {used}, {_renewal(document)}", markup=False)
     raises = document["raises"]
     assert isinstance(raises, list)
     for one in raises:
@@ -233,7 +228,8 @@ def _show(document: dict[str, object], as_json: bool) -> None:
 
 
 def _detail(document: dict[str, object]) -> str:
-    return f"{document['used_text']} of {document['limit_text']}, {_renewal(document)}"
+    rule = f"{document['mode']} at {document['at_pct']} %"
+    return f"{document['used_text']} of {document['limit_text']}, {rule}, {_renewal(document)}"
 
 
 def _renewal(document: dict[str, object]) -> str:

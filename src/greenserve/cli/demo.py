@@ -36,6 +36,8 @@ TENANTS = {
     "acme": ("http", 300, ["--quality-floor", "0.80", "--exposure", "exact"]),
     "globex": ("grpc", 200, ["--exposure", "exact"]),
 }
+MODELS = {"demo:minilm": "sentiment", "demo:minilm-embed": "minilm-embed"}
+EMBEDDED = "the crew was lovely"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +64,14 @@ def demo(
     if keep_variants:
         _step(2, "optimize", "left out: the variants of an earlier run are served (--keep-variants)")
     else:
-        _step(2, "optimize", "demo:minilm on tweets; its own progress follows")
-        _run("optimize", "demo:minilm", "--data", "tweets", "--name", "sentiment", shown=True)
+        for model in MODELS:
+            _step(2, "optimize", f"{model} on tweets; its own progress follows")
+            _run("optimize", model, "--data", "tweets", shown=True)
     keys = {tenant: _key_of(tenant, flags, config_file) for tenant, (_, _, flags) in TENANTS.items()}
     with _gateway(config, config_file):
         _step(5, "requests", "two tenants, over HTTP and over gRPC")
         asked = _ask(config, keys)
+        asked["acme"].append(_embed(config, keys["acme"]))
         _step(6, "load", f"acme, {rate}/s for {seconds} s by Locust")
         _run(
             *("loadtest", "--rate", str(rate), "--duration", f"{seconds}s", "--key-file", "acme.key"),
@@ -84,7 +88,7 @@ def demo(
         print_json("demo", results | {"took_s": took_s})
         return
     data.print(
-        f"\nledger {config.ledger.path}   statements reports/   variants variants/sentiment   log demo.log\n"
+        f"\nledger {config.ledger.path}   statements reports/   variants variants/   log demo.log\n"
         f"next:  greenserve serve {config_file}\n"
         "       greenserve route explain --intensity 40,216,700\n"
         "       greenserve loadtest --rate 50 --duration 1m --key-file acme.key\n"
@@ -212,6 +216,29 @@ def _over_http(client: httpx.Client, text: str, key: str) -> Mapping[str, str]:
     if answer.status_code != 200:
         raise GreenServeError(f"the gateway answered {answer.status_code}: {answer.text}")
     return answer.headers
+
+
+def _embed(config: Config, key: str) -> Asked:
+    """One text as a vector, as OpenAI's clients ask for it; shown with what it cost."""
+    started_s = time.perf_counter()
+    answer = httpx.post(
+        f"{_url(config)}/v1/embeddings",
+        json={"model": MODELS["demo:minilm-embed"], "input": EMBEDDED},
+        headers={"Authorization": f"Bearer {key}"},
+        trust_env=False,
+        timeout=10.0,
+    )
+    seconds = time.perf_counter() - started_s
+    if answer.status_code != 200:
+        raise GreenServeError(f"the gateway answered {answer.status_code}: {answer.text}")
+    vector, cost = answer.json()["data"][0]["embedding"], cost_of(answer.headers)
+    energy = "energy unknown" if cost.energy_uj is None else f"{cost.energy_uj * MILLI / UJ_PER_J:.2f} mJ"
+    messages.print(
+        f"      acme    http    1 embedding of {len(vector)} numbers   {seconds * MILLI:.1f} ms   {cost.route}\n"
+        f"     {'':<12} {energy} (tier {cost.tier or 'unknown'}), asked at /v1/embeddings",
+        markup=False,
+    )
+    return Asked(request_id=answer.headers["greenserve-request-id"], seconds=seconds, cost=cost)
 
 
 def _row(tenant: str, protocol: str, asked: list[Asked]) -> str:

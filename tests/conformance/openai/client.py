@@ -4,7 +4,7 @@ import asyncio
 import base64
 import math
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,8 +141,8 @@ async def _models(asking: Asking) -> None:
 
 @calls.named("models: a page can be iterated")
 async def _models_iterated(asking: Asking) -> None:
-    pages: AsyncIterator[Any] | Iterator[Any] = asking.client().models.list()
-    found = [one.id async for one in pages] if isinstance(pages, AsyncIterator) else [one.id for one in pages]
+    pages: AsyncIterable[Any] | Iterable[Any] = asking.client().models.list()
+    found = [one.id async for one in pages] if isinstance(pages, AsyncIterable) else [one.id for one in pages]
 
     check_holds(found, "tiny-embed")
 
@@ -218,7 +218,7 @@ async def _generative(asking: Asking) -> None:
 @calls.named("RateLimitError: too many requests, with Retry-After")
 async def _rate(asking: Asking) -> None:
     client = asking.client("paced")
-    with refused(openai.RateLimitError, "rate") as seen:
+    with refused(openai.RateLimitError, "0.5/s") as seen:
         for _ in range(8):
             await asking.embed("good", client=client)
 
@@ -242,12 +242,12 @@ async def _retried(asking: Asking) -> None:
 @calls.named("RateLimitError: a spent budget is not retried")
 async def _spent(asking: Asking) -> None:
     client = asking.client("spent", retries=2)
-    with refused(openai.RateLimitError, "budget") as seen:
+    with refused(openai.RateLimitError, "spent") as seen:
         for _ in range(4):
             asking.sent.clear()
             await asking.embed("good", client=client, extra_headers={"GreenServe-Cache": "no-store"})
 
-    check_equal("insufficient_quota", seen.error.type)
+    check_equal(("insufficient_quota", "budget-exhausted"), (seen.error.type, seen.error.code))
     check_equal("false", seen.error.response.headers["x-should-retry"])
     check_equal(1, len(asking.sent))
 

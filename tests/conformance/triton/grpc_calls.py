@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
-from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc import InferenceServerClient, KeepAliveOptions
 from tritonclient.utils import InferenceServerException
 
 from tests.conformance.calls import Calls, check_equal, check_holds, refused
@@ -37,6 +37,20 @@ async def _client_timeout(asking: Asking) -> None:
     check_equal("StatusCode.DEADLINE_EXCEEDED", seen.error.status())
 
 
+@calls.named("many requests at the same time")
+async def _concurrent(asking: Asking) -> None:
+    if asyncio.iscoroutinefunction(asking.client.infer):
+        waiting = [asking.infer("simple", integers()) for _ in range(24)]
+    else:
+        waiting = [asyncio.to_thread(_infer_now, asking) for _ in range(8)]
+    for result in await asyncio.gather(*waiting):
+        check_simple(result)
+
+
+def _infer_now(asking: Asking) -> Any:
+    return asking.client.infer("simple", asking.tensors(integers()), headers=asking.target.bearer())
+
+
 @calls.named("a health call with a deadline")
 async def _health_timeout(asking: Asking) -> None:
     check_equal({"live": True}, {"live": await _awaited(asking.client.is_server_live(client_timeout=PATIENCE_S))})
@@ -44,15 +58,6 @@ async def _health_timeout(asking: Asking) -> None:
 
 async def _awaited(value: Any) -> Any:
     return await value if asyncio.iscoroutine(value) else value
-
-
-@calls.named("no extension that is not offered is misread")
-async def _sequence(asking: Asking) -> None:
-    try:
-        check_simple(await asking.infer("simple", integers(), sequence_id=5, sequence_start=True))
-    except InferenceServerException as error:
-        check_equal("StatusCode.INVALID_ARGUMENT", error.status())
-        check_holds(error.message(), "sequence")
 
 
 @blocking_calls.named("async_infer: requests in the background")
@@ -148,6 +153,65 @@ def _stream_compressed(asking: Asking) -> None:
 
     check_equal(None, error)
     check_simple(result)
+
+
+@blocking_calls.named("stream: a final response is asked for by its parameter")
+def _stream_final(asking: Asking) -> None:
+    answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    with InferenceServerClient(asking.target.grpc) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)), headers=asking.target.bearer())
+        client.async_stream_infer("simple", asking.tensors(integers()), enable_empty_final_response=True)
+        result, error = answers.get(timeout=PATIENCE_S)
+        client.stop_stream()
+
+    check_equal(None, error)
+    check_simple(result)
+    check_equal(True, result.get_response().parameters["triton_final_response"].bool_param)
+
+
+@blocking_calls.named("stream: a timeout of the stream ends it")
+def _stream_timeout(asking: Asking) -> None:
+    answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    with InferenceServerClient(asking.target.grpc) as client:
+        client.start_stream(
+            lambda result, error: answers.put((result, error)), headers=asking.target.bearer(), stream_timeout=0.05
+        )
+        client.async_stream_infer("slow", asking.tensors(slow_row()))
+        result, error = answers.get(timeout=PATIENCE_S)
+
+    check_equal(None, result)
+    check_holds(str(error).lower(), "deadline")
+
+
+@blocking_calls.named("stream: no key")
+def _stream_without_key(asking: Asking) -> None:
+    answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    with InferenceServerClient(asking.target.grpc) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)))
+        client.async_stream_infer("simple", asking.tensors(integers()))
+        result, error = answers.get(timeout=PATIENCE_S)
+        client.stop_stream()
+
+    check_equal(None, result)
+    check_holds(error, "key")
+
+
+@blocking_calls.named("keepalive pings are answered")
+def _keepalive(asking: Asking) -> None:
+    options = KeepAliveOptions(
+        keepalive_time_ms=15_000, keepalive_timeout_ms=5_000, keepalive_permit_without_calls=True
+    )
+    with InferenceServerClient(asking.target.grpc, keepalive_options=options) as client:
+        check_simple(client.infer("simple", asking.tensors(integers()), headers=asking.target.bearer()))
+
+
+@blocking_calls.named("error: a message over the limit, and the next request is served")
+def _too_large(asking: Asking) -> None:
+    huge = {name: np.repeat(array, 50_000, axis=0) for name, array in integers().items()}
+    with refused(InferenceServerException) as seen:
+        asking.client.infer("simple", asking.tensors(huge), headers=asking.target.bearer())
+    check_equal(True, seen.error.status() in {"StatusCode.RESOURCE_EXHAUSTED", "StatusCode.INVALID_ARGUMENT"})
+    check_simple(asking.client.infer("simple", asking.tensors(integers()), headers=asking.target.bearer()))
 
 
 @asyncio_calls.named("stream: answers carry their request's id")

@@ -1,5 +1,6 @@
 """What tritonclient does over HTTP alone: encodings of tensors and bodies, and requests in the background."""
 
+import asyncio
 import http.client
 import json
 
@@ -113,13 +114,16 @@ async def _both_compressed(asking: Asking) -> None:
     )
 
 
-@calls.named("parameters of an extension that is not offered are refused or ignored, never misread")
-async def _sequence(asking: Asking) -> None:
-    try:
-        check_simple(await asking.infer("simple", integers(), sequence_id=5, sequence_start=True))
-    except InferenceServerException as error:
-        check_equal("400", error.status())
-        check_equal(True, "sequence" in error.message())
+@calls.named("many requests at the same time")
+async def _concurrent(asking: Asking) -> None:
+    if asyncio.iscoroutinefunction(asking.client.infer):
+        for result in await asyncio.gather(*(asking.infer("simple", integers()) for _ in range(24))):
+            check_simple(result)
+        return
+    tensors, headers = asking.tensors(integers()), asking.target.bearer()
+    waiting = [asking.client.async_infer("simple", tensors, headers=headers) for _ in range(24)]
+    for one in waiting:
+        check_simple(one.get_result(timeout=10))
 
 
 @calls.named("a query string does not disturb")
@@ -160,6 +164,33 @@ def _own_transport(asking: Asking) -> None:
     check_simple(
         InferenceServerClient.parse_response_body(answer, header_length=int(headers["inference-header-content-length"]))
     )
+
+
+@blocking_calls.named("a long answer is compressed on the wire where the client takes it, and else not")
+def _compressed_on_the_wire(asking: Asking) -> None:
+    rows = np.zeros((64, 16), dtype=np.float32)
+    head = {"Inference-Header-Content-Length": "0"}
+    for accepted, told in (("gzip", "gzip"), ("deflate", "deflate"), ("identity", None), ("br", None)):
+        answer, headers = _post(asking, "simple_identity", rows.tobytes(), head | {"Accept-Encoding": accepted})
+        check_equal(told, headers.get("content-encoding"))
+        check_equal(told is None, len(answer) > rows.nbytes)
+
+
+@blocking_calls.named("error: a body over the limit, and the next request is served")
+def _too_large(asking: Asking) -> None:
+    huge = {name: np.repeat(array, 20_000, axis=0) for name, array in integers().items()}
+    with refused(InferenceServerException, "1,048,576") as seen:
+        asking.client.infer("simple", asking.tensors(huge), headers=asking.target.bearer())
+    check_equal("413", seen.error.status())
+    check_simple(asking.client.infer("simple", asking.tensors(integers()), headers=asking.target.bearer()))
+
+
+@blocking_calls.named("error: too many rows")
+def _too_many_rows(asking: Asking) -> None:
+    many = {name: np.repeat(array, 65, axis=0) for name, array in integers().items()}
+    with refused(InferenceServerException, "64", "65") as seen:
+        asking.client.infer("simple", asking.tensors(many), headers=asking.target.bearer())
+    check_equal("400", seen.error.status())
 
 
 @blocking_calls.named("a raw body without JSON")

@@ -1,6 +1,5 @@
 """The calls that tritonclient offers over both protocols."""
 
-import asyncio
 import re
 from typing import Any
 
@@ -137,7 +136,7 @@ async def _all_statistics(asking: Asking) -> None:
 @calls.named("repository index")
 async def _index(asking: Asking) -> None:
     found = await asking.document("get_model_repository_index")
-    rows = found["models"] if asking.is_grpc else found
+    rows: Any = found["models"] if asking.is_grpc else found
 
     shown = {row["name"]: (row["version"], row["state"]) for row in rows}
     check_equal(("1", "READY"), shown["simple"])
@@ -253,22 +252,6 @@ async def _timeout_passed(asking: Asking) -> None:
     check_equal(asking.status("504", "DEADLINE_EXCEEDED"), seen.error.status())
 
 
-@calls.named("many requests at the same time")
-async def _concurrent(asking: Asking) -> None:
-    if asyncio.iscoroutinefunction(asking.client.infer):
-        results = await asyncio.gather(*(asking.infer("simple", integers()) for _ in range(24)))
-    else:
-        results = await asyncio.gather(
-            *(asyncio.to_thread(_in_thread, asking) for _ in range(4 if asking.is_grpc else 1))
-        )
-    for result in results:
-        check_simple(result)
-
-
-def _in_thread(asking: Asking) -> object:
-    return asking.client.infer("simple", asking.tensors(integers()), headers=asking.target.bearer())
-
-
 @calls.named("error: unknown model")
 async def _unknown_model(asking: Asking) -> None:
     with refused(InferenceServerException, "nobody", "simple") as seen:
@@ -302,7 +285,7 @@ async def _wrong_shape(asking: Asking) -> None:
     short = {name: array[:, :4] for name, array in integers().items()}
     uneven = integers() | {"INPUT1": np.repeat(integers()["INPUT1"], 2, axis=0)}
     for inputs in (short, uneven):
-        with refused(InferenceServerException, "INPUT") as seen:
+        with refused(InferenceServerException, "1", "4" if inputs is short else "2") as seen:
             await asking.infer("simple", inputs)
         check_equal(asking.status("400", "INVALID_ARGUMENT"), seen.error.status())
 
@@ -324,7 +307,7 @@ async def _no_key(asking: Asking) -> None:
 
 @calls.named("error: over the rate limit")
 async def _rate_limited(asking: Asking) -> None:
-    with refused(InferenceServerException, "rate") as seen:
+    with refused(InferenceServerException, "paced", "0.5/s") as seen:
         for _ in range(8):
             await asking.infer("simple", integers(), headers=asking.target.bearer("paced"))
     check_equal(asking.status("429", "RESOURCE_EXHAUSTED"), seen.error.status())
@@ -345,3 +328,32 @@ async def _no_shared_memory(asking: Asking) -> None:
         with refused(InferenceServerException) as seen:
             await settled(getattr(asking.client, method)())
         check_equal(True, seen.error.status() in {"404", "501", "StatusCode.UNIMPLEMENTED"})
+
+
+@calls.named("error: sequences of stateful models are not offered")
+async def _no_sequence(asking: Asking) -> None:
+    with refused(InferenceServerException, "sequence_id") as seen:
+        await asking.infer("simple", integers(), sequence_id=5, sequence_start=True)
+    check_equal(asking.status("400", "INVALID_ARGUMENT"), seen.error.status())
+
+
+@calls.named("error: a class_count, which would change what an output holds")
+async def _no_classification(asking: Asking) -> None:
+    output = asking.library.InferRequestedOutput("OUTPUT0", class_count=2)
+    with refused(InferenceServerException, "classification") as seen:
+        await asking.infer("simple", integers(), outputs=[output])
+    check_equal(asking.status("400", "INVALID_ARGUMENT"), seen.error.status())
+
+
+@calls.named("error: tensors in shared memory, which is not read")
+async def _no_shared_tensors(asking: Asking) -> None:
+    output = asking.library.InferRequestedOutput("OUTPUT0")
+    output.set_shared_memory("region", 64)
+    with refused(InferenceServerException, "shared_memory") as seen:
+        await asking.infer("simple", integers(), outputs=[output])
+    check_equal(asking.status("400", "INVALID_ARGUMENT"), seen.error.status())
+    elsewhere = [asking.tensor(name, array) for name, array in integers().items()]
+    elsewhere[0].set_shared_memory("region", 64)
+    with refused(InferenceServerException, "shared_memory") as seen:
+        await settled(asking.client.infer("simple", elsewhere, headers=asking.target.bearer()))
+    check_equal(asking.status("400", "INVALID_ARGUMENT"), seen.error.status())

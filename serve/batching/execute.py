@@ -1,0 +1,131 @@
+"""Running a batch: on the engine's thread here, or wherever another executor sends it. Never raises.
+
+Where the engine raises, halves run again until the culprit stands alone, within a bound of runs; a row whose output is
+not finite fails alone.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from greenserve.ids import new_request_id
+from greenserve.ports import Arrays
+from greenserve.records import Batch, Span, TensorItem
+from greenserve.serve.batching.flight import Flight
+from greenserve.serve.tasks import Tensors
+
+NOT_FINITE = "an output is not a finite number"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """Flights that went through the engine together, or the error that they met; `bad` are places that failed alone.
+
+    `retry` says that an earlier run of these flights had failed.
+    """
+
+    flights: Sequence[Flight]
+    outputs: Arrays | None
+    span: Span | None
+    error: str | None = None
+    bad: frozenset[int] = frozenset()
+    retry: bool = False
+
+
+class Executor(Protocol):
+    """Where batches run. `slots` is how many may be out at once, the one that waits for the engine included."""
+
+    slots: int
+
+    def start(self, flights: Sequence[Flight]) -> "asyncio.Future[list[Ran]]":
+        """Run these flights of one variant; the future never holds an exception."""
+
+    def close(self) -> None:
+        """Nothing comes any more; all futures are done."""
+
+
+class InlineExecutor:
+    """One thread of this process, so that the event loop goes on."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+
+    def start(self, flights: Sequence[Flight]) -> "asyncio.Future[list[Ran]]":
+        """Run on the thread."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, execute, flights)
+
+    def close(self) -> None:
+        """Wait for the thread to end."""
+        self._thread.shutdown(wait=True)
+
+
+def execute(flights: Sequence[Flight]) -> list[Ran]:
+    """Run the flights of one variant, those of one shape together; blocks, never raises."""
+    alike: dict[object, list[Flight]] = {}
+    for flight in flights:  # of two artefacts while a variant is replaced
+        shapes = flight.item.shapes if isinstance(flight.item, TensorItem) else None
+        alike.setdefault((id(flight.served), shapes), []).append(flight)
+    return [ran for group in alike.values() for ran in _isolate(group)]
+
+
+def _isolate(flights: Sequence[Flight]) -> list[Ran]:
+    """The flights in one run, or, where it fails, in at most 2 ceil(log2 b) + 1 more."""
+    whole = _run(flights, retry=False)
+    if whole.error is None or len(flights) == 1:
+        return [whole]
+    budget = 2 * (len(flights) - 1).bit_length() + 1
+    done: list[Ran] = []
+    todo: list[tuple[Sequence[Flight], bool]] = [(flights, True)]
+    while todo:
+        group, failed = todo.pop()
+        if failed and len(group) > 1:
+            middle = len(group) // 2
+            todo += [(group[middle:], False), (group[:middle], False)]
+            continue
+        if not budget:
+            done.append(Ran(flights=group, outputs=None, span=None, error=whole.error, retry=True))
+            continue
+        budget -= 1
+        ran = _run(group, retry=True)
+        if ran.error is not None and len(group) > 1:
+            todo.append((group, True))
+        else:
+            done.append(ran)
+    return done
+
+
+def _run(flights: Sequence[Flight], *, retry: bool) -> Ran:
+    served = flights[0].served
+    batch = Batch(
+        batch_id=new_request_id(),
+        variant=served.variant.name,
+        rows=tuple([flight.item for flight in flights]),
+        padded_length=max([len(flight.item) for flight in flights]),
+        input_names=served.input_names,
+    )
+    try:
+        raw, span = served.engine.run(batch)
+        outputs = served.task.finish(raw)
+        short = {name: len(array) for name, array in outputs.items() if len(array) != len(flights)}
+        if short:
+            raise ValueError(f"the engine answered {short} rows for {len(flights)}")
+        bad = frozenset() if isinstance(served.task, Tensors) else _not_finite(outputs)
+        return Ran(flights=flights, outputs=outputs, span=span, bad=bad, retry=retry)
+    except Exception as error:  # an engine may raise anything; the request that caused it gets the message
+        return Ran(flights=flights, outputs=None, span=None, error=type(error).__name__, retry=retry)
+
+
+def _not_finite(outputs: Arrays) -> frozenset[int]:
+    """Places of rows with a number that is not finite; tensors of a user's own model may hold such on purpose."""
+    bad: set[int] = set()
+    for array in outputs.values():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+            bad.update(np.flatnonzero(~rows).tolist())
+    return frozenset(bad)

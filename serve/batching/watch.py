@@ -1,0 +1,89 @@
+"""What the batcher knows of its own health: variants that fail, runs that hang, work that nobody starts. Pure in time.
+
+State: failures by variant, when the running batches began, when something was last launched; changed by the batcher,
+read by whoever asks for its health.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from greenserve.units import NS_PER_S
+
+ROWS = 64
+ENOUGH_ROWS = 16
+BATCHES = 3
+STALL_S = 1.0
+HANG_S = 5.0
+HANG_FACTOR = 10.0
+
+
+@dataclass(slots=True)
+class _Record:
+    """The last rows [failed?] of a variant and its failed batches in a row."""
+
+    rows: deque[bool] = field(default_factory=lambda: deque(maxlen=ROWS))
+    failed_batches: int = 0
+    sick: str | None = None
+
+
+class Watch:
+    """Tells unhealthy variants and a stuck batcher from a busy one."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+        self._running: dict[int, tuple[str, int, float]] = {}
+        self._waiting_since_ns: int | None = None
+        self._patience_s = 0.0
+
+    @property
+    def sick(self) -> dict[str, str]:
+        """Variants that are not to be used, each with the reason, until `healed`."""
+        return {key: record.sick for key, record in list(self._records.items()) if record.sick is not None}
+
+    def ran(self, key: str, *, rows: int, failed: int) -> None:
+        """A batch of a variant is done; over half of the last rows, or three whole batches in a row, make it sick."""
+        record = self._records.setdefault(key, _Record())
+        record.rows.extend([False] * (rows - failed) + [True] * failed)
+        record.failed_batches = record.failed_batches + 1 if failed == rows else 0
+        if record.failed_batches >= BATCHES:
+            record.sick = f"{record.failed_batches} batches in a row failed"
+        elif len(record.rows) >= ENOUGH_ROWS and 2 * sum(record.rows) > len(record.rows):
+            record.sick = f"{sum(record.rows)} of the last {len(record.rows)} rows failed"
+
+    def healed(self, key: str) -> None:
+        """The variant was loaded again."""
+        self._records.pop(key, None)
+
+    def launched(self, number: int, key: str, now_ns: int, high_s: float | None) -> None:
+        """Batch `number` of a variant starts, with t+ [s] where it is known."""
+        self._running[number] = (key, now_ns, high_s or 0.0)
+        self._waiting_since_ns = None
+
+    def returned(self, number: int) -> None:
+        """Batch `number` is back."""
+        self._running.pop(number, None)
+
+    def waits(self, now_ns: int, *, until_s: float) -> None:
+        """Rows wait although an engine is free, deliberately for at most `until_s` [s]."""
+        if self._waiting_since_ns is None:
+            self._waiting_since_ns = now_ns
+        self._patience_s = until_s
+
+    def idles(self) -> None:
+        """Nothing waits."""
+        self._waiting_since_ns = None
+
+    def findings(self, now_ns: int) -> list[str]:
+        """What is wrong now, a sentence each; empty = healthy."""
+        found = [f"variant {key} is unhealthy: {reason}" for key, reason in self.sick.items()]
+        for key, since_ns, high_s in list(self._running.values()):
+            age_s = (now_ns - since_ns) / NS_PER_S
+            limit_s = max(HANG_S, HANG_FACTOR * high_s)
+            if age_s > limit_s:
+                found.append(f"a batch of {key} has run for {age_s:.1f} s, over its limit of {limit_s:.1f} s")
+        since = self._waiting_since_ns
+        if since is not None and not self._running:
+            age_s = (now_ns - since) / NS_PER_S - self._patience_s
+            if age_s > STALL_S:
+                found.append(f"rows have waited for {age_s:.1f} s while the engine was free")
+        return found

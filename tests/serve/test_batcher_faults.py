@@ -1,0 +1,127 @@
+"""Items and variants that fail: nobody else is harmed, nothing runs without end, and whoever asks is told."""
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from greenserve.clock import ManualClock, SystemClock
+from greenserve.errors import InferenceFailed
+from greenserve.records import Batch, Span
+from greenserve.serve.batching.batcher import Batcher
+from greenserve.serve.models import Models, ServedVariant
+from greenserve.units import NS_PER_S
+from tests.serve.building import Asked, HeldEngines, a_batcher
+from tests.serve.conftest import POISON
+from tests.serve.held import NanEngine, occupied, submitted, tuned
+
+
+async def test_a_poisoned_item_harms_nobody_else(batcher: Batcher, engines: HeldEngines, served: ServedVariant) -> None:
+    """Of four items in one batch the engine raises on one: three right answers, one error that names it."""
+    await occupied(batcher, engines, served)
+    waiting = submitted(batcher, *(Asked(served, (token,)) for token in (4, POISON, 5, 6)))
+
+    engines.release(20)
+    results = await asyncio.gather(*(each.future for each in waiting), return_exceptions=True)
+
+    assert isinstance(results[1], InferenceFailed)
+    assert "input [0] (RuntimeError)" in str(results[1])
+    assert [4 % 3, 5 % 3, 6 % 3] == [each.label for each in waiting if each is not waiting[1]]
+
+
+@pytest.mark.parametrize("rows", [2, 3, 8, 17, 32])
+async def test_isolating_one_culprit_takes_few_extra_runs(served: ServedVariant, rows: int) -> None:
+    """At most 2 ceil(log2 b) + 1, wherever it stands; with several culprits the bound still holds."""
+    for culprits in ({0}, {rows - 1}, {rows // 2}, set(range(rows))):
+        engine = NanEngine(bad=-1, raises=frozenset(culprits))
+        broken = replace(served, engine=engine, max_batch=rows, profile=None)
+        batcher = tuned(broken, SystemClock())
+        everybody = [Asked(broken, (token,)) for token in range(rows)]
+        batcher.submit([each.flight for each in everybody])
+
+        batcher.start()
+        results = await asyncio.gather(*(each.future for each in everybody), return_exceptions=True)
+        await batcher.close()
+
+        assert len(engine.runs) - 1 <= 2 * (rows - 1).bit_length() + 1
+        assert culprits <= {place for place, result in enumerate(results) if result is not None}
+        if len(culprits) == 1:
+            assert [isinstance(result, InferenceFailed) for result in results] == [n in culprits for n in range(rows)]
+
+
+async def test_a_batch_that_fails_only_as_a_whole_is_answered_in_halves(served: ServedVariant) -> None:
+    """Too large for the memory, say: no single item is to blame."""
+
+    class Small(NanEngine):
+        def run(self, batch: Batch) -> tuple[dict[str, npt.NDArray[np.generic]], Span]:
+            if len(batch.rows) > 2:
+                self.runs.append(batch.rows)
+                raise MemoryError
+            return super().run(batch)
+
+    engine = Small(bad=-1)
+    small = replace(served, engine=engine, max_batch=4, profile=None)
+    batcher = tuned(small, SystemClock())
+    everybody = [Asked(small, (token,)) for token in range(4)]
+    batcher.submit([each.flight for each in everybody])
+
+    batcher.start()
+    await asyncio.gather(*(each.future for each in everybody))
+    await batcher.close()
+
+    assert [4, 2, 2] == [len(rows) for rows in engine.runs]
+
+
+async def test_an_answer_that_is_not_a_number_fails_alone(served: ServedVariant) -> None:
+    """Its neighbours in the batch are right, and nothing is run twice."""
+    engine = NanEngine(bad=7)
+    odd = replace(served, engine=engine, max_batch=4, profile=None)
+    batcher = tuned(odd, SystemClock())
+    everybody = [Asked(odd, (token,)) for token in (4, 7, 5)]
+    batcher.submit([each.flight for each in everybody])
+
+    batcher.start()
+    results = await asyncio.gather(*(each.future for each in everybody), return_exceptions=True)
+    await batcher.close()
+
+    assert [None, True, None] == [result and "not a finite number" in str(result) for result in results]
+    assert (1, [1, 2]) == (len(engine.runs), [everybody[0].label, everybody[2].label])
+
+
+async def test_a_variant_whose_batches_fail_three_times_in_a_row_is_unhealthy(
+    batcher: Batcher, served: ServedVariant
+) -> None:
+    """It is named with the reason until it is loaded again; one that answers in between is not."""
+    for tokens in ((POISON,), (POISON,), (1,), (POISON,), (POISON,)):
+        (asked,) = submitted(batcher, Asked(served, tokens))
+        await asyncio.wait([asked.future])
+    before = dict(batcher.unhealthy)
+
+    (third,) = submitted(batcher, Asked(served, (POISON,)))
+    await asyncio.wait([third.future])
+
+    assert {} == before
+    assert {served.key: "3 batches in a row failed"} == batcher.unhealthy
+    assert [f"variant {served.key} is unhealthy: 3 batches in a row failed"] == batcher.findings()
+    batcher.healed(served.key)
+    assert ({}, []) == (batcher.unhealthy, batcher.findings())
+
+
+async def test_a_run_that_hangs_is_found(models: Models, engines: HeldEngines, served: ServedVariant) -> None:
+    """Over five seconds, or ten times what it may take: whoever asks for the health is told."""
+    clock = ManualClock()
+    batcher = a_batcher(models, clock)
+    batcher.start()
+    await occupied(batcher, engines, served)
+    clock.advance(duration_ns=4 * NS_PER_S)
+    early = batcher.findings()
+
+    clock.advance(duration_ns=60 * NS_PER_S)
+
+    assert [] == early
+    assert [True] == ["has run for 64.0 s, over its limit" in finding for finding in batcher.findings()]
+    engines.release(9)
+    await batcher.close()
+    assert [] == batcher.findings()
