@@ -24,8 +24,9 @@ def table(document: Mapping[str, Any]) -> list[str]:
     lines.append("* not beaten in joules, loss and p95 together (Pareto front); loss in points")
     if document.get("embedding"):
         lines.append(
-            f"rec: of the ten nearest texts in an index of {document['baseline']}'s vectors, the share found too"
+            f"rec: share of the ten nearest texts in an index of {document['baseline']}'s vectors that is found"
         )
+        lines.append("too; vote: how often the majority of those texts has the right label")
     return lines
 
 

@@ -165,6 +165,8 @@ def _reason(
         return "budget"
     if at_risk:
         return "slo-at-risk"
+    if promise.brownout:
+        return "overload"
     if promise.policy == "min-latency":
         return "policy-latency"
     greenest = min(inside, key=lambda index: terms[index].grams_g)

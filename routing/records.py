@@ -111,7 +111,8 @@ class Features:
     """What routing knows of one request.
 
     `length` is the padded length [tokens], `deadline_ns` monotonic, `size_bytes` what would travel to another region.
-    None = the model's objective holds. `variant` pins one; `degrade` 0..1 is how far a budget is overdrawn.
+    None = the model's objective holds. `variant` pins one; `degrade` 0..1 is how far a budget is overdrawn;
+    `brownout` asks for the fastest answer over the floor, since more arrives than can be answered otherwise.
     """
 
     tenant: str
@@ -127,6 +128,7 @@ class Features:
     regions: frozenset[str] | None = None
     variant: str | None = None
     degrade: float = 0.0
+    brownout: bool = False
 
 
 class Promise(NamedTuple):
@@ -139,9 +141,10 @@ class Promise(NamedTuple):
     variant: str | None
     latency_s: float
     degrade: float = 0.0
+    brownout: bool = False
 
 
-def features_of(admitted: Admitted, *, length: int, size_bytes: int = 0) -> Features:
+def features_of(admitted: Admitted, *, length: int, size_bytes: int = 0, brownout: bool = False) -> Features:
     """The features of an admitted request whose rows are padded to `length` tokens."""
     request, tenant = admitted.request, admitted.tenant
     hints = request.hints
@@ -159,6 +162,7 @@ def features_of(admitted: Admitted, *, length: int, size_bytes: int = 0) -> Feat
         regions=hints.regions,
         variant=hints.variant,
         degrade=admitted.reservation.degrade,
+        brownout=brownout,
     )
 
 
@@ -175,6 +179,8 @@ def promise_of(objective: Objective, features: Features) -> Promise:
         if narrower is not None:
             regions = narrower if regions is None else regions & narrower
     policy = features.policy or objective.policy
+    if features.brownout:
+        mean, policy = floor, "min-latency"
     return Promise(
         floor=floor,
         mean=mean - (mean - floor) * degrade,
@@ -183,4 +189,5 @@ def promise_of(objective: Objective, features: Features) -> Promise:
         variant=features.variant,
         latency_s=objective.latency_s,
         degrade=degrade,
+        brownout=features.brownout,
     )

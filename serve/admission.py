@@ -53,9 +53,13 @@ class Administrator:
 
 
 class Admission:
-    """Lets requests in. `replicas` gateways share each limit and what is left of each budget equally."""
+    """Lets requests in. `replicas` gateways share each limit and what is left of each budget equally.
 
-    def __init__(self, *, auth: str, defaults: TenantDefaults, replicas: int, clock: Clock) -> None:
+    `timeout_s` [s] is the longest that any request may take.
+    """
+
+    def __init__(self, *, auth: str, defaults: TenantDefaults, replicas: int, timeout_s: float, clock: Clock) -> None:
+        self.timeout_s = timeout_s
         self._auth = auth
         self._defaults = defaults
         self._clock = clock

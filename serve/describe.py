@@ -9,7 +9,7 @@ from greenserve.serve.models import ServedModel
 from greenserve.serve.statistics import Duration, ModelStatistics, Statistics
 
 PLATFORM = "greenserve"
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "schedule_policy", "statistics")
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "schedule_policy", "statistics")
 TYPES = MappingProxyType({"BYTES": "TYPE_STRING"})
 Document = dict[str, object]
 

@@ -15,6 +15,7 @@ from greenserve.records import Admitted, Decision, InferenceRequest, Item
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.batching.flight import Flight, Landed, Waiter
+from greenserve.serve.batching.landing import PATIENCE_OF
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.call import Answer, CacheResult, Call
 from greenserve.serve.models import Models, ServedModel
@@ -38,7 +39,6 @@ class Gateway:
         recorder: Recorder,
         statistics: Statistics,
         clock: Clock,
-        timeout_s: float,
     ) -> None:
         self.models = models
         self.admission = admission
@@ -48,7 +48,6 @@ class Gateway:
         self.recorder = recorder
         self.statistics = statistics
         self._clock = clock
-        self._timeout_s = timeout_s
 
     async def handle(self, call: Call) -> Answer:
         """The answer of a call; raises a GreenServeError for everything that a user can meet."""
@@ -137,7 +136,9 @@ class Gateway:
             flights.append(flight)
             if key is not None:
                 by_key[key] = flight
-        self.batcher.submit(flights)
+        tenant = admitted.tenant
+        policy = request.hints.policy or tenant.policy
+        self.batcher.submit(flights, tenant=tenant.tenant_id, patience=None if policy is None else PATIENCE_OF[policy])
         for key, flight in by_key.items():
             self.cache.take_off(key, flight)
 
@@ -158,7 +159,7 @@ class Gateway:
             self.recorder.submit_unanswered(finished)
 
     def _decode(self, call: Call, model: ServedModel) -> InferenceRequest:
-        task, wishes = model.task, (self._timeout_s, call.timeout_s, call.hints.deadline_s)
+        task, wishes = model.task, (self.admission.timeout_s, call.timeout_s, call.hints.deadline_s)
         for name in call.outputs:
             if name not in task.offered:
                 raise InvalidRequest(

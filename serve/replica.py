@@ -167,6 +167,7 @@ class GatewayReplica:
                 auth=config.tenancy.auth,
                 defaults=config.tenancy.defaults,
                 replicas=self._replicas,
+                timeout_s=config.server.limits.request_timeout_s,
                 clock=clock,
             ),
             cache=AnswerCache(list(models)),
@@ -187,12 +188,11 @@ class GatewayReplica:
             ),
             statistics=Statistics(clock=clock),
             clock=clock,
-            timeout_s=config.server.limits.request_timeout_s,
         )
 
     def _listeners(self, gateway: Gateway) -> Listeners:
         config, limits = self._config, self._config.server.limits
-        certificate = certificate_of(config)
+        certificate, guard = certificate_of(config), guard_of(config)
         statistics = gateway.statistics
         service = InferenceService(
             gateway=gateway,
@@ -201,6 +201,7 @@ class GatewayReplica:
             statistics=statistics,
             max_body_bytes=limits.max_body_bytes,
             max_elements=limits.max_elements,
+            trusted=guard.trusted if guard.only_trusted else None,
         )
         http_app = HttpApp(
             gateway=gateway,
@@ -210,7 +211,7 @@ class GatewayReplica:
             limits=limits,
         )
         return Listeners(
-            HttpListener(http_app, guard=guard_of(config), tls=tls_context(certificate)),
+            HttpListener(http_app, guard=guard, tls=tls_context(certificate)),
             GrpcServer(service, max_message_bytes=limits.max_body_bytes + MESSAGE_SLACK_BYTES, certificate=certificate),
             board=self._board(),
         )

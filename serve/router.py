@@ -3,7 +3,7 @@
 State: snapshots and the routing state of this replica, changed only on the event loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
@@ -44,6 +44,8 @@ class Router:
         self._profiles = {served.key: served.profile for model in models for served in model.variants.values()}
         self._state = RoutingState()
         self._snapshots: dict[str, Snapshot] = {}
+        self._readings: dict[str, IntensityReading | None] = {}
+        self._sick: dict[str, str] = {}
         self._valid_until_us = 0
         self._day = 0
         self.refresh()
@@ -51,7 +53,7 @@ class Router:
     @property
     def readings(self) -> dict[str, IntensityReading | None]:
         """The readings in force, by zone."""
-        return {zone: reading for snapshot in self._snapshots.values() for zone, reading in snapshot.readings.items()}
+        return dict(self._readings)
 
     def refresh(self) -> None:
         """Make new snapshots where a reading has run out."""
@@ -61,19 +63,29 @@ class Router:
         readings = {region.zone: self._feed.read(zone=region.zone, at_us=now_us) for region in self._regions}
         again_us = now_us + UNKNOWN_AGAIN_US
         self._valid_until_us = min(reading.end_us if reading else again_us for reading in readings.values())
-        for model in self._models:
-            self._snapshots[model.name] = snapshot_from(
-                Served(name=model.name, manifest=model.manifest, loaded=frozenset(model.variants)),
-                self._regions,
-                readings,
-                fingerprint=self._fingerprint,
-                objective=self._objective(model),
-                version=now_us // US_PER_S,
-                max_batch=model.settings.batching.max_batch,
-            )
+        self._readings = readings
+        self._take_snapshots()
         if now_us // US_PER_DAY != self._day:
             self._day = now_us // US_PER_DAY
             self._state.start_window()
+
+    def _take_snapshots(self) -> None:
+        for model in self._models:
+            well = frozenset(name for name, served in model.variants.items() if served.key not in self._sick)
+            self._snapshots[model.name] = snapshot_from(
+                Served(name=model.name, manifest=model.manifest, loaded=well),
+                self._regions,
+                self._readings,
+                fingerprint=self._fingerprint,
+                objective=self._objective(model),
+                version=self._clock.unix_us() // US_PER_S,
+                max_batch=model.settings.batching.max_batch,
+            )
+
+    def _leave_out(self, sick: Mapping[str, str]) -> None:
+        """Variants that fail are not routed to until they were loaded again."""
+        self._sick = dict(sick)
+        self._take_snapshots()
 
     def route(self, admitted: Admitted, model: ServedModel, batcher: Batcher) -> Decision:
         """The choice for a request, given what waits now.
@@ -81,9 +93,11 @@ class Router:
         Raises InvalidRequest for a variant or region that does not exist, DeadlineExceeded where only the time is
         missing, else NoFeasibleRoute.
         """
+        if batcher.unhealthy != self._sick:
+            self._leave_out(batcher.unhealthy)
         snapshot = self._snapshots[model.name]
         rows = admitted.request.rows
-        features = features_of(admitted, length=max(map(len, rows)))
+        features = features_of(admitted, length=max(map(len, rows)), brownout=batcher.brownout)
         self._check(admitted.request.hints, model)
         self._observe(batcher)
         try:

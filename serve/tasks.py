@@ -165,7 +165,7 @@ class _Texts:
         _check_count(tensor.shape[0], self._max_items, "text")
         texts = []
         for index, element in enumerate(tensor.data):
-            text = element if isinstance(element, str) else _decoded(element, index)
+            text = element if isinstance(element, str) else _decoded(element, "text", index)
             if not 0 < len(text) <= LONGEST_TEXT:
                 raise InvalidRequest(f"text[{index}]: 1..{LONGEST_TEXT:,} characters are allowed, got {len(text):,}")
             texts.append(text)
@@ -218,7 +218,10 @@ def _array_for(spec: TensorSpec, tensor: Tensor) -> Array:
     if not fits:
         raise InvalidRequest(f"inputs.{spec.name}: shape {list(spec.shape)} is needed, got {list(tensor.shape)}")
     if isinstance(tensor.data, tuple):
-        texts = [_decoded(each, index) if isinstance(each, bytes) else each for index, each in enumerate(tensor.data)]
+        texts = [
+            _decoded(each, tensor.name, index) if isinstance(each, bytes) else each
+            for index, each in enumerate(tensor.data)
+        ]
         return np.array(texts, dtype=object).reshape(tensor.shape)
     return tensor.data.astype(DTYPES[spec.datatype], copy=False)
 
@@ -228,11 +231,11 @@ def _check_count(count: int, most: int, name: str) -> None:
         raise InvalidRequest(f"inputs.{name}: 1..{most} items are allowed in one request, got {count}")
 
 
-def _decoded(element: bytes, index: int) -> str:
+def _decoded(element: bytes, name: str, index: int) -> str:
     try:
         return element.decode()
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"element {index}: not UTF-8 at byte {error.start}") from None
+        raise InvalidRequest(f"{name}[{index}]: not UTF-8 at byte {error.start}") from None
 
 
 def _names(specs: Sequence[TensorSpec]) -> str:

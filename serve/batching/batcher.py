@@ -28,7 +28,7 @@ log = logging.getLogger("greenserve.batching")
 
 
 class Batcher:
-    """Forms batches late: a batch is cut only when the engine can start it."""
+    """Forms batches late: a batch is cut only when the engine can start it. `policy` decides, and shows its state."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Batcher:
         self._share_milli = share_milli
         self._options = options or Options()
         self._executor: Executor = self._options.executor or InlineExecutor()
-        self._policy = Policy((), max_queued=max_queued, executors=self._executor.slots, weights=self._options.weights)
+        self.policy = Policy((), max_queued=max_queued, executors=self._executor.slots, weights=self._options.weights)
         self._loaded: dict[str, ServedVariant] = {}
         self._tickets: dict[Flight, Ticket] = {}
         self._out: dict[int, tuple[Launch, asyncio.Future[list[Ran]]]] = {}
@@ -62,7 +62,7 @@ class Batcher:
         self.loop_errors = 0
 
     def __repr__(self) -> str:
-        return f"<Batcher {self._policy!r} {len(self._out)} out {'closing' if self._closing else 'open'}>"
+        return f"<Batcher {self.policy!r} {len(self._out)} out {'closing' if self._closing else 'open'}>"
 
     def start(self) -> None:
         """Begin to cut batches on the running loop."""
@@ -71,7 +71,7 @@ class Batcher:
     async def close(self) -> None:
         """Refuse new work, finish what waits, end the task and the executor."""
         self._closing = True
-        self._policy.hurry = True
+        self.policy.hurry = True
         self._work.set()
         if self._task is not None:
             await self._task
@@ -87,24 +87,24 @@ class Batcher:
     @property
     def queued(self) -> int:
         """Items that wait."""
-        return len(self._policy)
+        return len(self.policy)
 
     def backlog(self) -> Mapping[str, int]:
         """Items that wait, by model/variant."""
-        return {key: self._policy.lane(key).queue.rows for key in self._loaded}
+        return {key: self.policy.lane(key).queue.rows for key in self._loaded}
 
     def residual_s(self) -> float:
         """Predicted rest of the running batch [s]."""
-        return self._policy.residual_s(self._clock.monotonic_ns())
+        return self.policy.residual_s(self._clock.monotonic_ns())
 
     def pressure(self) -> float:
         """Running and queued work over the work that can still be answered in time; 1 = nothing more fits."""
-        return self._policy.pressure(self._clock.monotonic_ns())
+        return self.policy.pressure(self._clock.monotonic_ns())
 
     @property
     def brownout(self) -> bool:
         """Whether the pressure has been over 0.9 for half a second: cheaper variants should answer."""
-        return self._policy.brownout(self._clock.monotonic_ns())
+        return self.policy.brownout(self._clock.monotonic_ns())
 
     @property
     def unhealthy(self) -> Mapping[str, str]:
@@ -123,7 +123,7 @@ class Batcher:
     def grid(self, key: str, *, now_mg_per_kwh: float | None, mean_mg_per_kwh: float | None) -> None:
         """The grid intensity [mg/kWh] where this variant runs and its 24 h mean; dirtier hours wait longer."""
         if key in self._loaded:
-            self._policy.lane(key).patience.grid(now_mg_per_kwh, mean_mg_per_kwh)
+            self.policy.lane(key).patience.grid(now_mg_per_kwh, mean_mg_per_kwh)
 
     # A request arrives
 
@@ -138,7 +138,7 @@ class Batcher:
             Ticket(flight, len(flight.item), flight.arrived_ns, flight.deadline_ns, 0, flight.priority, wish, tenant)
             for flight in flights
         ]
-        refusal = self._policy.arrive(served.key, tickets, now_ns)
+        refusal = self.policy.arrive(served.key, tickets, now_ns)
         if refusal is not None:
             raise refused(refusal, key=lane.key, rows=len(flights), queued=self.queued, max_queued=self._max_queued)
         self._tickets.update(zip(flights, tickets, strict=True))
@@ -154,19 +154,19 @@ class Batcher:
         for flight in flights:
             ticket = self._tickets.get(flight)
             if ticket is not None and not flight.wanted:
-                self._policy.discard(flight.served.key, ticket)
+                self.policy.discard(flight.served.key, ticket)
                 del self._tickets[flight]
                 flight.drop()
 
     def _lane(self, served: ServedVariant) -> Lane:
         held = self._loaded.get(served.key)
-        if held is not None and (held is served or self._policy.lane(served.key).queue.rows):
-            return self._policy.lane(served.key)  # another artefact gets its own lane once the old one's rows are out
+        if held is not None and (held is served or self.policy.lane(served.key).queue.rows):
+            return self.policy.lane(served.key)  # another artefact gets its own lane once the old one's rows are out
         settings = self._options.lanes.get(served.key) or LaneSettings(
             buckets=self._buckets, max_batch=self._max_batch[served.key], slo_s=None
         )
         lane = lane_of(served, settings)
-        self._policy.add(lane)
+        self.policy.add(lane)
         self._loaded[served.key] = served
         return lane
 
@@ -179,7 +179,7 @@ class Batcher:
             for number, launch, _ in done:
                 del self._out[number]
                 self._watch.returned(number)
-                self._policy.freed(launch)
+                self.policy.freed(launch)
             timer = None
             try:
                 timer = self._fill()
@@ -198,7 +198,7 @@ class Batcher:
         """Launch while there are free slots; the timer of a wait for company, if one was decided."""
         while len(self._out) < self._executor.slots:
             now_ns = self._clock.monotonic_ns()
-            cut = self._policy.cut(now_ns)
+            cut = self.policy.cut(now_ns)
             requeued = [self._drop(dropped) for dropped in cut.dropped]
             if isinstance(cut, Launch):
                 self._launch(cut, now_ns)
@@ -226,7 +226,7 @@ class Batcher:
             elif not flight.over:
                 flight.drop()
         if not flights:  # nothing is run for those who have all left
-            self._policy.freed(launch)
+            self.policy.freed(launch)
             return
         self._number += 1
         future = self._executor.start(flights)
@@ -241,8 +241,8 @@ class Batcher:
     def _drop(self, dropped: Dropped) -> bool:
         """Fail a row that will not run; True where somebody more patient has joined it, and it waits again."""
         flight, ticket = _flight_of(dropped.ticket), dropped.ticket
-        if dropped.code == "deadline-exceeded" and flight.deadline_ns - self._policy.overhead_ns > ticket.deadline_ns:
-            self._policy.requeue(dropped.lane.key, ticket, deadline_ns=flight.deadline_ns)
+        if dropped.code == "deadline-exceeded" and flight.deadline_ns - self.policy.overhead_ns > ticket.deadline_ns:
+            self.policy.requeue(dropped.lane.key, ticket, deadline_ns=flight.deadline_ns)
             return True
         self._tickets.pop(flight, None)
         flight.fail(dropped_error(dropped.code))
@@ -276,7 +276,7 @@ class Batcher:
                 predicted_s = launch.lane.cost.seconds(len(span.lengths), span.padded_length)
                 self._options.on_span(span, predicted_s)
         end_ns = max([span.end_ns for span in spans])
-        self._policy.learn(launch, end_ns=end_ns, runs=runs_of(ran, self._options.power))
+        self.policy.learn(launch, end_ns=end_ns, runs=runs_of(ran, self._options.power))
 
 
 def _flight_of(ticket: Ticket) -> Flight:

@@ -171,10 +171,10 @@ class Policy:
         ahead_s = self.residual_s(now_ns) + self._work_s(first.level)
         if ahead_s <= 0.0:
             return None
-        needed_s = own_s - first.work_s + self._last_s(lane, longest, now_ns)
+        needed_s = own_s - first.work_s + self._last_s(lane, longest)
         if now_ns + (ahead_s + needed_s) * NS_PER_S > first.objective_ns:
             return Refusal(code="overloaded", ahead_s=ahead_s, needed_s=needed_s)
-        if self._over_share(lane, longest, first.tenant, own_s, now_ns):
+        if self._over_share(lane, longest, first.tenant, own_s):
             return Refusal(code="over-share", ahead_s=ahead_s, needed_s=own_s)
         return None
 
@@ -182,12 +182,12 @@ class Policy:
         """Predicted time [s] of the rows of all variants that wait on that level or above it."""
         return sum([each.work_s(level) for each in self._all if each.queue.rows]) / self._executors
 
-    def _over_share(self, lane: Lane, bucket: int, tenant: str, own_s: float, now_ns: int) -> bool:
+    def _over_share(self, lane: Lane, bucket: int, tenant: str, own_s: float) -> bool:
         queued = [each.queue.by_tenant for each in self._all if each.queue.rows]
-        horizon_s = self._horizon_s(lane, bucket, now_ns) * self._executors / (lane.stretch * lane.margin)
+        horizon_s = self._horizon_s(lane, bucket) * self._executors / (lane.stretch * lane.margin)
         return over_share(tenant, own_s, queued=queued, weights=self._weights, horizon_s=horizon_s)
 
-    def _last_s(self, lane: Lane, bucket: int, now_ns: int) -> float:
+    def _last_s(self, lane: Lane, bucket: int) -> float:
         """What must be left for the run that a row of that bucket will be in [s]: of a large batch behind a long queue.
 
         With less, each head would force a small batch just when large ones are needed; of the rows of its length that
@@ -197,14 +197,12 @@ class Policy:
         if rates is None:
             return 0.0
         rows = min(lane.most(rates), 1 + lane.queue.sizes[bucket] // 2)
-        if self._goodput.on:
-            rows = max(rows, lane.needed(bucket, self._executors, now_ns))
         return rates.high_s(rows)
 
-    def _horizon_s(self, lane: Lane, bucket: int, now_ns: int) -> float:
+    def _horizon_s(self, lane: Lane, bucket: int) -> float:
         """H [s]: the most work that can be ahead of a row and still leave it its objective."""
         slo_s = lane.settings.slo_s if lane.settings.slo_s is not None else NO_SLO_S
-        return max(0.1 * slo_s, slo_s - self._last_s(lane, bucket, now_ns))
+        return max(0.1 * slo_s, slo_s - self._last_s(lane, bucket))
 
     # 2. How loaded it is
 
@@ -221,7 +219,7 @@ class Policy:
             return 0.0
         work_s = self.residual_s(now_ns) + sum([lane.work_s(EVERYBODY) for lane in lanes]) / self._executors
         firsts = [(lane, next(index for index, size in enumerate(lane.queue.sizes) if size)) for lane in lanes]
-        return work_s / min([self._horizon_s(lane, bucket, now_ns) for lane, bucket in firsts])
+        return work_s / min([self._horizon_s(lane, bucket) for lane, bucket in firsts])
 
     def brownout(self, now_ns: int) -> bool:
         """Whether the pressure has been over 0.9 for half a second: route to cheaper variants, before refusing."""
@@ -304,7 +302,7 @@ class Policy:
         if not wasteful(lane, head, lane.needed(head.bucket, self._executors, now_ns), now_ns):
             return False
         tenants = {tenant for each in self._all for tenant in each.queue.by_tenant}
-        greedy = {tenant for tenant in tenants if self._over_share(lane, head.bucket, tenant, 0.0, now_ns)}
+        greedy = {tenant for tenant in tenants if self._over_share(lane, head.bucket, tenant, 0.0)}
         return not greedy or head.tenant in greedy
 
 

@@ -50,9 +50,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._guard = guard
         self._stage = Stage.FRESH
         self._armed: Stage | None = None
-        self._chunk_bytes = 0
-        self._head_bytes = 0
-        self._unparsed_bytes = 0
+        self._chunk_bytes = self._head_bytes = self._unparsed_bytes = 0
         self._declared = Declared(guard.limits)
         self._running: RequestResponseCycle | None = None
         self._task: asyncio.Task[None] | None = None

@@ -8,7 +8,24 @@ from typing import Literal
 Kind = Literal["counter", "gauge", "histogram"]
 Fold = Literal["sum", "max", "min"]
 
-SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 30.0)
+SECONDS = (
+    0.0005,
+    0.001,
+    0.002,
+    0.004,
+    0.008,
+    0.016,
+    0.032,
+    0.064,
+    0.128,
+    0.256,
+    0.512,
+    1.024,
+    2.048,
+    4.096,
+    8.192,
+    30.0,
+)
 JOULES = tuple(10.0**exponent * step for exponent in range(-5, 3) for step in (1.0, 2.0, 5.0))
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 RATIOS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
@@ -61,7 +78,9 @@ _ALL = (
     _counter("batch_loop_errors_total", "Faults that the batching task survived."),
     _gauge("cache_bytes", "Bytes of cached answers.", "model"),
     _counter("energy_joules_total", "Settled energy of requests.", *_WHERE, "part", "tier"),
-    _counter("carbon_grams_total", "Settled emissions of requests [gCO2e], by column of the statement.", *_WHERE, "column"),
+    _counter(
+        "carbon_grams_total", "Settled emissions of requests [gCO2e], by column of the statement.", *_WHERE, "column"
+    ),
     _counter("meter_energy_joules_total", "Energy that a meter counted.", "device", "source"),
     _counter("unattributed_energy_joules_total", "Metered energy that no request caused, by pool.", "pool"),
     _gauge(

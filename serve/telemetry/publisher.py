@@ -61,13 +61,18 @@ class Publisher:
         """Show the values of now; blocking. Raises OSError."""
         self.write(self.document())
 
-    def merged(self) -> Series:
-        """The series of all processes of the node, this one as it is now; blocking."""
+    def snapshot(self) -> Series:
+        """A copy of this process's series, for another thread."""
+        return series_of(self.series.document())
+
+    def merged(self, mine: Series | None = None) -> Series:
+        """The series of all processes of the node; blocking. `mine` is this one's, else what its file holds."""
         whole = Series()
-        whole.merge(self.series)
+        if mine is not None:
+            whole.merge(mine)
         with self._locked(fcntl.LOCK_SH):
             for path, document in _documents(self._folder):
-                if path != self._file:
+                if mine is None or path != self._file:
                     whole.merge(series_of(document["series"]), gauges=_lives(document))
         return whole
 
@@ -102,7 +107,7 @@ def _documents(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, _read(path)
         except FileNotFoundError:
             continue  # taken in meanwhile
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s is left out of the metrics: %s", path.name, error)
 
 

@@ -1,10 +1,13 @@
 """Counters, gauges and histograms by name and labels: fed, merged over processes, written and read back. Pure."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import isnan
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from greenserve.serve.telemetry.names import METRICS, MetricSpec
 
@@ -12,12 +15,15 @@ Labels = tuple[str, ...]
 Value = float | list[float]
 """A histogram is a list: observations in each bucket (the last one is above all edges), then their sum."""
 
-FOLDS = MappingProxyType({"sum": float.__add__, "max": max, "min": min})
+FOLDS: Mapping[str, Callable[[float, float], float]] = MappingProxyType({"sum": float.__add__, "max": max, "min": min})
 Document = list[list[Any]]
 
 
 class Series:
-    """The series of one process, or of several merged. State: the values, changed by `add`, `set`, `observe`, `merge`."""
+    """The series of one process, or of several merged.
+
+    State: the values, changed by `add`, `set`, `observe`, `put` and `merge`.
+    """
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, Labels], Value] = {}
@@ -53,6 +59,16 @@ class Series:
         found[bisect_left(edges, value)] += 1.0
         found[-1] += value
 
+    def observe_all(self, name: str, labels: Labels, values: npt.NDArray[np.float64]) -> None:
+        """Many observations of a histogram at once."""
+        edges = METRICS[name].edges
+        found = self._values.get((name, labels))
+        counts = found if isinstance(found, list) else [0.0] * (len(edges) + 2)
+        for bucket in np.searchsorted(edges, values).tolist():
+            counts[bucket] += 1.0
+        counts[-1] += float(values.sum())
+        self._values[name, labels] = counts
+
     def put(self, name: str, labels: Labels, value: Value) -> None:
         """Take a value as it was written."""
         self._values[name, labels] = [float(each) for each in value] if isinstance(value, list) else float(value)
@@ -73,7 +89,7 @@ class Series:
 
     def document(self) -> Document:
         """The values as JSON can hold them."""
-        return [[name, labels, value] for (name, labels), value in self._values.items()]
+        return [[name, labels, value] for (name, labels), value in list(self._values.items())]
 
 
 def series_of(document: Document) -> Series:
@@ -93,5 +109,7 @@ def labels_for(name: str, given: Mapping[str, str]) -> Labels:
     """The label values in the metric's order; KeyError for an unknown metric, ValueError for other labels."""
     wanted = METRICS[name].labels
     if set(wanted) != set(given):
-        raise ValueError(f"{name} has the labels {', '.join(wanted) or 'none'}, got {', '.join(sorted(given)) or 'none'}")
+        raise ValueError(
+            f"{name} has the labels {', '.join(wanted) or 'none'}, got {', '.join(sorted(given)) or 'none'}"
+        )
     return tuple(given[label] for label in wanted)

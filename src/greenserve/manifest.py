@@ -80,7 +80,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One artefact with its engine options, proven quality (`value_low`: lower 95 % bound) and profiles."""
+    """One artefact with its engine options, proven quality (`value_low`: lower 95 % bound) and profiles.
+
+    Vectors of variants of one `embedding_space` may stand in one index; None where the model gives no vectors.
+    """
 
     name: str
     digest: str
@@ -93,6 +96,7 @@ class Variant:
     verdict: str
     max_batch: int
     batch_invariant: bool
+    embedding_space: str | None
     profiles: tuple[Profile, ...]
 
     def profile_for(self, fingerprint: str) -> Profile | None:
@@ -249,6 +253,7 @@ def _variant(entry: dict[str, Any]) -> Variant:
         verdict=quality["verdict"],
         max_batch=int(properties["max_batch"]),
         batch_invariant=bool(properties["batch_invariant"]),
+        embedding_space=properties.get("embedding_space"),
         profiles=tuple(_profile(profile) for profile in entry["profiles"]),
     )
 

@@ -104,9 +104,8 @@ def test_many_warnings_go_on_in_the_next_line(document: dict[str, Any]) -> None:
 
     lines = table(document)
 
-    assert ["    pass, recommended; noisy; class:negative -48.6 points;", "    nearest_10_accuracy -12.0 points"] == [
-        line for line in lines if line.startswith("    ") and ("noisy; class" in line or "nearest_10" in line)
-    ]
+    at = lines.index("    pass, recommended; noisy; class:negative -48.6 points; nearest_10_accuracy")
+    assert "    -12.0 points" == lines[at + 1]
     assert max(map(len, lines)) <= 80
 
 

@@ -40,6 +40,7 @@ def a_variant(name: str = "int8-dyn", *profiles: Profile) -> Variant:
         verdict="pass",
         max_batch=64,
         batch_invariant=True,
+        embedding_space=None,
         profiles=profiles,
     )
 

@@ -76,7 +76,7 @@ def an_admission(
     clock: ManualClock | None = None,
 ) -> Admission:
     """An admission that has read `tenancy` once."""
-    admission = Admission(auth=auth, defaults=defaults, replicas=replicas, clock=clock or ManualClock())
+    admission = Admission(auth=auth, defaults=defaults, replicas=replicas, timeout_s=10.0, clock=clock or ManualClock())
     if tenancy is not None:
         admission.refresh(tenancy, used)
     return admission

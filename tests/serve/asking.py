@@ -81,7 +81,7 @@ class AtOnce:
 
     def __init__(self, models: Models, *given: Tensor, auth: str = "anonymous") -> None:
         self.models = models
-        self.admission = Admission(auth=cast(Any, auth), defaults=HUGE, replicas=1, clock=SystemClock())
+        self.admission = Admission(auth=cast(Any, auth), defaults=HUGE, replicas=1, timeout_s=10.0, clock=SystemClock())
         self.calls: list[Call] = []
         self._given = {tensor.name: tensor for tensor in given}
 

@@ -307,6 +307,7 @@ def a_gateway(
             auth=config.tenancy.auth,
             defaults=TenantDefaults(rate="10000/s", burst=10_000),  # type: ignore[arg-type]
             replicas=1,
+            timeout_s=10.0,
             clock=clock,
         ),
         cache=AnswerCache(list(models)),
@@ -321,7 +322,6 @@ def a_gateway(
         recorder=a_recorder(spool or SpoolWriter(folder / "spool", "gateway"), clock, lambda: batcher.spans_cpu_ns),
         statistics=Statistics(clock=clock),
         clock=clock,
-        timeout_s=10.0,
     )
 
 

@@ -1,6 +1,7 @@
 """Late binding on a real loop and a real thread; whatever clients do, the task that everybody waits for goes on."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,8 @@ from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.clock import ManualClock, SystemClock
 from greenserve.errors import DeadlineExceeded, Draining, Overloaded
 from greenserve.serve.batching.batcher import Batcher
-from greenserve.serve.batching.flight import Landed
+from greenserve.serve.batching.execute import Ran, execute
+from greenserve.serve.batching.flight import Flight, Landed
 from greenserve.serve.batching.lane import LaneSettings
 from greenserve.serve.batching.settings import Options, lanes_of
 from greenserve.serve.engines.echo import EchoEngine
@@ -85,6 +87,25 @@ async def test_an_item_that_somebody_else_joined_stays_when_the_first_client_lea
     await joins.future
 
     assert [1, 1] == lengths(engines)
+
+
+async def test_an_item_that_everybody_left_in_turn_is_never_run(
+    batcher: Batcher, engines: HeldEngines, served: ServedVariant
+) -> None:
+    """Also where the last to leave had joined it in the queue."""
+    first = await occupied(batcher, engines, served)
+    leaves, joins = Asked(served, (10,)), Asked(served, (10,))
+    submitted(batcher, leaves)
+    leaves.flight.join(joins.waiter, 0, deadline_ns=FAR_NS)
+
+    leaves.future.cancel()
+    await until(lambda: not leaves.waiter.waits)
+    joins.future.cancel()
+    engines.release(9)
+    await first.future
+    await until(lambda: leaves.flight.over)
+
+    assert ([1], 0) == (lengths(engines), batcher.queued)
 
 
 async def test_what_ran_for_a_client_that_left_is_handed_over_with_its_cost(
@@ -302,3 +323,56 @@ def test_lanes_come_from_the_configuration(models: Models) -> None:
     assert {(model.buckets, 0.5, None, "balanced")} == {
         (lane.buckets, lane.slo_s, lane.max_wait_s, lane.patience) for lane in lanes.values()
     }
+
+
+class Elsewhere:
+    """An executor with two slots whose batches return when the test says so."""
+
+    slots = 2
+
+    def __init__(self) -> None:
+        self.out: list[tuple[Sequence[Flight], asyncio.Future[list[Ran]]]] = []
+
+    def start(self, flights: Sequence[Flight]) -> "asyncio.Future[list[Ran]]":
+        """Out until `back`."""
+        self.out.append((flights, asyncio.get_running_loop().create_future()))
+        return self.out[-1][1]
+
+    def back(self) -> None:
+        """The oldest batch returns."""
+        flights, future = self.out.pop(0)
+        future.set_result(execute(flights))
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+        assert not self.out
+
+
+async def test_another_executor_gets_as_many_batches_as_it_has_slots(served: ServedVariant) -> None:
+    """The next is cut only when one returns, from whatever waits then."""
+    executor = Elsewhere()
+    lane = LaneSettings(buckets=BUCKETS, max_batch=2, slo_s=None, patience="latency")
+    batcher = Batcher(
+        clock=SystemClock(),
+        buckets=BUCKETS,
+        max_batch={},
+        max_queued=64,
+        share_milli=500,
+        options=Options(lanes={served.key: lane}, executor=executor),
+    )
+    batcher.start()
+    everybody = submitted(batcher, *(Asked(served, (number,)) for number in range(7)))
+    await until(lambda: len(executor.out) == 2)
+    before = batcher.queued
+
+    executor.back()
+    await until(lambda: batcher.queued == 1)
+    executor.back()
+    await until(lambda: len(executor.out) == 2 and batcher.queued == 0)
+    executor.back()
+    executor.back()
+    await asyncio.gather(*(each.future for each in everybody))
+    await batcher.close()
+
+    assert 3 == before
+    assert [number % 3 for number in range(7)] == [each.label for each in everybody]

@@ -57,7 +57,7 @@ class Door:
     """An admission that reads a ledger, and a key of acme."""
 
     def __init__(self, book: SqliteLedger, key: str) -> None:
-        self.admission = Admission(auth="required", defaults=HUGE, replicas=1, clock=CLOCK)
+        self.admission = Admission(auth="required", defaults=HUGE, replicas=1, timeout_s=10.0, clock=CLOCK)
         self._reader, self._key = TenancyReader(book, CLOCK), key
         self.read()
 

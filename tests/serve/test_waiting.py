@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.serve.batching.arrivals import ArrivalRates
+from greenserve.serve.batching.arrivals import ArrivalRates, Company
 from greenserve.serve.batching.overload import Latch, over_share
 from greenserve.serve.batching.split import Pile, group_of
 from greenserve.serve.batching.waiting import Patience, worth_waiting
@@ -35,6 +35,21 @@ def test_a_steady_stream_is_its_own_rate() -> None:
         rates.note(0, number * NS_PER_S // 200)
 
     assert 200.0 == pytest.approx(rates.of(0, 10 * NS_PER_S), rel=0.01)
+
+
+def test_company_is_who_comes_while_others_are_there() -> None:
+    """Of a stream its rate, whether the engine is busy or not; of one client that waits for its answers nothing."""
+    company = Company()
+    for number in range(1_000):
+        company.arrived(number * NS_PER_S // 100)
+        company.emptied(number * NS_PER_S // 100 + NS_PER_S // 200)
+    alone = company.per_s(10 * NS_PER_S)
+
+    for number in range(500):
+        company.arrived(10 * NS_PER_S + number * NS_PER_S // 100)
+
+    assert 0.0 == alone
+    assert 100.0 == pytest.approx(company.per_s(15 * NS_PER_S), rel=0.05)
 
 
 @given(st.floats(0.001, 1.0), st.floats(0.0, 1.0), st.integers(1, 32), st.floats(0.0, 1_000.0), st.floats(-1.0, 1.0))
