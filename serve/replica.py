@@ -24,6 +24,7 @@ from greenserve.ports import Clock
 from greenserve.serve.admission import Admission
 from greenserve.serve.balance import Board
 from greenserve.serve.batching.batcher import Batcher
+from greenserve.serve.batching.settings import Options, lanes_of
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.grpc.server import GrpcServer
@@ -98,8 +99,8 @@ class GatewayReplica:
         """Raise RuntimeError where this replica can no longer answer, so that it is replaced."""
         if not self._thread.is_alive():
             raise RuntimeError(f"the listeners' thread has ended: {self._failure!r}")
-        if self._batcher is not None and not self._batcher.alive and not self.health.draining:
-            raise RuntimeError("the batching task has ended")
+        if self._batcher is not None and not self.health.draining and (findings := self._batcher.findings()):
+            raise RuntimeError("; ".join(findings))
 
     def state(self) -> Mapping[str, Any]:
         """What this replica says of itself: whether it is ready, and how much it holds at the moment."""
@@ -158,6 +159,7 @@ class GatewayReplica:
             max_batch={variant.key: variant.max_batch for variant in served},
             max_queued=config.server.limits.max_queued,
             share_milli=self._share_milli,
+            options=Options(lanes=lanes_of(models), power=power_of(config)),
         )
         self._batcher = batcher
         spool = SpoolWriter(spool_folder(config.ledger.path), self._name)

@@ -132,7 +132,7 @@ class Batcher:
         if self._closing:
             raise Draining("this gateway replica is going away; send the request again")
         served, now_ns = flights[0].served, self._clock.monotonic_ns()
-        lane = self._lane(served)
+        lane = self.lane(served)
         wish = patience or lane.settings.patience
         tickets = [
             Ticket(flight, len(flight.item), flight.arrived_ns, flight.deadline_ns, 0, flight.priority, wish, tenant)
@@ -158,17 +158,17 @@ class Batcher:
                 del self._tickets[flight]
                 flight.drop()
 
-    def _lane(self, served: ServedVariant) -> Lane:
+    def lane(self, served: ServedVariant) -> Lane:
+        """The lane of a variant, new with its first item and where another artefact replaced it."""
         held = self._loaded.get(served.key)
         if held is not None and (held is served or self.policy.lane(served.key).queue.rows):
-            return self.policy.lane(served.key)  # another artefact gets its own lane once the old one's rows are out
-        settings = self._options.lanes.get(served.key) or LaneSettings(
-            buckets=self._buckets, max_batch=self._max_batch[served.key], slo_s=None
-        )
-        lane = lane_of(served, settings)
-        self.policy.add(lane)
+            return self.policy.lane(served.key)  # a lane is replaced once its rows are out
+        self.policy.add(lane_of(served, self._options.lanes.get(served.key) or self._default(served.key)))
         self._loaded[served.key] = served
-        return lane
+        return self.policy.lane(served.key)
+
+    def _default(self, key: str) -> LaneSettings:
+        return LaneSettings(buckets=self._buckets, max_batch=self._max_batch[key], slo_s=None)
 
     # The task
 

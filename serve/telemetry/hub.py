@@ -35,6 +35,7 @@ MOST_WAITING = 4_096
 NS_PER_US = 1_000
 CLIENT_CLOSED = "client-closed"
 INTERNAL = "internal"
+NO_ID = "0" * 8
 
 
 class Telemetry:
@@ -147,9 +148,8 @@ class Telemetry:
 
     def _is_traced(self, facts: Facts) -> bool:
         # A refusal has no id of its own: it is traced where its caller traces.
-        if not facts.request_id:
-            return is_traced("f" * 8, facts.traceparent, share=0.0)
-        return is_traced(facts.request_id, facts.traceparent, share=self._trace_share)
+        share = self._trace_share if facts.request_id else 0.0
+        return is_traced(facts.request_id or NO_ID, facts.traceparent, share=share)
 
     async def _keep_telling(self) -> None:
         while True:

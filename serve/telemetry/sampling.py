@@ -5,6 +5,8 @@ import re
 SAMPLED = 1
 TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 SPAN = 2**32
+SCRAMBLE = 2_654_435_761
+"""An odd number near 2^32 over the golden ratio: it spreads neighbours far apart."""
 
 
 def flags_of(traceparent: str | None) -> int | None:
@@ -18,14 +20,14 @@ def flags_of(traceparent: str | None) -> int | None:
 def is_traced(request_id: str, traceparent: str | None, *, share: float) -> bool:
     """As the caller's trace has it; without one, a `share` (0..1) of the requests."""
     flags = flags_of(traceparent)
-    return _drawn(request_id[-8:], share) if flags is None else bool(flags & SAMPLED)
+    return _random_of(request_id) < share * SPAN if flags is None else bool(flags & SAMPLED)
 
 
 def is_logged(request_id: str, *, share: float) -> bool:
     """A `share` (0..1) of the requests, other ones than those that are traced."""
-    return _drawn(request_id[-16:-8].replace("-", "0"), share)
+    return _random_of(request_id) * SCRAMBLE % SPAN < share * SPAN
 
 
-def _drawn(digits: str, share: float) -> bool:
-    """Request ids end in random digits; those below the share are in."""
-    return int(digits, 16) < share * SPAN
+def _random_of(request_id: str) -> int:
+    """The last 32 bits of an id are random; those before may count up within a millisecond."""
+    return int(request_id[-8:], 16)

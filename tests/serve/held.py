@@ -1,6 +1,7 @@
 """What the batcher's tests share: variants with declared costs, engines that fail on demand, requests in a row."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,8 @@ from greenserve.clock import ManualClock, SystemClock
 from greenserve.manifest import Profile
 from greenserve.records import Batch, Span
 from greenserve.serve.batching.batcher import Batcher
+from greenserve.serve.batching.execute import Ran, execute
+from greenserve.serve.batching.flight import Flight
 from greenserve.serve.batching.lane import LaneSettings
 from greenserve.serve.batching.settings import Options
 from greenserve.serve.engines.echo import EchoEngine
@@ -96,3 +99,26 @@ class NanEngine:
     def describe(self) -> Mapping[str, object]:
         """Kind."""
         return {"kind": "nan"}
+
+
+class Elsewhere:
+    """An executor with two slots whose batches return when the test says so."""
+
+    slots = 2
+
+    def __init__(self) -> None:
+        self.out: list[tuple[Sequence[Flight], asyncio.Future[list[Ran]]]] = []
+
+    def start(self, flights: Sequence[Flight]) -> "asyncio.Future[list[Ran]]":
+        """Out until `back`."""
+        self.out.append((flights, asyncio.get_running_loop().create_future()))
+        return self.out[-1][1]
+
+    def back(self) -> None:
+        """The oldest batch returns."""
+        flights, future = self.out.pop(0)
+        future.set_result(execute(flights))
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+        assert not self.out

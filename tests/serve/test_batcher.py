@@ -1,7 +1,6 @@
 """Late binding on a real loop and a real thread; whatever clients do, the task that everybody waits for goes on."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,15 +9,14 @@ from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.clock import ManualClock, SystemClock
 from greenserve.errors import DeadlineExceeded, Draining, Overloaded
 from greenserve.serve.batching.batcher import Batcher
-from greenserve.serve.batching.execute import Ran, execute
-from greenserve.serve.batching.flight import Flight, Landed
+from greenserve.serve.batching.flight import Landed
 from greenserve.serve.batching.lane import LaneSettings
 from greenserve.serve.batching.settings import Options, lanes_of
 from greenserve.serve.engines.echo import EchoEngine
 from greenserve.serve.models import Models, ServedVariant
 from greenserve.units import NS_PER_S
 from tests.serve.building import FAR_NS, Asked, HeldEngines, a_batcher, until
-from tests.serve.held import BUCKETS, NanEngine, lengths, occupied, submitted, tuned, with_costs
+from tests.serve.held import BUCKETS, Elsewhere, lengths, occupied, submitted, tuned, with_costs
 
 
 async def test_what_arrives_while_the_engine_runs_makes_one_batch(
@@ -225,23 +223,49 @@ async def test_what_cannot_meet_its_objective_is_refused_with_a_time_to_come_aga
     await batcher.close()
 
 
-async def test_company_is_waited_for_where_it_pays_and_not_longer(served: ServedVariant) -> None:
-    """Green rows that come fast: far fewer launches than rows, and the last ones are answered by a timer."""
-    engine = NanEngine(bad=-1)
-    green = replace(with_costs(served, fixed_s=0.001), engine=engine)
-    batcher = tuned(green, clock := SystemClock(), slo_s=0.4, patience="green")
+def expecting_company(served: ServedVariant, *, slo_s: float) -> tuple[Batcher, ServedVariant]:
+    """A started batcher of green rows that has seen a thousand of them a second; nothing runs or waits."""
+    clock, green = SystemClock(), with_costs(served, fixed_s=0.001)
+    batcher = tuned(green, clock, slo_s=slo_s, patience="green")
+    lane = batcher.lane(green)
+    for number in range(2_000):
+        lane.company.arrived(at_ns := clock.monotonic_ns() - (2_000 - number) * NS_PER_S // 1_000)
+        lane.arrivals.note(0, at_ns)
     batcher.start()
-    everybody: list[Asked] = []
-    for _ in range(60):
-        asked = Asked(green, (1,))
-        asked.flight.arrived_ns = clock.monotonic_ns()
-        everybody += submitted(batcher, asked)
-        await asyncio.sleep(0.001)
+    return batcher, green
 
-    await asyncio.wait_for(asyncio.gather(*(each.future for each in everybody)), 5.0)
 
-    assert len(engine.runs) < 30
+def now_asked(served: ServedVariant) -> Asked:
+    """An item that arrives now."""
+    asked = Asked(served, (1,))
+    asked.flight.arrived_ns = SystemClock().monotonic_ns()
+    return asked
+
+
+async def test_company_is_waited_for_and_a_timer_ends_the_wait(served: ServedVariant) -> None:
+    """A green item is kept though the engine is free, and launched in time without any other event."""
+    batcher, green = expecting_company(served, slo_s=0.3)
+
+    (asked,) = submitted(batcher, now_asked(green))
+    await asyncio.wait_for(asked.future, 5.0)
+
+    assert asked.landed.span is not None
+    assert 0.05 <= (asked.landed.span.start_ns - asked.flight.arrived_ns) / NS_PER_S
     await batcher.close()
+
+
+async def test_closing_ends_a_wait_for_company(served: ServedVariant) -> None:
+    """With an objective of a minute the item would be kept for long; draining launches it at once."""
+    batcher, green = expecting_company(served, slo_s=60.0)
+    (asked,) = submitted(batcher, now_asked(green))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    kept = not asked.future.done() and batcher.queued == 1
+
+    await asyncio.wait_for(batcher.close(), 5.0)
+
+    assert kept
+    assert asked.future.done()
 
 
 async def test_spans_refine_the_costs_and_are_shown(served: ServedVariant) -> None:
@@ -323,29 +347,6 @@ def test_lanes_come_from_the_configuration(models: Models) -> None:
     assert {(model.buckets, 0.5, None, "balanced")} == {
         (lane.buckets, lane.slo_s, lane.max_wait_s, lane.patience) for lane in lanes.values()
     }
-
-
-class Elsewhere:
-    """An executor with two slots whose batches return when the test says so."""
-
-    slots = 2
-
-    def __init__(self) -> None:
-        self.out: list[tuple[Sequence[Flight], asyncio.Future[list[Ran]]]] = []
-
-    def start(self, flights: Sequence[Flight]) -> "asyncio.Future[list[Ran]]":
-        """Out until `back`."""
-        self.out.append((flights, asyncio.get_running_loop().create_future()))
-        return self.out[-1][1]
-
-    def back(self) -> None:
-        """The oldest batch returns."""
-        flights, future = self.out.pop(0)
-        future.set_result(execute(flights))
-
-    def close(self) -> None:
-        """Nothing is left behind."""
-        assert not self.out
 
 
 async def test_another_executor_gets_as_many_batches_as_it_has_slots(served: ServedVariant) -> None:

@@ -1,6 +1,7 @@
 """Series: what several processes counted adds up, whatever the order, and survives being written."""
 
 import math
+from typing import Any
 
 import numpy as np
 import orjson
@@ -122,7 +123,7 @@ def test_counters_only_grow_and_labels_are_checked() -> None:
 
 def test_what_another_version_wrote_is_left_out() -> None:
     """A rolling update has both versions side by side."""
-    document = [
+    document: list[list[Any]] = [
         ["greenserve_gone_total", [], 1.0],
         ["greenserve_refused_total", ["x", "y"], 1.0],
         ["greenserve_request_duration_seconds", ["m", "v", "r"], [1.0]],

@@ -1,6 +1,7 @@
 """Traces: a span tree made from a request's times, sampled as its caller has it or by share."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -146,7 +147,7 @@ def test_metrics_of_requests_and_meters_are_told() -> None:
 
     data = reader.get_metrics_data()
     assert data is not None
-    found = {
+    found: dict[str, list[Any]] = {
         metric.name: list(metric.data.data_points)
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
@@ -154,5 +155,5 @@ def test_metrics_of_requests_and_meters_are_told() -> None:
     }
     metrics.close()
     assert {"http.server.request.duration", "greenserve.request.energy", "hw.energy"} == set(found)
-    assert [2.5] == [point.sum for point in found["greenserve.request.energy"]]  # type: ignore[union-attr]
-    assert [12.5] == [point.value for point in found["hw.energy"]]  # type: ignore[union-attr]
+    assert [2.5] == [point.sum for point in found["greenserve.request.energy"]]
+    assert [12.5] == [point.value for point in found["hw.energy"]]

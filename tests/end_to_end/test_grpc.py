@@ -1,0 +1,71 @@
+"""gRPC on a whole running gateway of two replicas: what only this protocol has."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc as grpc_client
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from greenserve.proto import inference_pb2 as pb
+from tests.end_to_end.protocols import SERVICE, Ask, OverGrpc, message_of
+from tests.gateway_process import GatewayProcess
+
+QUESTIONS = 20
+
+
+@pytest.fixture
+def metadata(keys: dict[str, str], gateway: GatewayProcess) -> tuple[tuple[str, str], ...]:
+    """The key of acme."""
+    return (("authorization", f"Bearer {keys['acme']}"),)
+
+
+def streamed(channel: Any, messages: Iterator[pb.ModelInferRequest], metadata: Any) -> list[Any]:
+    """The answers of one ModelStreamInfer."""
+    call = channel.stream_stream(
+        f"/{SERVICE}/ModelStreamInfer",
+        request_serializer=pb.ModelInferRequest.SerializeToString,
+        response_deserializer=pb.ModelStreamInferResponse.FromString,
+    )
+    return list(call(messages, metadata=metadata, timeout=20.0))
+
+
+def test_a_stream_answers_every_question_of_its_own(grpc: OverGrpc, metadata: Any) -> None:
+    """Twenty questions and a bad one, each answered with its own id."""
+    asks = [Ask(texts=(f"a good day {number}",), client_id=str(number)) for number in range(QUESTIONS)]
+    messages = [*map(message_of, asks), message_of(Ask(model="large", client_id="bad"))]
+
+    answers = streamed(grpc.channel, iter(messages), metadata)
+
+    refused = {each.infer_response.id: each.error_message for each in answers if each.error_message}
+    answered = {each.infer_response.id for each in answers if not each.error_message}
+    assert {str(number) for number in range(QUESTIONS)} == answered
+    assert ["bad"] == list(refused)
+    assert all(each.infer_response.parameters["triton_final_response"].bool_param for each in answers)
+
+
+def test_a_stream_without_a_key_is_refused_question_by_question(grpc: OverGrpc, gateway: GatewayProcess) -> None:
+    """The stream lives on, nothing is answered."""
+    (answer,) = streamed(grpc.channel, iter([message_of(Ask())]), ())
+
+    assert "invalid-key" == answer.infer_response.parameters["greenserve_code"].string_param
+
+
+def test_configuration_and_repository_show_the_model(grpc: OverGrpc) -> None:
+    """As Triton's clients ask for them."""
+    config = grpc.call("ModelConfig", pb.ModelConfigRequest(name="tiny"), pb.ModelConfigResponse).config
+    index = grpc.call("RepositoryIndex", pb.RepositoryIndexRequest(ready=True), pb.RepositoryIndexResponse)
+
+    assert ("tiny", ["text"]) == (config.name, [each.name for each in config.input])
+    assert ("tiny", "READY") in [(model.name, model.state) for model in index.models]
+
+
+def test_health_is_told_per_service(grpc: OverGrpc) -> None:
+    """With the standard client's own stub."""
+    stub = health_pb2_grpc.HealthStub(grpc.channel)
+
+    for service in ("", SERVICE):
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5.0)
+        assert health_pb2.HealthCheckResponse.SERVING == answer.status
+    with pytest.raises(grpc_client.RpcError):
+        stub.Check(health_pb2.HealthCheckRequest(service="nothing"), timeout=5.0)
