@@ -1,11 +1,13 @@
 """How often rows arrive, by length bucket: exponentially weighted over a second."""
 
-from math import exp
+from math import exp, log
 
 from greenserve.units import NS_PER_S
 
 MEMORY_S = 1.0
 SHORT_S = 0.01
+GAP_QUANTILE, GAP_STEP, SILENT_GAPS = 0.25, 0.1, 10.0
+SHORTEST_LOG_GAP, LONGEST_LOG_GAP = log(1e3), log(1e10)
 GONE = 30.0
 """So many memories after the last arrival the rate is nothing."""
 
@@ -38,6 +40,36 @@ class ArrivalRates:
     def between(self, first: int, last: int, now_ns: int) -> float:
         """The rate of the buckets `first`..`last` together, both included [1/s]."""
         return sum(self.of(bucket, now_ns) for bucket in range(first, last + 1))
+
+
+class Gaps:
+    """When it has been silent for so long that nobody else is coming.
+
+    Clients that send again when they are answered come in bursts: once all of them wait, none can join, whatever the
+    mean rate says. So silence is judged by the short gaps, the 25 % quantile, learned step by step; of a Poisson
+    stream's gaps one in twenty is longer than ten of these.
+
+    State: the quantile [ns] and the last arrival; a guess of a millisecond before anything was seen.
+    """
+
+    __slots__ = ("_last_ns", "_log_gap")
+
+    def __init__(self) -> None:
+        self._log_gap = log(1e6)
+        self._last_ns: int | None = None
+
+    def note(self, now_ns: int) -> None:
+        """A row arrives."""
+        if self._last_ns is not None:
+            shorter = now_ns - self._last_ns < exp(self._log_gap)
+            self._log_gap += GAP_STEP * (GAP_QUANTILE - shorter)
+            self._log_gap = min(LONGEST_LOG_GAP, max(SHORTEST_LOG_GAP, self._log_gap))
+        self._last_ns = now_ns
+
+    @property
+    def silent_from_ns(self) -> int:
+        """From when on nobody is expected any more [ns], unless a row arrives before."""
+        return (self._last_ns or 0) + int(SILENT_GAPS * exp(self._log_gap))
 
 
 class Company:

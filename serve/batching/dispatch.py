@@ -66,6 +66,7 @@ def wait_ns(lane: Lane, head: Ticket, work_s: float, now_ns: int) -> int | None:
         return None
     patience = "balanced" if queue.by_patience["balanced"] else "green"
     limit_ns = head.arrival_ns + int(SHARE_OF_SLACK[patience] * (due_ns - head.arrival_ns))
+    limit_ns = min(limit_ns, lane.gaps.silent_from_ns)
     if max_wait_s is not None:
         limit_ns = min(limit_ns, head.arrival_ns + int(max_wait_s * NS_PER_S))
     if now_ns >= limit_ns:

@@ -12,10 +12,13 @@ from typing import Protocol
 
 import numpy as np
 
+from greenserve.errors import GreenServeError
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays
-from greenserve.records import Batch, Span, TensorItem
+from greenserve.records import Batch, Item, Span, TensorItem
 from greenserve.serve.batching.flight import Flight
+from greenserve.serve.frames import Outcome
+from greenserve.serve.models import ServedVariant
 from greenserve.serve.tasks import Tensors
 
 NOT_FINITE = "an output is not a finite number"
@@ -25,7 +28,8 @@ NOT_FINITE = "an output is not a finite number"
 class Ran:
     """Flights that went through the engine together, or the error that they met; `bad` are places that failed alone.
 
-    `retry` says that an earlier run of these flights had failed.
+    `retry` says that an earlier run of these flights had failed. `refused` is set where no engine ran them, and is no
+    fault of theirs or of the variant.
     """
 
     flights: Sequence[Flight]
@@ -34,6 +38,7 @@ class Ran:
     error: str | None = None
     bad: frozenset[int] = frozenset()
     retry: bool = False
+    refused: GreenServeError | None = None
 
 
 class Executor(Protocol):
@@ -67,21 +72,42 @@ class InlineExecutor:
 
 def execute(flights: Sequence[Flight]) -> list[Ran]:
     """Run the flights of one variant, those of one shape together; blocks, never raises."""
-    alike: dict[object, list[Flight]] = {}
-    for flight in flights:  # of two artefacts while a variant is replaced
-        shapes = flight.item.shapes if isinstance(flight.item, TensorItem) else None
-        alike.setdefault((id(flight.served), shapes), []).append(flight)
-    return [ran for group in alike.values() for ran in _isolate(group)]
-
-
-def _isolate(flights: Sequence[Flight]) -> list[Ran]:
-    """The flights in one run, or, where it fails, in at most 2 ceil(log2 b) + 1 more."""
-    whole = _run(flights, retry=False)
-    if whole.error is None or len(flights) == 1:
-        return [whole]
-    budget = 2 * (len(flights) - 1).bit_length() + 1
     done: list[Ran] = []
-    todo: list[tuple[Sequence[Flight], bool]] = [(flights, True)]
+    for group in alike(flights):
+        done += [ran_of(group, each) for each in run_rows(group[0].served, [flight.item for flight in group])]
+    return done
+
+
+def alike(flights: Sequence[Flight]) -> list[list[Flight]]:
+    """The flights that can run together: of one artefact (two while a variant is replaced), of one shape."""
+    groups: dict[object, list[Flight]] = {}
+    for flight in flights:
+        shapes = flight.item.shapes if isinstance(flight.item, TensorItem) else None
+        groups.setdefault((id(flight.served), shapes), []).append(flight)
+    return list(groups.values())
+
+
+def ran_of(flights: Sequence[Flight], outcome: Outcome) -> Ran:
+    """What a run means for the flights at its places."""
+    return Ran(
+        flights=[flights[place] for place in outcome.places],
+        outputs=outcome.outputs,
+        span=outcome.span,
+        error=outcome.error,
+        bad=outcome.bad,
+        retry=outcome.retry,
+    )
+
+
+def run_rows(served: ServedVariant, rows: Sequence[Item]) -> list[Outcome]:
+    """Rows of one shape in one run, or, where it fails, in at most 2 ceil(log2 b) + 1 more; blocks, never raises."""
+    everything = tuple(range(len(rows)))
+    whole = _run(served, rows, everything, retry=False)
+    if whole.error is None or len(rows) == 1:
+        return [whole]
+    budget = 2 * (len(rows) - 1).bit_length() + 1
+    done: list[Outcome] = []
+    todo: list[tuple[tuple[int, ...], bool]] = [(everything, True)]
     while todo:
         group, failed = todo.pop()
         if failed and len(group) > 1:
@@ -89,36 +115,36 @@ def _isolate(flights: Sequence[Flight]) -> list[Ran]:
             todo += [(group[middle:], False), (group[:middle], False)]
             continue
         if not budget:
-            done.append(Ran(flights=group, outputs=None, span=None, error=whole.error, retry=True))
+            done.append(Outcome(places=group, outputs=None, span=None, error=whole.error, retry=True))
             continue
         budget -= 1
-        ran = _run(group, retry=True)
-        if ran.error is not None and len(group) > 1:
+        outcome = _run(served, rows, group, retry=True)
+        if outcome.error is not None and len(group) > 1:
             todo.append((group, True))
         else:
-            done.append(ran)
+            done.append(outcome)
     return done
 
 
-def _run(flights: Sequence[Flight], *, retry: bool) -> Ran:
-    served = flights[0].served
+def _run(served: ServedVariant, rows: Sequence[Item], places: tuple[int, ...], *, retry: bool) -> Outcome:
+    together = tuple([rows[place] for place in places])
     batch = Batch(
         batch_id=new_request_id(),
         variant=served.variant.name,
-        rows=tuple([flight.item for flight in flights]),
-        padded_length=max([len(flight.item) for flight in flights]),
+        rows=together,
+        padded_length=max(map(len, together)),
         input_names=served.input_names,
     )
     try:
         raw, span = served.engine.run(batch)
         outputs = served.task.finish(raw)
-        short = {name: len(array) for name, array in outputs.items() if len(array) != len(flights)}
+        short = {name: len(array) for name, array in outputs.items() if len(array) != len(places)}
         if short:
-            raise ValueError(f"the engine answered {short} rows for {len(flights)}")
+            raise ValueError(f"the engine answered {short} rows for {len(places)}")
         bad = frozenset() if isinstance(served.task, Tensors) else _not_finite(outputs)
-        return Ran(flights=flights, outputs=outputs, span=span, bad=bad, retry=retry)
+        return Outcome(places=places, outputs=outputs, span=span, bad=bad, retry=retry)
     except Exception as error:  # an engine may raise anything; the request that caused it gets the message
-        return Ran(flights=flights, outputs=None, span=None, error=type(error).__name__, retry=retry)
+        return Outcome(places=places, outputs=None, span=None, error=type(error).__name__, retry=retry)
 
 
 def _not_finite(outputs: Arrays) -> frozenset[int]:

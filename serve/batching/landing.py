@@ -21,6 +21,10 @@ PATIENCE_OF: Mapping[Policy, Patience] = MappingProxyType(
 
 def land(ran: Ran, share_milli: int) -> int:
     """Give the flights of a run their outputs and shares, or the error; the CPU time of its span [ns], 0 for none."""
+    if ran.refused is not None:
+        for flight in ran.flights:
+            flight.fail(ran.refused)
+        return 0
     if ran.outputs is None or ran.span is None:
         for flight in ran.flights:
             flight.poison(ran.error or NO_SPAN)

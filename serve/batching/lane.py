@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from greenserve.serve.batching.arrivals import ArrivalRates, Company
+from greenserve.serve.batching.arrivals import ArrivalRates, Company, Gaps
 from greenserve.serve.batching.cost import AdaptiveCap, CostModel, Rates
 from greenserve.serve.batching.queue import Patience as Class
 from greenserve.serve.batching.queue import Ticket, TicketQueue
@@ -47,6 +47,7 @@ class Lane:
         "cap",
         "company",
         "cost",
+        "gaps",
         "idle_since_ns",
         "joinable",
         "key",
@@ -69,6 +70,7 @@ class Lane:
         self.patience = Patience(slo_s=settings.slo_s or 0.2)
         self.slo_ns = round(settings.slo_s * NS_PER_S) if settings.slo_s is not None else None
         self.company = Company()
+        self.gaps = Gaps()
         self.joinable = _joinable(settings.buckets)
         self.running = 0
         self.stretch = 1.0

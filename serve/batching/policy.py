@@ -112,6 +112,7 @@ class Policy:
         lane, first = self._lanes[key], tickets[0]
         queue = lane.queue
         longest, own_s = 0, 0.0
+        lane.gaps.note(now_ns)
         for ticket in tickets:
             bucket = ticket.bucket = queue.bucket_of(ticket.length)
             lane.arrivals.note(bucket, now_ns)

@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "telemetry.md"
 
 def test_every_metric_is_documented_with_its_labels() -> None:
     """A row names metrics and the labels that all of them have."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for line in PAGE.read_text().splitlines():
         if line.startswith("| `greenserve_"):
             names, labels = line.strip("|").split("|")

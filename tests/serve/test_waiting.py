@@ -2,12 +2,13 @@
 
 from itertools import combinations
 from math import exp, inf
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.serve.batching.arrivals import ArrivalRates, Company
+from greenserve.serve.batching.arrivals import ArrivalRates, Company, Gaps
 from greenserve.serve.batching.overload import Latch, over_share
 from greenserve.serve.batching.split import Pile, group_of
 from greenserve.serve.batching.waiting import Patience, worth_waiting
@@ -167,3 +168,28 @@ def test_work_that_nobody_starts_is_found() -> None:
 
     assert [[], ["rows have waited for 1.1 s while the engine was free"]] == findings
     assert [] == running == watch.findings(9 * NS_PER_S)
+
+
+def test_a_burst_that_is_over_is_not_waited_on() -> None:
+    """Eight clients that send again when they are answered: ten short gaps after the last one nobody is expected."""
+    gaps = Gaps()
+    now_ns = 0
+    for _ in range(100):
+        for _ in range(8):
+            now_ns += 500_000
+            gaps.note(now_ns)
+        now_ns += 20_000_000
+
+    silent_ns = gaps.silent_from_ns - (now_ns - 20_000_000)
+
+    assert 2_000_000 < silent_ns < 10_000_000
+
+
+def test_a_steady_stream_is_waited_for_about_three_mean_gaps() -> None:
+    """Of a Poisson stream's gaps one in twenty is longer."""
+    random, gaps, now_ns = Random(1), Gaps(), 0
+    for _ in range(5_000):
+        now_ns += int(random.expovariate(100.0) * NS_PER_S)
+        gaps.note(now_ns)
+
+    assert 0.015 < (gaps.silent_from_ns - now_ns) / NS_PER_S < 0.06

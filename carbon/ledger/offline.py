@@ -1,0 +1,60 @@
+"""Folds over a whole ledger in a process of its own: `python -m greenserve.carbon.ledger.offline`.
+
+A gateway answers requests in milliseconds; a fold over a million entries beside them would hold the interpreter. One
+job comes as JSON on stdin, its result leaves as JSON on stdout; what went wrong leaves as {"error", "code"}.
+"""
+
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from greenserve.canonical import canonical_json
+from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.statement import Scope, build_statement
+from greenserve.errors import GreenServeError
+
+NICENESS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to fold: a ledger's file, and for a statement what it covers (the members of `Scope` but its head)."""
+
+    kind: Literal["verify", "statement"]
+    ledger: str
+    scope: dict[str, Any] | None = None
+
+    def encoded(self) -> bytes:
+        """The job as the program reads it."""
+        return orjson.dumps(asdict(self))
+
+
+def run(job: Job) -> dict[str, Any]:
+    """The result of a job: size, chain and findings, or a statement's document."""
+    ledger = SqliteLedger(Path(job.ledger), must_exist=True)
+    try:
+        head = ledger.head()
+        if job.kind == "verify":
+            return {"size": head.size, "chain": head.chain, "findings": list(ledger.verify())}
+        scope = Scope(**(job.scope or {}), size=head.size, chain=head.chain)
+        return dict(build_statement(ledger.entries(), scope).document)
+    finally:
+        ledger.close()
+
+
+def main() -> None:
+    """Read one job, work behind everything else on the machine, write the result."""
+    os.nice(NICENESS)
+    try:
+        result = canonical_json(run(Job(**orjson.loads(sys.stdin.buffer.read()))))
+    except GreenServeError as error:
+        result = orjson.dumps({"error": str(error), "code": error.code})
+    sys.stdout.buffer.write(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""One request's receipt: what its lines in the ledger say of energy and carbon, newest over oldest. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+from greenserve.carbon.budgets import iso
+from greenserve.carbon.entries import it_uj
+from greenserve.carbon.tally import decimal_g_per_kwh
+from greenserve.units import decimal_grams, decimal_joules, two_digits
+
+SCHEMA = "greenserve.receipt/1"
+PROVISIONAL = "provisional"
+REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "idle_joules": "known per tenant and hour only; see the statement",
+        "overhead_joules": "known per tenant and hour only; see the statement",
+        "market_gco2e": "not available: no evidence file of contracts",
+        "embodied_gco2e": "not available: embodied emissions are not configured",
+        "alone_joules": "not available: this version does not record what the request would have cost alone",
+    }
+)
+"""Why a member is null on every receipt."""
+_UNMETERED = "no meter covered this request"
+_RANGE = ("low_uj", "high_uj")
+_PARTS = ("active_uj", "held_uj", "host_uj")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of the ledger: its index, the chain hash there and the SHA-256 of its body in hex, and the body."""
+
+    index: int
+    chain: str
+    body_sha256: str
+    body: Mapping[str, Any]
+
+
+def receipt_document(lines: Sequence[Line], *, rounded: bool) -> dict[str, object]:
+    """The receipt of a request from all its lines in order of index; at least one.
+
+    With `rounded`, figures of a provisional line have two digits and no range: the exact ones come with the settled
+    line, when they no longer tell one request's batch-mates apart.
+    """
+    attempt = max(line.body["attempt"] for line in lines)
+    own = [line for line in lines if line.body["attempt"] == attempt]
+    newest = own[-1]
+    body = {name: value for line in own for name, value in line.body.items()}
+    is_rounded = rounded and body["state"] == PROVISIONAL
+    return {
+        "schema": SCHEMA,
+        "request_id": body["request_id"],
+        "state": body["state"],
+        "rounded": is_rounded,
+        "tenant": body["tenant"],
+        "project": body.get("project"),
+        "key_id": body["key_id"],
+        "model": body["model"],
+        "variant": body["variant"],
+        "variant_digest": body["variant_digest"],
+        "region": body["region"],
+        "emulated": body["emulated"],
+        "protocol": body["protocol"],
+        "outcome": body["outcome"],
+        "code": body["code"],
+        "cache": body["cache"],
+        "reason": body["reason"],
+        "rows": body["rows"],
+        "batch_rows": body["n_rows"],
+        "tokens_in": body["tokens_in"],
+        "ended": iso(body["ended_us"]),
+        "charged": body["charged"],
+        "attempt": attempt,
+        "energy": _energy(body, is_rounded),
+        "carbon": _carbon(body, is_rounded),
+        "factors": _factors(body),
+        "flags": list(body["flags"]),
+        "method": body["method"],
+        "unknown_reasons": _reasons(body),
+        "history": [_step(line, rounded) for line in lines],
+        "proof": {"index": newest.index, "chain": newest.chain, "body_sha256": newest.body_sha256},
+    }
+
+
+def _energy(body: Mapping[str, Any], rounded: bool) -> dict[str, object]:
+    shown: dict[str, object] = {f"{name.removesuffix('_uj')}_joules": _joules(body[name], rounded) for name in _PARTS}
+    bounds = {f"energy_{name.removesuffix('_uj')}_joules": body[name] for name in _RANGE}
+    return {
+        "energy_joules": _joules(it_uj(body), rounded),
+        **{name: None if rounded else _joules(value, False) for name, value in bounds.items()},
+        **shown,
+        "idle_joules": None,
+        "overhead_joules": None,
+        "alone_joules": None,
+        "facility_joules": _joules(body["facility_uj"], rounded),
+        "tier": body["tier"] or "unknown",
+    }
+
+
+def _carbon(body: Mapping[str, Any], rounded: bool) -> dict[str, object]:
+    return {
+        "loc_lifecycle_gco2e": _grams(body["loc_lifecycle_ng"], rounded),
+        "loc_direct_gco2e": _grams(body["loc_direct_ng"], rounded),
+        "market_gco2e": None,
+        "embodied_gco2e": None,
+    }
+
+
+def _factors(body: Mapping[str, Any]) -> list[dict[str, object]]:
+    factors: list[dict[str, object]] = []
+    reading = body["ci"]
+    if reading is not None:
+        factors.append(
+            {
+                "factor": "grid intensity",
+                **{name: reading[name] for name in ("zone", "provider", "origin", "basis", "kind")},
+                "gco2e_per_kwh": decimal_g_per_kwh(reading["mg_per_kwh"]),
+                "start": iso(reading["start_us"]),
+                "end": iso(reading["end_us"]),
+            }
+        )
+    if body["pue_milli"] is not None:
+        factors.append({"factor": "PUE", "region": body["region"], "pue": f"{Decimal(body['pue_milli']).scaleb(-3):f}"})
+    return factors
+
+
+def _reasons(body: Mapping[str, Any]) -> dict[str, str]:
+    reasons = dict(REASONS)
+    if body["active_uj"] is None:
+        reasons["energy_joules"] = _UNMETERED
+    basis = None if body["ci"] is None else body["ci"]["basis"]
+    for column in ("lifecycle", "direct"):
+        if body[f"loc_{column}_ng"] is None:
+            known = "no source knew the grid's intensity" if basis is None else f"the source's basis is {basis}"
+            reasons[f"loc_{column}_gco2e"] = _UNMETERED if body["active_uj"] is None else known
+    return reasons
+
+
+def _step(line: Line, rounded: bool) -> dict[str, object]:
+    body = line.body
+    is_rounded = rounded and body["state"] == PROVISIONAL
+    return {
+        "index": line.index,
+        "attempt": body["attempt"],
+        "revision": body["revision"],
+        "state": body["state"],
+        "energy_joules": _joules(it_uj(body), is_rounded),
+        "tier": body["tier"] or "unknown",
+        "loc_lifecycle_gco2e": _grams(body["loc_lifecycle_ng"], is_rounded),
+    }
+
+
+def _joules(value_uj: int | None, rounded: bool) -> str | None:
+    if value_uj is None:
+        return None
+    return decimal_joules(two_digits(value_uj) if rounded else value_uj)
+
+
+def _grams(value_ng: int | None, rounded: bool) -> str | None:
+    if value_ng is None:
+        return None
+    return decimal_grams(two_digits(value_ng) if rounded else value_ng)

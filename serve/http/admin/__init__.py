@@ -1,0 +1,1 @@
+"""The administration API: tenants, keys, budgets, what they used, and what the gateway is made of."""
