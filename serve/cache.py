@@ -1,100 +1,273 @@
 """Answers that were given before, and items that are being answered now, by digest: both item by item.
 
-State: a store per model, and the flights in the air; changed only on the event loop.
+State: a shelf per model, the flights in the air, and what is computed once for many requests (keyed hashers, the
+decisions kept with answers); changed only on the event loop.
 """
 
 import secrets
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from zlib import crc32
 
+import numpy as np
+import numpy.typing as npt
 from blake3 import blake3
 
-from greenserve.ports import CachedAnswer, ResponseCache
-from greenserve.records import Admitted, Item
+from greenserve.carbon.meters.cpu_time import host_power
+from greenserve.carbon.power_model import CpuPower
+from greenserve.ports import CachedAnswer
+from greenserve.records import Admitted, Decision, Item
 from greenserve.serve.answer_store import MemoryAnswers
 from greenserve.serve.batching.flight import Flight, Landed
-from greenserve.serve.models import ServedModel
+from greenserve.serve.cache_watch import PROBED_OF, Watch, Watched
+from greenserve.serve.models import ServedModel, ServedVariant
+from greenserve.serve.shared_cache import SharedAnswers, SharedCounts
+from greenserve.units import joules_from_uj
 
 Key = bytes
+LOOKUP_NS = 10_000
+"""CPU time of key, lookup, store and flight of one item that misses (benchmarks/answer_store.py measures it)."""
+
+MOST_HASHERS = 1_024
+MOST_DECISIONS = 1_024
+SECRET_CONTEXT = "greenserve 2026-11-22 answer cache"
+NOTHING: Mapping[Key, CachedAnswer] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheState:
+    """How a model's cache does: stored answers and the bytes that they take, and what its watch has counted."""
+
+    answers: int
+    size_bytes: int
+    watched: Watched
+
+
+@dataclass(slots=True, eq=False)
+class _Shelf:
+    """A model's store and watch; `repeatable`: the manifest of that digest says that equal inputs get equal outputs."""
+
+    store: MemoryAnswers
+    watch: Watch
+    ttl_s: float
+    digest: str
+    repeatable: bool
 
 
 class AnswerCache:
-    """A store of answers per model, and the flights that others may join."""
+    """A store of answers per model, and the flights that others may join.
 
-    def __init__(self, models: Sequence[ServedModel]) -> None:
-        self._secret = secrets.token_bytes(32)
-        self._stores: dict[str, ResponseCache] = {
-            model.name: MemoryAnswers(max_bytes=settings.max_bytes, ttl_s=settings.ttl_s)
+    `secret` (32 bytes) keys the digests: gateways that share answers share it, others draw their own. `shared` is the
+    second tier, None: there is none. `power` says what the CPU time of a lookup costs, by default on this machine.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        *,
+        secret: bytes | None = None,
+        shared: SharedAnswers | None = None,
+        power: CpuPower | None = None,
+    ) -> None:
+        self.shared = shared
+        self._secret = secret or secrets.token_bytes(32)
+        lookup_j = float(joules_from_uj((power or host_power()).active_uj(LOOKUP_NS)))
+        self._shelves = {
+            model.name: _Shelf(
+                store=MemoryAnswers(max_bytes=settings.max_bytes, ttl_s=settings.ttl_s),
+                watch=Watch(lookup_j=lookup_j),
+                ttl_s=settings.ttl_s,
+                digest=model.manifest.digest,
+                repeatable=_repeatable(model),
+            )
             for model in models
             if (settings := model.settings.cache).enabled
         }
         self._flights: dict[Key, Flight] = {}
+        self._hashers: dict[tuple[object, ...], blake3] = {}
+        self._decisions: dict[tuple[object, ...], Decision] = {}
 
     def __repr__(self) -> str:
-        return f"<AnswerCache {sorted(self._stores)}, {len(self._flights)} in flight>"
+        shelves = ", ".join(f"{name}: {shelf.store!r} {shelf.watch!r}" for name, shelf in sorted(self._shelves.items()))
+        return f"<AnswerCache {shelves or 'of nothing'}, {len(self._flights)} in flight, shared {self.shared!r}>"
 
     def close(self) -> None:
-        """Stop the stores' own threads."""
-        for store in self._stores.values():
-            store.close()
+        """Let go of the stored answers."""
+        for shelf in self._shelves.values():
+            shelf.store.close()
 
-    def keys(self, admitted: Admitted, model: ServedModel) -> Callable[[Item], Key] | None:
-        """What tells an item's key, 256 bits over scope, model, item and every rule that may change the answer.
+    def state(self) -> dict[str, CacheState]:
+        """How each model's cache does, by the model's name."""
+        return {
+            name: CacheState(answers=len(shelf.store), size_bytes=shelf.store.size_bytes, watched=shelf.watch.watched())
+            for name, shelf in self._shelves.items()
+        }
 
-        None where nothing is cached.
+    def shared_counts(self) -> SharedCounts | None:
+        """What the second tier did; None where there is none."""
+        return None if self.shared is None else self.shared.counts()
+
+    def keys(self, admitted: Admitted, model: ServedModel) -> Callable[[Item], Key | None] | None:
+        """What tells an item's key, 256 bits over scope, model, item and the rules that an answer can't be checked for.
+
+        None where nothing is cached; it tells None for items that are not looked up while the cache is off. A floor of
+        quality is no part of the key: whoever asks checks the answer's (`floor_of`, `get`).
         """
-        request, hints = admitted.request, admitted.request.hints
-        if model.name not in self._stores or hints.no_store:
+        shelf = self._shelves.get(model.name)
+        if shelf is None or admitted.request.hints.no_store:
             return None
-        tenant = admitted.tenant
-        scope = tenant.tenant_id if model.settings.cache.scope == "tenant" else "*"
-        rules = (
-            scope,
-            request.model,
-            model.manifest.digest,
-            hints.variant,
-            hints.min_quality,
-            hints.policy or tenant.policy,
-            sorted(hints.regions or ()),
-            sorted(tenant.regions or ()),
-            tenant.quality_floor,
-            tenant.quality_mean,
-        )
-        keyed = blake3(repr(rules).encode(), key=self._secret)
-
-        def key(item: Item) -> Key:
-            return keyed.copy().update(_bytes_of(item)).digest()
-
-        return key
-
-    def get(self, model: ServedModel, key: Key) -> CachedAnswer | None:
-        """The stored answer, where the variant that made it is still served as it was."""
-        answer = self._stores[model.name].get(key)
-        if answer is None:
+        if shelf.digest != model.manifest.digest:
+            shelf.digest, shelf.repeatable = model.manifest.digest, _repeatable(model)
+        if not shelf.repeatable:
             return None
-        served = model.variants.get(answer.decision.variant)
-        return answer if served is not None and served.variant.digest == answer.variant_digest else None
+        keyed = self._keyed(admitted, model)
+        if shelf.watch.on:
+            return lambda item: keyed.copy().update(_bytes_of(item)).digest()
+        return lambda item: None if _sample(item) % PROBED_OF else keyed.copy().update(_bytes_of(item)).digest()
 
-    def in_flight(self, key: Key) -> Flight | None:
-        """A flight of the same item whose answer somebody still waits for."""
+    def get(
+        self, model: ServedModel, key: Key, floor: float = 0.0, fetched: Mapping[Key, CachedAnswer] = NOTHING
+    ) -> CachedAnswer | None:
+        """The stored (or just `fetched`) answer, where its variant is still served as it was and is over the floor."""
+        shelf = self._shelves[model.name]
+        shelf.watch.looked()
+        answer = _valid(shelf.store.get(key), model, floor)
+        if answer is None and fetched and (answer := _valid(fetched.get(key), model, floor)) is not None:
+            shelf.store.put(key, answer)
+        if answer is not None:
+            shelf.watch.found(answer.decision.energy_j)
+        return answer
+
+    def in_flight(self, key: Key, floor: float = 0.0) -> Flight | None:
+        """A flight of the same item, by a variant over the floor, whose answer somebody still waits for."""
         flight = self._flights.get(key)
-        return flight if flight is not None and flight.wanted else None
+        if flight is None or not flight.wanted or flight.served.variant.value_low < floor:
+            return None
+        self._shelves[_model_of(flight)].watch.joined()
+        return flight
+
+    async def fetch(self, admitted: Admitted, model: ServedModel) -> Mapping[Key, CachedAnswer]:
+        """What the second tier has of the items that are neither stored nor in flight here; only where there is one.
+
+        Takes no longer than its timeout, and finds nothing where it is away.
+        """
+        key_of = self.keys(admitted, model)
+        if self.shared is None or key_of is None:
+            return NOTHING
+        shelf, floor = self._shelves[model.name], floor_of(admitted, model)
+        wanted = [
+            key
+            for row in admitted.request.rows
+            if (key := key_of(row)) is not None and key not in shelf.store and key not in self._flights
+        ]
+        found = await self.shared.lookup(wanted)
+        return {key: answer for key, answer in found.items() if _valid(answer, model, floor) is not None}
 
     def take_off(self, key: Key, flight: Flight) -> None:
         """Let others join `flight`, and keep its answer when it lands."""
         self._flights[key] = flight
-        store = self._stores[flight.served.key.partition("/")[0]]
+        shelf = self._shelves[_model_of(flight)]
 
         def landed(result: Landed | None) -> None:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-            if result is not None:
-                answer = CachedAnswer(
-                    outputs=result.outputs, decision=flight.decision, variant_digest=flight.served.variant.digest
-                )
-                store.put(key, answer)
+            if self._flights.get(key) is not flight:
+                return  # another took its place, for a higher floor or since nobody waited: that one's answer is kept
+            del self._flights[key]
+            if result is None:
+                return
+            decision = self._decision_of(flight)
+            shelf.watch.ran(decision.energy_j)
+            answer = CachedAnswer(
+                outputs=result.outputs, decision=decision, variant_digest=flight.served.variant.digest
+            )
+            shelf.store.put(key, answer)
+            if self.shared is not None:
+                self.shared.put(key, answer, shelf.ttl_s)
 
         flight.on_landed = landed
+
+    def _keyed(self, admitted: Admitted, model: ServedModel) -> blake3:
+        """The hasher of a scope and its rules, made once: with hints that anybody may invent it is not remembered."""
+        tenant, hints = admitted.tenant, admitted.request.hints
+        rules = (
+            tenant.tenant_id if model.settings.cache.scope == "tenant" else "*",
+            model.name,
+            model.manifest.digest,
+            hints.variant,
+            hints.policy or tenant.policy,
+            hints.regions,
+            tenant.regions,
+            tenant.quality_mean,
+        )
+        keyed = self._hashers.get(rules)
+        if keyed is None:
+            text = repr([sorted(rule) if isinstance(rule, frozenset) else rule for rule in rules])
+            # The length tells the rules from the item that follows them.
+            keyed = blake3(len(text.encode()).to_bytes(8, "little") + text.encode(), key=self._secret)
+            if hints.regions is None and (hints.variant is None or hints.variant in model.variants):
+                if len(self._hashers) >= MOST_HASHERS:
+                    self._hashers.clear()
+                self._hashers[rules] = keyed
+        return keyed
+
+    def _decision_of(self, flight: Flight) -> Decision:
+        """What of a flight's decision is kept with its answer, one for all of a length; its energy is e(1,L) [J]."""
+        made, served, length = flight.decision, flight.served, len(flight.item)
+        where = (made.region, made.zone, made.pue_milli, made.emulated, made.flags)
+        facts = (served.key, served.variant.digest, where, length)
+        kept = self._decisions.get(facts)
+        if kept is None:
+            if len(self._decisions) >= MOST_DECISIONS:
+                self._decisions.clear()
+            kept = self._decisions[facts] = replace(
+                made, latency_s=None, energy_j=_joules_of(served, length), emissions_g=None, intensity=None, beaten=()
+            )
+        return kept
+
+
+def secret_from(pepper: bytes) -> bytes:
+    """The key of a deployment's digests (32 bytes), from the pepper of its ledger; it tells nothing of the pepper."""
+    return blake3(pepper, derive_key_context=SECRET_CONTEXT).digest()
+
+
+def floor_of(admitted: Admitted, model: ServedModel) -> float:
+    """The least quality that an answer to this request may have: the tenant's or the model's, and the caller's."""
+    own, asked = admitted.tenant.quality_floor, admitted.request.hints.min_quality
+    floor = model.settings.objective.quality_floor if own is None else own
+    return floor if asked is None else max(floor, asked)
+
+
+def _valid(answer: CachedAnswer | None, model: ServedModel, floor: float) -> CachedAnswer | None:
+    if answer is None:
+        return None
+    served = model.variants.get(answer.decision.variant)
+    if served is None or served.variant.digest != answer.variant_digest or served.variant.value_low < floor:
+        return None
+    return answer
+
+
+def _model_of(flight: Flight) -> str:
+    return flight.served.key.partition("/")[0]
+
+
+def _joules_of(served: ServedVariant, length: int) -> float | None:
+    return None if served.profile is None else served.profile.joules(batch=1, length=length)
+
+
+def _repeatable(model: ServedModel) -> bool:
+    """Whether the manifest calls none of the served variants non-deterministic."""
+    return not any(
+        entry["name"] in model.variants and entry["properties"].get("deterministic", True) is False
+        for entry in model.manifest.document["variants"]
+    )
+
+
+def _sample(item: Item) -> int:
+    """A number that is always the same for the same item, for less than its key costs."""
+    if isinstance(item, tuple):
+        return hash(item)
+    return crc32(b"".join(map(_data_of, item.arrays)))
 
 
 def _bytes_of(item: Item) -> bytes:
@@ -102,6 +275,9 @@ def _bytes_of(item: Item) -> bytes:
     if isinstance(item, tuple):
         return array("I", item).tobytes()
     parts = [repr([(each.dtype.str, each.shape) for each in item.arrays]).encode()]
-    for each in item.arrays:
-        parts.append(repr(each.tolist()).encode() if each.dtype == object else each.tobytes())
+    parts += map(_data_of, item.arrays)
     return b"\0".join(parts)
+
+
+def _data_of(each: npt.NDArray[np.generic]) -> bytes:
+    return repr(each.tolist()).encode() if each.dtype == object else each.tobytes()

@@ -1,4 +1,4 @@
-"""The frames between a gateway and the replica that runs its batches: a JSON head, then the tensors as they lie in memory.
+"""The frames between a gateway and the replica that runs its batches: a JSON head, then the tensors as they lie.
 
 A frame is the head's length (4 bytes, little-endian), the head, and the arrays that the head describes, in order. No
 pickle: a frame is data, whoever sent it.

@@ -1,28 +1,31 @@
 """The path of a request, whole and in order."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
 from greenserve.carbon.entries import Outcome
-from greenserve.errors import InvalidRequest
+from greenserve.errors import DeadlineExceeded, InvalidRequest
 from greenserve.ids import new_request_id
-from greenserve.ports import Arrays, Clock
+from greenserve.ports import Arrays, CachedAnswer, Clock
 from greenserve.records import Admitted, Decision, InferenceRequest, Item
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.batching.flight import Flight, Landed, Waiter
 from greenserve.serve.batching.landing import PATIENCE_OF
-from greenserve.serve.cache import AnswerCache
+from greenserve.serve.cache import NOTHING, AnswerCache, floor_of
 from greenserve.serve.call import Answer, CacheResult, Call
 from greenserve.serve.models import Models, ServedModel
+from greenserve.serve.observers import Observers
 from greenserve.serve.recorder import Finished, Recorded, Recorder, run_of
 from greenserve.serve.router import Router
-from greenserve.serve.statistics import Statistics
-from greenserve.units import ns_from_seconds
+from greenserve.units import NS_PER_S, ns_from_seconds
+
+NO_REMOTE: Mapping[str, Batcher] = MappingProxyType({})
 
 
 class Gateway:
@@ -37,16 +40,19 @@ class Gateway:
         router: Router,
         batcher: Batcher,
         recorder: Recorder,
-        statistics: Statistics,
+        observers: Observers,
         clock: Clock,
+        remote: Mapping[str, Batcher] = NO_REMOTE,
     ) -> None:
+        """`remote` are the batchers of models whose engines run elsewhere, by name; `batcher` has all others."""
         self.models = models
         self.admission = admission
         self.cache = cache
         self.router = router
         self.batcher = batcher
+        self.remote = remote
         self.recorder = recorder
-        self.statistics = statistics
+        self.observers = observers
         self._clock = clock
 
     async def handle(self, call: Call) -> Answer:
@@ -69,29 +75,35 @@ class Gateway:
             self.admission.settle(admitted, recorded)
             self._mark(times, "record")
             answer = _encode(finished, recorded, model, tuple(times))
-            self.statistics.seen(answer)
+            self.observers.answered(call, answer)
             return answer
+        except BaseException as error:
+            self.observers.refused(call, error)
+            raise
         finally:
             self.recorder.end()
 
     async def _answer(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
         """Each item from the cache, from an identical item in flight, or by a run of the variant that routing picks."""
         request = admitted.request
+        fetched = NOTHING if self.cache.shared is None else await self.cache.fetch(admitted, model)
         waiter = Waiter(len(request.rows), partial(self._record_unanswered, admitted, model))
-        missing = self._found(admitted, model, waiter)
+        missing = self._found(admitted, model, waiter, fetched)
         self._mark(times, "cache")
         if missing.rows:
-            decision = self.router.route(admitted, model, self.batcher)
+            decision = self.router.route(admitted, model, self._batcher_of(model))
             self._mark(times, "route")
             self._launch(admitted, model, missing, decision, waiter)
-        await self._landing(waiter)
+        await self._landing(waiter, request.deadline_ns)
         finished = _finished(admitted, model, waiter, missing.result)
         if finished.run is not None:
             times.append(("queue", max(finished.run.start_ns, times[-1][1])))
             times.append(("model", finished.run.end_ns))
         return finished
 
-    def _found(self, admitted: Admitted, model: ServedModel, waiter: Waiter) -> "_Missing":
+    def _found(
+        self, admitted: Admitted, model: ServedModel, waiter: Waiter, fetched: Mapping[bytes, CachedAnswer]
+    ) -> "_Missing":
         """Serve what is stored, join what is in flight; what is left, with the keys under which it will be known."""
         request = admitted.request
         key_of = self.cache.keys(admitted, model)
@@ -99,18 +111,22 @@ class Gateway:
             return _Missing(rows=[(place, row, None) for place, row in enumerate(request.rows)], result="off")
         missing: list[tuple[int, Item, bytes | None]] = []
         result: CacheResult = "hit"
+        floor = floor_of(admitted, model)
         for place, row in enumerate(request.rows):
             key = key_of(row)
-            cached = self.cache.get(model, key)
-            if cached is not None:
+            if key is None:
+                missing.append((place, row, None))
+            elif (cached := self.cache.get(model, key, floor, fetched)) is not None:
                 decision = self.router.priced_now(model.name, cached.decision)
                 waiter.take(place, Landed(outputs=cached.outputs, decision=decision))
-            elif (flight := self.cache.in_flight(key)) is not None:
+            elif (flight := self.cache.in_flight(key, floor)) is not None:
                 flight.join(waiter, place, deadline_ns=request.deadline_ns)
                 result = "joined"
             else:
                 missing.append((place, row, key))
-        return _Missing(rows=missing, result="miss" if missing else result)
+        if missing:
+            result = "miss" if any(key is not None for _, _, key in missing) else "off"
+        return _Missing(rows=missing, result=result)
 
     def _launch(
         self, admitted: Admitted, model: ServedModel, missing: "_Missing", decision: Decision, waiter: Waiter
@@ -138,11 +154,20 @@ class Gateway:
                 by_key[key] = flight
         tenant = admitted.tenant
         policy = request.hints.policy or tenant.policy
-        self.batcher.submit(flights, tenant=tenant.tenant_id, patience=None if policy is None else PATIENCE_OF[policy])
+        batcher = self._batcher_of(model)
+        batcher.submit(flights, tenant=tenant.tenant_id, patience=None if policy is None else PATIENCE_OF[policy])
         for key, flight in by_key.items():
             self.cache.take_off(key, flight)
 
-    async def _landing(self, waiter: Waiter) -> None:
+    def _batcher_of(self, model: ServedModel) -> Batcher:
+        return self.remote.get(model.name, self.batcher)
+
+    async def _landing(self, waiter: Waiter, deadline_ns: int) -> None:
+        if not waiter.waits:
+            return waiter.future.result()
+        # The batcher starts nothing that would be late, but a run may take longer than it ever did before.
+        left_s = (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
+        timer = asyncio.get_running_loop().call_later(max(0.0, left_s), _expire, waiter)
         try:
             await waiter.future
         except asyncio.CancelledError:
@@ -150,6 +175,8 @@ class Gateway:
             if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
                 waiter.settled(waiter)
             raise
+        finally:
+            timer.cancel()
 
     def _record_unanswered(self, admitted: Admitted, model: ServedModel, waiter: Waiter) -> None:
         """What ran for a client that left, or for a request that failed as a whole, is owed all the same."""
@@ -179,6 +206,12 @@ class Gateway:
 
     def _mark(self, times: list[tuple[str, int]], stage: str) -> None:
         times.append((stage, self._clock.monotonic_ns()))
+
+
+def _expire(waiter: Waiter) -> None:
+    """What still runs for the request is recorded once it is done; what waits finds that nobody does."""
+    if waiter.waits:
+        waiter.future.set_exception(DeadlineExceeded("the deadline passed before the answer was there"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,14 @@ class Models:
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._by_name.values())
 
+    def replace(self, model: ServedModel) -> None:
+        """Serve this from now on instead of the model of its name."""
+        self._by_name = MappingProxyType({**self._by_name, model.name: model})
+
+    def get(self, name: str) -> ServedModel | None:
+        """The model of that name, or None."""
+        return self._by_name.get(name)
+
     def find(self, name: str, version: str = "") -> ServedModel:
         """The model of that name (and version, where one is given); raises ModelUnknown."""
         model = self._by_name.get(name)
@@ -107,8 +115,13 @@ def verified_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def load_model(settings: Model, engine_for: EngineFactory, fingerprint: str, *, max_items: int) -> ServedModel:
-    """One model, whole: verified, loaded, warmed up; raises ManifestInvalid, or DependencyMissing for no variant."""
+def load_model(
+    settings: Model, engine_for: EngineFactory, fingerprint: str, *, max_items: int, warm_up: bool = True
+) -> ServedModel:
+    """One model, whole: verified, loaded, warmed up (unless its engines run elsewhere).
+
+    Raises ManifestInvalid, or DependencyMissing for no variant.
+    """
     manifest = verified_manifest(settings.manifest)
     task = task_of(manifest, _encoder_of(manifest), max_items=max_items)
     variants: dict[str, ServedVariant] = {}
@@ -129,7 +142,8 @@ def load_model(settings: Model, engine_for: EngineFactory, fingerprint: str, *, 
             left_out[variant.name] = str(error)
             continue
         served = _served(settings, manifest, variant, engine, task, fingerprint)
-        _warm_up(served, manifest)
+        if warm_up:
+            _warm_up(served, manifest)
         variants[variant.name] = served
     if not variants:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from greenserve.canonical import ledger_json
@@ -21,6 +20,7 @@ from greenserve.errors import LedgerUnavailable
 from greenserve.ports import Arrays, Clock
 from greenserve.records import Admitted, Decision, Usage
 from greenserve.serve.batching.flight import Landed
+from greenserve.serve.call_thread import CallThread
 
 log = logging.getLogger("greenserve.recorder")
 
@@ -95,14 +95,15 @@ class Recorder:
         power: CpuPower,
         clock: Clock,
         run_id: str,
-        engine_cpu_ns: Callable[[], int],
+        thread_cpu_ns: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         self._spool = spool
         self._power = power
         self._clock = clock
         self._run_id = run_id
-        self._engine_cpu_ns = engine_cpu_ns
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._thread_cpu_ns = thread_cpu_ns
+        self._thread = CallThread("spool")
+        self._spool_cpu_ns = 0
         self._waiting: list[_Pending] = []
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -120,7 +121,7 @@ class Recorder:
         self._work.set()
         if self._task is not None:
             await self._task
-        self._thread.shutdown(wait=True)
+        self._thread.close()
         self._spool.close()
 
     def begin(self) -> None:
@@ -144,11 +145,16 @@ class Recorder:
         """Queue the line of a request whose client left; nobody waits for it."""
         self.submit(finished).add_done_callback(_forget)
 
+    def _append(self, bodies: list[bytes]) -> int:
+        start_ns = time.thread_time_ns()
+        self._spool.append(bodies)
+        return time.thread_time_ns() - start_ns
+
     def _host_clock_ns(self) -> int:
-        return time.process_time_ns() - self._engine_cpu_ns()
+        """CPU time of the loop's and the spool's thread [ns]; Ray's threads in this process are nobody's request."""
+        return self._thread_cpu_ns() + self._spool_cpu_ns
 
     async def _loop(self) -> None:
-        loop = asyncio.get_running_loop()
         while not (self._closing and not self._waiting):
             await self._work.wait()
             self._work.clear()
@@ -157,7 +163,7 @@ class Recorder:
                 continue
             try:
                 recorded, bodies = self._lines_of([pending.finished for pending in group])
-                await loop.run_in_executor(self._thread, self._spool.append, bodies)
+                self._spool_cpu_ns += await self._thread.submit(self._append, bodies)
             except Exception as error:  # nothing of this group may be acknowledged, and the loop goes on
                 log.error("a group of %d lines is not recorded: %s", len(group), error)
                 fault = LedgerUnavailable(

@@ -76,7 +76,7 @@ class Reloader:
         self._prepared[name] = model
         return fine(model.manifest.digest)
 
-    def commit(self, name: str) -> Report:
+    async def commit(self, name: str) -> Report:
         """Serve what was prepared from the next request on; what waits runs on the artefact that it was routed to."""
         fresh = self._prepared.pop(name, None)
         old = self._models.find(name)
@@ -87,7 +87,7 @@ class Reloader:
         log.info("model %s: manifest %.12s replaces %.12s", name, fresh.manifest.digest, old.manifest.digest)
         return fine(fresh.manifest.digest)
 
-    def abandon(self, name: str) -> Report:
+    async def abandon(self, name: str) -> Report:
         """Forget what was prepared."""
         self._prepared.pop(name, None)
         return fine(self._models.find(name).manifest.digest)

@@ -5,14 +5,15 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from greenserve.carbon.feeds.build import feed_from
-from greenserve.carbon.ledger.spool import SpoolWriter
+from greenserve.carbon.ledger.spool import SpoolWriter, boot_id
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.carbon.power_model import CpuPower
@@ -23,22 +24,26 @@ from greenserve.host import describe_host
 from greenserve.ports import Clock
 from greenserve.serve.admission import Admission
 from greenserve.serve.balance import Board
-from greenserve.serve.batching.batcher import Batcher
-from greenserve.serve.batching.settings import Options, lanes_of
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.gateway import Gateway
+from greenserve.serve.gauges import Gauges
 from greenserve.serve.grpc.server import GrpcServer
 from greenserve.serve.grpc.service import InferenceService
 from greenserve.serve.health import Health
 from greenserve.serve.http.app import HttpApp
 from greenserve.serve.listeners import HttpListener, Listeners, certificate_of, guard_of, tls_context
-from greenserve.serve.models import EngineFactory, Models, load_models
+from greenserve.serve.models import EngineFactory, Models, ServedModel
+from greenserve.serve.observers import Observers
+from greenserve.serve.placing import NOWHERE, Batchers, ModelLoader, Reaches
 from greenserve.serve.ports import listeners_of
 from greenserve.serve.profile import check_profile, listening_faults
 from greenserve.serve.recorder import Recorder
+from greenserve.serve.reload import ABANDON, COMMIT, PREPARE, Reloaded, Reloader, Report
 from greenserve.serve.router import Router
 from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.statistics import Statistics
+from greenserve.serve.telemetry.hub import telemetry_of
+from greenserve.serve.telemetry.metrics_app import MetricsApp
 from greenserve.serve.tenancy_reader import Fresh, TenancyReader
 from greenserve.units import MILLI
 
@@ -46,6 +51,7 @@ log = logging.getLogger("greenserve.replica")
 REFRESH_S = 0.5
 BALANCE_FILE = Path("ray") / "balance"
 """In the part of the run folder that is removed with the run, also after its driver was killed."""
+METRICS_FOLDER = Path("ray") / "metrics"
 MESSAGE_SLACK_BYTES = 2**20
 SWITCH_INTERVAL_S = 0.0005
 """A finished batch waits for the interpreter as long as this; at Python's 5 ms a quarter of the throughput is lost."""
@@ -63,15 +69,20 @@ class GatewayReplica:
         cores: int,
         engine_for: EngineFactory,
         clock: Clock | None = None,
+        reaches: Reaches = NOWHERE,
+        reload_model: Callable[[str], Reloaded] | None = None,
     ) -> None:
+        """`reaches` lead to the engines of remote models; `reload_model` reloads one on all replicas (None: cannot)."""
         check_profile(config, run_folder=RunFolder(port=config.server.http.port).path, ray_token_auth=None)
         self._config = config
         self._run_id = run_id
         self._name = name
         self._replicas = config.server.replicas_on(cores)
         self._share_milli = min(MILLI, MILLI * config.server.threads_per_engine // cores)
-        self._engine_for = engine_for
         self._fingerprint = str(describe_host()["fingerprint"])
+        self._reaches = reaches
+        self._loader = ModelLoader(config, engine_for=engine_for, fingerprint=self._fingerprint, reaches=reaches)
+        self.reload_model = reload_model
         self._clock: Clock = clock or SystemClock()
         self.health = Health(missing={"models", "ledger", "listeners"})
         self._thread = threading.Thread(target=self._run, name="listeners", daemon=True)
@@ -79,7 +90,9 @@ class GatewayReplica:
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
-        self._batcher: Batcher | None = None
+        self._batchers: Batchers | None = None
+        self._gateway: Gateway | None = None
+        self._reloader: Reloader | None = None
         self._open: Listeners | None = None
 
     def start(self) -> None:
@@ -99,7 +112,7 @@ class GatewayReplica:
         """Raise RuntimeError where this replica can no longer answer, so that it is replaced."""
         if not self._thread.is_alive():
             raise RuntimeError(f"the listeners' thread has ended: {self._failure!r}")
-        if self._batcher is not None and not self.health.draining and (findings := self._batcher.findings()):
+        if self._batchers is not None and not self.health.draining and (findings := self._batchers.findings()):
             raise RuntimeError("; ".join(findings))
 
     def state(self) -> Mapping[str, Any]:
@@ -109,9 +122,21 @@ class GatewayReplica:
             "ready": self.health.ready,
             "missing": self.health.missing,
             "http_connections": self._open.http_connections if self._open else 0,
-            "queued": self._batcher.queued if self._batcher else 0,
+            "queued": self._batchers.queued if self._batchers else 0,
             "tasks": len(asyncio.all_tasks(self._loop)) if self._loop and not self._loop.is_closed() else 0,
         }
+
+    def share(self, *, gateways: int, replicas: Mapping[str, int]) -> None:
+        """So many gateways share limits and budgets, and send to so many replicas of each remote model, from now on."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(partial(self._share, gateways=gateways, replicas=replicas))
+
+    async def reload(self, step: str, model: str) -> Report:
+        """One step of the reload of a model in this replica; may be called from any loop."""
+        assert self._reloader is not None
+        assert self._loop is not None
+        steps = {PREPARE: self._reloader.prepare, COMMIT: self._reloader.commit, ABANDON: self._reloader.abandon}
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(steps[step](model), self._loop))
 
     def _run(self) -> None:
         try:
@@ -126,42 +151,69 @@ class GatewayReplica:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        models = load_models(self._config, engine_for=self._engine_for, fingerprint=self._fingerprint)
+        models = await asyncio.to_thread(self._loader.all)
         self.health.has("models")
         ledger = SqliteLedger(self._config.ledger.path)
         reader = TenancyReader(ledger, self._clock)
-        gateway = self._gateway(models)
+        observers = self._observers_of(models)
+        batchers = self._batchers = self._batchers_of(models, observers)
+        gateway = self._gateway = self._gateway_of(models, batchers, observers)
+        self._reloader = Reloader(models=models, load=self._loader.load, swapped=self._swapped)
         self._refresh(gateway, reader.read(()))
         self.health.has("ledger")
-        gateway.batcher.start()
+        batchers.start()
         gateway.recorder.start()
+        observers.telemetry.start()
         listeners = self._open = self._listeners(gateway)
         await listeners.start(self._config)
         self._look_at_sockets()
         self.health.has("listeners")
-        refreshing = asyncio.create_task(self._keep_fresh(gateway, reader), name="refreshing")
+        gauges = Gauges(telemetry=observers.telemetry, batchers=batchers, router=gateway.router, clock=self._clock)
+        refreshing = asyncio.create_task(self._keep_fresh(gateway, reader, gauges), name="refreshing")
         self._started.set()
         await self._stop.wait()
         self.health.draining = True
         await listeners.drain()
         refreshing.cancel()
-        await gateway.batcher.close()
+        await batchers.close()
         await gateway.recorder.close()
+        await observers.telemetry.close()
         gateway.cache.close()
         ledger.close()
 
-    def _gateway(self, models: Models) -> Gateway:
-        config, clock = self._config, self._clock
-        served = [variant for model in models for variant in model.variants.values()]
-        batcher = Batcher(
-            clock=clock,
-            buckets=sorted({edge for model in models for edge in model.buckets}),
-            max_batch={variant.key: variant.max_batch for variant in served},
-            max_queued=config.server.limits.max_queued,
-            share_milli=self._share_milli,
-            options=Options(lanes=lanes_of(models), power=power_of(config)),
+    def _observers_of(self, models: Models) -> Observers:
+        telemetry = telemetry_of(self._config, folder=metrics_folder(self._config), name="gateway", clock=self._clock)
+        return Observers(
+            models=models, statistics=Statistics(clock=self._clock), telemetry=telemetry, clock=self._clock
         )
-        self._batcher = batcher
+
+    def _batchers_of(self, models: Models, observers: Observers) -> Batchers:
+        batchers = Batchers(
+            models,
+            clock=self._clock,
+            node=boot_id(),
+            max_queued=self._config.server.limits.max_queued,
+            share_milli=self._share_milli,
+            power=power_of(self._config),
+            reaches=self._reaches,
+            on_span=observers.ran,
+        )
+        least = {model.name: model.replicas.least for model in self._config.models}
+        batchers.share(gateways=self._replicas, replicas=least)
+        return batchers
+
+    def _share(self, *, gateways: int, replicas: Mapping[str, int]) -> None:
+        if self._batchers is not None and self._gateway is not None:
+            self._batchers.share(gateways=gateways, replicas=replicas)
+            self._gateway.admission.share_among(gateways)
+
+    def _swapped(self, old: ServedModel, fresh: ServedModel) -> None:
+        if self._batchers is not None and self._gateway is not None:
+            self._batchers.swapped(old, fresh)
+            self._gateway.router.models_changed()
+
+    def _gateway_of(self, models: Models, batchers: Batchers, observers: Observers) -> Gateway:
+        config, clock = self._config, self._clock
         spool = SpoolWriter(spool_folder(config.ledger.path), self._name)
         return Gateway(
             models=models,
@@ -180,22 +232,22 @@ class GatewayReplica:
                 clock=clock,
                 fingerprint=self._fingerprint,
             ),
-            batcher=batcher,
+            batcher=batchers.inline,
+            remote=batchers.remote,
             recorder=Recorder(
                 spool=spool,
                 power=power_of(config),
                 clock=clock,
                 run_id=self._run_id,
-                engine_cpu_ns=lambda: batcher.spans_cpu_ns,
             ),
-            statistics=Statistics(clock=clock),
+            observers=observers,
             clock=clock,
         )
 
     def _listeners(self, gateway: Gateway) -> Listeners:
         config, limits = self._config, self._config.server.limits
         certificate, guard = certificate_of(config), guard_of(config)
-        statistics = gateway.statistics
+        statistics, telemetry = gateway.observers.statistics, gateway.observers.telemetry
         service = InferenceService(
             gateway=gateway,
             health=self.health,
@@ -211,6 +263,7 @@ class GatewayReplica:
             clock=self._clock,
             statistics=statistics,
             limits=limits,
+            extra={("metrics",): MetricsApp(telemetry)},
         )
         return Listeners(
             HttpListener(http_app, guard=guard, tls=tls_context(certificate)),
@@ -235,9 +288,10 @@ class GatewayReplica:
         gateway.admission.refresh(fresh.tenancy, fresh.used, confirmed=fresh.confirmed)
         gateway.router.refresh()
 
-    async def _keep_fresh(self, gateway: Gateway, reader: TenancyReader) -> None:
+    async def _keep_fresh(self, gateway: Gateway, reader: TenancyReader, gauges: Gauges) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
+            gauges.tell(http_connections=self._open.http_connections if self._open else 0)
             try:
                 # In a thread: with many budgets the queries take milliseconds, and requests would wait for them.
                 self._refresh(gateway, await asyncio.to_thread(reader.read, gateway.admission.watched))
@@ -251,6 +305,11 @@ def power_of(config: Config) -> CpuPower:
     """The model that answers are estimated with and the meter settles by: the configured watts, else an average."""
     cpu = config.energy.cpu
     return host_power(idle_w=cpu.idle_w, max_w=cpu.max_w) if cpu else host_power()
+
+
+def metrics_folder(config: Config) -> Path:
+    """Where the processes of a run show their series to each other; removed with the run."""
+    return RunFolder(port=config.server.http.port).path / METRICS_FOLDER
 
 
 def spool_folder(ledger: Path) -> Path:

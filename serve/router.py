@@ -69,6 +69,11 @@ class Router:
             self._day = now_us // US_PER_DAY
             self._state.start_window()
 
+    def models_changed(self) -> None:
+        """A model was replaced by another manifest's: route by that one."""
+        self._profiles = {served.key: served.profile for model in self._models for served in model.variants.values()}
+        self._take_snapshots()
+
     def _take_snapshots(self) -> None:
         for model in self._models:
             well = frozenset(name for name, served in model.variants.items() if served.key not in self._sick)

@@ -13,6 +13,7 @@ import orjson
 from greenserve.carbon.ledger.spool import start_ticks_of
 from greenserve.config import run_folder_base
 from greenserve.errors import ConfigInvalid, DependencyMissing
+from greenserve.serve.control import SOCKET_FILE
 
 TOKEN_FILE = "ray.token"
 STATE_FILE = "run.json"
@@ -22,7 +23,8 @@ STATE_FILE = "run.json"
 class RunState:
     """What a running gateway says of itself: the driver's process, addresses, and what it serves and meters with.
 
-    `ready` once every replica takes requests; `processes` then holds (pid, start in ticks) of all that it started.
+    `ray` is `local`, or the address of the cluster that it runs on. `ready` once every replica takes requests;
+    `processes` then holds (pid, start in ticks) of all that it started.
     """
 
     run_id: str
@@ -38,6 +40,7 @@ class RunState:
     regions: list[dict[str, object]]
     meter: dict[str, object]
     meters_rejected: dict[str, str]
+    ray: str = "local"
     ready: bool = False
     processes: list[tuple[int, int]] = field(default_factory=list)
 
@@ -94,7 +97,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Remove everything that the run left here, then the lock."""
-        for name in (STATE_FILE, f"{STATE_FILE}.new", TOKEN_FILE):
+        for name in (STATE_FILE, f"{STATE_FILE}.new", TOKEN_FILE, SOCKET_FILE):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "ray", ignore_errors=True)
         if self._lock_descriptor is not None:

@@ -16,7 +16,7 @@ from greenserve.ports import Clock
 from greenserve.serve.batching.execute import run_rows
 from greenserve.serve.frames import Done, Work, decode_work, encode_done
 from greenserve.serve.models import ServedModel, ServedVariant
-from greenserve.serve.reload import Report, failed, fine
+from greenserve.serve.reload import ABANDON, COMMIT, PREPARE, Report, failed, fine
 from greenserve.units import NS_PER_S
 
 log = logging.getLogger("greenserve.variants")
@@ -34,12 +34,18 @@ class VariantReplica:
     that opens it.
     """
 
-    def __init__(self, *, load: Callable[[], ServedModel], node: str, fingerprint: str, clock: Clock) -> None:
-        """`load` reads, loads and warms up the model as its manifest is now."""
+    def __init__(
+        self, *, load: Callable[[], ServedModel], node: str, fingerprint: str, clock: Clock, retire_s: float
+    ) -> None:
+        """`load` reads, loads and warms up the model as its manifest is now.
+
+        `retire_s` [s] is how long batches for replaced artefacts may still come.
+        """
         self._load = load
         self._node = node
         self._fingerprint = fingerprint
         self._clock = clock
+        self._retire_s = retire_s
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._model = load()
@@ -69,6 +75,11 @@ class VariantReplica:
             }
         )
 
+    async def reload(self, step: str) -> Report:
+        """One step of a reload of this model."""
+        steps = {PREPARE: self.prepare, COMMIT: self.commit, ABANDON: self.abandon}
+        return await steps[step]()
+
     async def prepare(self) -> Report:
         """Load the manifest as it is now beside what runs, and hold both from here on."""
         loop = asyncio.get_running_loop()
@@ -83,19 +94,22 @@ class VariantReplica:
         self._held = artefacts_of(model) | self._held
         return fine(model.manifest.digest)
 
-    def commit(self) -> Report:
-        """Gateways have swapped: the old artefacts go once their last batch has run."""
+    async def commit(self) -> Report:
+        """Gateways have swapped: the old artefacts go once no request that was routed to them can wait any more."""
         if self._prepared is not None:
             self._model, self._prepared = self._prepared, None
-            fresh = artefacts_of(self._model)
-            self._held = {artefact: self._held[artefact] for artefact in fresh}
+            asyncio.get_running_loop().call_later(self._retire_s, self._retire)
         return fine(self._model.manifest.digest)
 
-    def abandon(self) -> Report:
+    async def abandon(self) -> Report:
         """The reload failed elsewhere: forget what was prepared."""
         self._prepared = None
-        self._held = {artefact: self._held[artefact] for artefact in artefacts_of(self._model)}
+        self._retire()
         return fine(self._model.manifest.digest)
+
+    def _retire(self) -> None:
+        wanted = artefacts_of(self._model) | (artefacts_of(self._prepared) if self._prepared is not None else {})
+        self._held = {artefact: self._held[artefact] for artefact in wanted}
 
     def check(self) -> None:
         """Raise RuntimeError where a batch hangs, so that the replica is replaced."""

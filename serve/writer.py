@@ -6,7 +6,7 @@ State: the ingest, used by this thread alone after `start`.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from greenserve.carbon.ledger.ingest import Ingest, Node
 from greenserve.carbon.ledger.spool import boot_id
@@ -16,11 +16,15 @@ from greenserve.carbon.meters.pick import Picked, pick_meter
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
-from greenserve.serve.replica import power_of, spool_folder
+from greenserve.records import Entry
+from greenserve.serve.replica import metrics_folder, power_of, spool_folder
+from greenserve.serve.telemetry.publisher import Publisher
+from greenserve.serve.telemetry.settled import count_settled
 
 log = logging.getLogger("greenserve.writer")
 STEP_S = 0.1
 SILENCE_S = 30.0
+PUBLISH_S = 1.0
 
 
 class LedgerWriter:
@@ -28,12 +32,15 @@ class LedgerWriter:
 
     def __init__(self, *, config: Config, run_id: str, root_pid: int) -> None:
         picked = pick_configured(config)
+        self._publisher = Publisher(metrics_folder(config), "writer") if config.telemetry.prometheus else None
+        self._published_s = 0.0
         self._ledger = SqliteLedger(config.ledger.path)
         self._ingest = Ingest(
             ledger=self._ledger,
             spool_folder=spool_folder(config.ledger.path),
             node=Node(meter=picked.meter, own_cpu=OwnCpu(root_pid).read_ns, boot_id=boot_id(), run_id=run_id),
             clock=SystemClock(),
+            written=self._count,
         )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -59,8 +66,23 @@ class LedgerWriter:
         while not self._stopping.wait(STEP_S):
             self._guarded(self._ingest.step)
             self._alive_at_s = time.monotonic()
+            self._publish()
         self._guarded(self._ingest.finish)
         self._ledger.close()
+
+    def _count(self, entries: Sequence[Entry]) -> None:
+        if self._publisher is not None:
+            count_settled(self._publisher, entries)
+
+    def _publish(self) -> None:
+        """Once a second; metrics that cannot be written hold nothing up."""
+        if self._publisher is None or self._alive_at_s - self._published_s < PUBLISH_S:
+            return
+        self._published_s = self._alive_at_s
+        try:
+            self._publisher.publish()
+        except OSError as error:
+            log.warning("the metrics of the ledger's writer are not shown: %s", error)
 
     def _guarded(self, work: Callable[[], object]) -> None:
         try:

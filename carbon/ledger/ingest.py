@@ -55,8 +55,17 @@ class Ingest:
     spools after a crash; only one may run per ledger."""
 
     def __init__(
-        self, *, ledger: SqliteLedger, spool_folder: Path, node: Node, clock: Clock, pace: Pace | None = None
+        self,
+        *,
+        ledger: SqliteLedger,
+        spool_folder: Path,
+        node: Node,
+        clock: Clock,
+        pace: Pace | None = None,
+        written: Callable[[Sequence[Entry]], object] = lambda entries: None,
     ) -> None:
+        """`written` is told of settled requests and intervals once the ledger holds them."""
+        self._written = written
         self._ledger, self._node, self._clock, self._pace = ledger, node, clock, pace or Pace()
         self._lock = WriterLock(ledger.path)
         self._open: dict[str, Body] = {}
@@ -237,8 +246,9 @@ class Ingest:
     def _write(self) -> None:
         """Write what is settled; where that fails it stays here, and the next step writes it."""
         if self._unwritten:
-            self._ledger.append_group(self._unwritten)
+            added = self._ledger.append_group(self._unwritten)
             self._unwritten = []
+            self._written(added)
 
 
 def bounds(energy_uj: int, half_width_pct: int | None) -> tuple[int, int]:

@@ -23,8 +23,8 @@ DIMENSIONS = ("day", "model", "variant", "region")
 CHANGES = ("tenant", "key", "budget")
 _US_PER_MS = 1_000
 _DAY_OF = f"hour / {HOURS_PER_DAY}"
-_SUMS = "sum(requests), sum(energy_uj), sum(emissions_ng), sum(unknown_uj), sum(unmetered), sum(provisional)"
-_SPENT = "sum(requests), sum(energy_uj), sum(emissions_ng), sum(unknown_uj), sum(tokens)"
+_SUMMED = ("requests", "energy_uj", "emissions_ng", "unknown_uj", "unmetered", "provisional")
+_SPENDING = ("requests", "energy_uj", "emissions_ng", "unknown_uj", "tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,9 @@ class Group(NamedTuple):
     energy_uj: int
     emissions_ng: int
     unknown_uj: int
-    unmetered: int | None
-    provisional: int | None
-    tokens: int | None
+    unmetered: int | None = None
+    provisional: int | None = None
+    tokens: int | None = None
 
 
 def row_at(ledger: SqliteLedger, index: int) -> Row | None:
@@ -103,13 +103,13 @@ def usage_groups(
 ) -> list[Group]:
     """Sums by tenant and any of DIMENSIONS, in order of these, from the group after `after`."""
     names = ["tenant", *(_DAY_OF if name == "day" else name for name in by)]
-    query = f"SELECT {', '.join(names)}, {_SUMS} FROM rollup WHERE hour >= ? AND hour < ?"
+    query = f"SELECT {', '.join(names)}, {_sums(_SUMMED)} FROM rollup WHERE hour >= ? AND hour < ?"
     parameters: list[str | int] = [period.first, period.end]
     if period.tenant is not None:
         query += " AND tenant = ?"
         parameters.append(period.tenant)
     rows = _grouped(ledger, query, names, parameters, after=after, limit=limit)
-    return [Group(tuple(row[: len(names)]), *row[len(names) :], tokens=None) for row in rows]
+    return [_group(row, len(names), _SUMMED) for row in rows]
 
 
 def project_groups(
@@ -122,16 +122,12 @@ def project_groups(
     # Subjects are project/<tenant>/<project>, and 0 is the character behind the slash.
     scope = "project" if period.tenant is None else f"project/{period.tenant}"
     query = (
-        f"SELECT {', '.join(names)}, {_SPENT} FROM spend WHERE subject > ? AND subject < ? AND grain = 1 "
+        f"SELECT {', '.join(names)}, {_sums(_SPENDING)} FROM spend WHERE subject > ? AND subject < ? AND grain = 1 "
         "AND at >= ? AND at < ?"
     )
     days = (period.first // HOURS_PER_DAY, period.end // HOURS_PER_DAY)
     rows = _grouped(ledger, query, names, [f"{scope}/", f"{scope}0", *days], after=after, limit=limit)
-    width = len(names)
-    return [
-        Group(tuple(row[:width]), *row[width : width + 4], unmetered=None, provisional=None, tokens=row[-1])
-        for row in rows
-    ]
+    return [_group(row, len(names), _SPENDING) for row in rows]
 
 
 def weakest_tiers(ledger: SqliteLedger, period: Period) -> dict[str, str]:
@@ -158,9 +154,17 @@ def weakest_tiers(ledger: SqliteLedger, period: Period) -> dict[str, str]:
     )
     weakest: dict[str, str] = {}
     for name, tier in found:
-        if tier is not None and TIERS.index(tier) >= TIERS.index(weakest.get(name, TIERS[0])):  # type: ignore[arg-type]
+        if tier is not None and TIERS.index(tier) >= TIERS.index(weakest.get(name, TIERS[0])):
             weakest[name] = tier
     return weakest
+
+
+def _sums(columns: Sequence[str]) -> str:
+    return ", ".join(f"sum({column})" for column in columns)
+
+
+def _group(row: Sequence[Any], width: int, columns: Sequence[str]) -> Group:
+    return Group(key=tuple(row[:width]), **dict(zip(columns, row[width:], strict=True)))
 
 
 def _grouped(

@@ -274,7 +274,7 @@ class Batcher:
         if self._options.on_span is not None:
             for span in spans:
                 predicted_s = launch.lane.cost.seconds(len(span.lengths), span.padded_length)
-                self._options.on_span(span, predicted_s)
+                self._options.on_span(launch.lane.key, span, predicted_s)
         end_ns = max([span.end_ns for span in spans])
         self.policy.learn(launch, end_ns=end_ns, runs=runs_of(ran, self._options.power))
 

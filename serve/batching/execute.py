@@ -6,7 +6,6 @@ not finite fails alone.
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from greenserve.ids import new_request_id
 from greenserve.ports import Arrays
 from greenserve.records import Batch, Item, Span, TensorItem
 from greenserve.serve.batching.flight import Flight
+from greenserve.serve.call_thread import CallThread
 from greenserve.serve.frames import Outcome
 from greenserve.serve.models import ServedVariant
 from greenserve.serve.tasks import Tensors
@@ -59,15 +59,15 @@ class InlineExecutor:
     slots = 1
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._thread = CallThread("engine")
 
     def start(self, flights: Sequence[Flight]) -> "asyncio.Future[list[Ran]]":
         """Run on the thread."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, execute, flights)
+        return self._thread.submit(execute, flights)
 
     def close(self) -> None:
         """Wait for the thread to end."""
-        self._thread.shutdown(wait=True)
+        self._thread.close()
 
 
 def execute(flights: Sequence[Flight]) -> list[Ran]:

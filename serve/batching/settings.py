@@ -10,7 +10,7 @@ from greenserve.serve.batching.execute import Executor
 from greenserve.serve.batching.lane import Lane, LaneSettings
 from greenserve.serve.models import Models, ServedVariant
 
-SpanSeen = Callable[[Span, float | None], None]
+SpanSeen = Callable[[str, Span, float | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Options:
 
     `lanes` by model/variant; `power` estimates the joules of a span from its CPU time (None: energy stays unknown, and
     the profile's energy stands); `executor` runs the batches (None: a thread of this process); `weights` by tenant for
-    fair shares; `on_span` is called once per executed span with its predicted time [s].
+    fair shares; `on_span` is called once per executed span with its model/variant and predicted time [s].
     """
 
     lanes: Mapping[str, LaneSettings] = field(default_factory=dict)

@@ -1,13 +1,11 @@
-"""Request bodies: read as a bounded, decompressed stream within a time limit."""
+"""Request bodies: read as a bounded, decompressed stream."""
 
-import asyncio
 import zlib
 from collections.abc import Mapping
 
-from greenserve.errors import BodyTooLarge, GreenServeError, InvalidRequest, ReceiveTimeout, UnsupportedEncoding
+from greenserve.errors import BodyTooLarge, GreenServeError, InvalidRequest, UnsupportedEncoding
 from greenserve.serve.http.message import Receive
 
-RECEIVE_TIMEOUT_S = 15.0
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
@@ -15,12 +13,10 @@ class ClientGone(Exception):
     """The client left before its body was whole: there is nobody to answer."""
 
 
-async def read_body(
-    receive: Receive, headers: Mapping[str, str], *, limit_bytes: int, timeout_s: float = RECEIVE_TIMEOUT_S
-) -> bytes:
-    """The decoded body; raises BodyTooLarge, ReceiveTimeout, UnsupportedEncoding or InvalidRequest.
+async def read_body(receive: Receive, headers: Mapping[str, str], *, limit_bytes: int) -> bytes:
+    """The decoded body; raises BodyTooLarge, UnsupportedEncoding or InvalidRequest.
 
-    `timeout_s` [s] is for the whole body: a client that sends a byte now and then is cut off as well.
+    How long a body may take is the listener's business (guarded.py).
     """
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding != "identity" and encoding not in WINDOW_BITS:
@@ -28,11 +24,7 @@ async def read_body(
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
-    try:
-        async with asyncio.timeout(timeout_s):
-            body = await _received(receive, limit_bytes)
-    except TimeoutError:
-        raise ReceiveTimeout(f"the body did not arrive within {timeout_s:g} s") from None
+    body = await _received(receive, limit_bytes)
     return body if encoding == "identity" else _inflated(body, encoding, limit_bytes)
 
 

@@ -35,9 +35,7 @@ class OpenAi:
 
     async def _embeddings(self, request: Request) -> Response:
         headers, limits = request.headers, self._limits
-        body = await read_body(
-            request.receive, headers, limit_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s
-        )
+        body = await read_body(request.receive, headers, limit_bytes=limits.max_body_bytes)
         asked = openai.embed_of(body)
         model = self._embedding_model(asked.model)
         if model.manifest.embedding is not None:

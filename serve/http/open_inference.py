@@ -58,9 +58,7 @@ class OpenInference:
         headers, limits = request.headers, self._limits
         arguments = request.arguments
         model, version = arguments["model"], arguments.get("version", "")
-        body = await read_body(
-            request.receive, headers, limit_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s
-        )
+        body = await read_body(request.receive, headers, limit_bytes=limits.max_body_bytes)
         served = self._gateway.models.find(model, version)
         call, wanted = call_of(
             body,
@@ -108,7 +106,6 @@ class OpenInference:
             request.receive,
             request.headers,
             limit_bytes=self._limits.max_body_bytes,
-            timeout_s=self._limits.body_timeout_s,
         )
         document = json_object(body, needs="`ready`") if body.strip() else {}
         if unknown := document.keys() - {"ready"}:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from greenserve.records import Tenant
+from tests.faults.echoing import Echoing, start_echoing
 from tests.faults.load import Load
 from tests.gateway_process import GatewayProcess, wait_until
 
@@ -56,6 +57,12 @@ def fresh_target(new_gateway: Callable[[], GatewayProcess]) -> Target:
 def target(new_gateway: Callable[[], GatewayProcess]) -> Target:
     """A gateway that outlives all faults but the last."""
     return started(new_gateway())
+
+
+@pytest.fixture(scope="session")
+def echoing(new_gateway: Callable[..., GatewayProcess], tmp_path_factory: pytest.TempPathFactory) -> Echoing:
+    """A gateway of echo models that outlives all its faults."""
+    return start_echoing(new_gateway, tmp_path_factory.mktemp("echoes"))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -41,9 +42,11 @@ from greenserve.serve.call import Answer, Call
 from greenserve.serve.engines.echo import EchoEngine
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.models import Models, ServedVariant, load_models
+from greenserve.serve.observers import Observers
 from greenserve.serve.recorder import Recorder
 from greenserve.serve.router import Router
 from greenserve.serve.statistics import Statistics
+from greenserve.serve.telemetry.hub import Telemetry
 from greenserve.serve.tensors import Tensor, tensor_of
 
 FAR_NS = 10**18
@@ -240,9 +243,9 @@ def a_batcher(models: Models, clock: Clock, *, max_queued: int = 64, max_batch: 
     )
 
 
-def a_recorder(spool: SpoolWriter, clock: Clock, engine_cpu_ns: Callable[[], int] = lambda: 0) -> Recorder:
+def a_recorder(spool: SpoolWriter, clock: Clock, thread_cpu_ns: Callable[[], int] = time.thread_time_ns) -> Recorder:
     """A recorder into a spool; it is not started."""
-    return Recorder(spool=spool, power=host_power(), clock=clock, run_id="run-1", engine_cpu_ns=engine_cpu_ns)
+    return Recorder(spool=spool, power=host_power(), clock=clock, run_id="run-1", thread_cpu_ns=thread_cpu_ns)
 
 
 def a_usage(**changes: Any) -> Usage:
@@ -319,8 +322,13 @@ def a_gateway(
             fingerprint=str(describe_host()["fingerprint"]),
         ),
         batcher=batcher,
-        recorder=a_recorder(spool or SpoolWriter(folder / "spool", "gateway"), clock, lambda: batcher.spans_cpu_ns),
-        statistics=Statistics(clock=clock),
+        recorder=a_recorder(spool or SpoolWriter(folder / "spool", "gateway"), clock),
+        observers=Observers(
+            models=models,
+            statistics=Statistics(clock=clock),
+            telemetry=Telemetry(clock=clock, models=()),
+            clock=clock,
+        ),
         clock=clock,
     )
 

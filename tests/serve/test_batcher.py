@@ -282,7 +282,7 @@ async def test_spans_refine_the_costs_and_are_shown(served: ServedVariant) -> No
         options=Options(
             lanes={known.key: lane},
             power=host_power(),
-            on_span=lambda span, predicted_s: seen.append((span.variant, predicted_s)),
+            on_span=lambda key, span, predicted_s: seen.append((key, predicted_s)),
         ),
     )
     batcher.start()
@@ -292,7 +292,7 @@ async def test_spans_refine_the_costs_and_are_shown(served: ServedVariant) -> No
     await batcher.close()
 
     assert 8 == len(seen)
-    assert {"fp32"} == {variant for variant, _ in seen}
+    assert {"tiny/fp32"} == {key for key, _ in seen}
     predicted_s = [predicted_s for _, predicted_s in seen if predicted_s is not None]
     assert 0.5001 == pytest.approx(predicted_s[0])
     assert 0.0 < predicted_s[-1] < 0.1

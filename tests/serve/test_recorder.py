@@ -91,10 +91,10 @@ async def test_a_hit_uses_host_energy_only(tmp_path: Path) -> None:
 async def test_the_host_time_of_a_group_is_shared_out_once(tmp_path: Path) -> None:
     """Equal parts within a group, and what a group was given the next one does not get again."""
     cpu_ns = [0]
-    recorder = a_recorder(SpoolWriter(tmp_path, "gateway"), ManualClock(), lambda: -cpu_ns[0])
+    recorder = a_recorder(SpoolWriter(tmp_path, "gateway"), ManualClock(), lambda: cpu_ns[0])
     recorder.start()
     recorder.begin()
-    cpu_ns[0] = 10**15  # so much that the process's own time is nothing beside it
+    cpu_ns[0] = 10**15  # so much that the spool's own time is nothing beside it
     await asyncio.gather(*(recorder.submit(finished()) for _ in range(4)))
     await asyncio.gather(*(recorder.submit(finished()) for _ in range(2)))
     recorder.end()

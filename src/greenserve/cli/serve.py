@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,18 +20,18 @@ from greenserve.config import Config, load_config
 from greenserve.errors import ConfigInvalid, GreenServeError
 from greenserve.ids import new_request_id
 from greenserve.serve import app as serve_app
-from greenserve.serve import cluster
+from greenserve.serve.control import ControlSocket
+from greenserve.serve.driver import Driver
+from greenserve.serve.grounds import Ground, LocalRay, RunningRay
 from greenserve.serve.models import verified_manifest
 from greenserve.serve.ports import holder_of, is_free
+from greenserve.serve.reload import Reloaded
 from greenserve.serve.run_folder import RunFolder, RunState
-from greenserve.serve.supervisor import end_processes, left_behind, name_of, processes_below, still_running, wait_until
+from greenserve.serve.supervisor import end_processes, left_behind, processes_below, wait_until
 from greenserve.serve.writer import pick_configured
 
 app = typer.Typer(add_completion=False)
 PORT_PATIENCE_S = 10.0
-DRAIN_PATIENCE_S = 90.0
-RAY_END_S = 5.0
-RAY_SERVERS = ("gcs_server", "raylet")
 
 
 @app.command()
@@ -49,7 +50,8 @@ def serve(
     if grpc_port is not None:
         ports["grpc"] = {"port": grpc_port}
     path = config_file or config_option
-    config = load_config(path, overrides={"server": ports} if ports else None)
+    load = partial(load_config, path, overrides={"server": ports} if ports else None)
+    config = load()
     state = _plan(config, path)
     if dry_run:
         messages.print("configuration, manifests and meter are good; nothing was started (--dry-run)")
@@ -58,14 +60,13 @@ def serve(
     folder.acquire()
     try:
         _await_ports(config)
-        _serve(config, state, folder, as_json)
+        _Run(config, state, folder, load).serve(as_json)
     finally:
         folder.release()
 
 
 def _plan(config: Config, path: Path | None) -> RunState:
     picked = pick_configured(config)
-    manifests = {model.name: verified_manifest(model.manifest) for model in config.models}
     server = config.server
     return RunState(
         run_id=new_request_id(),
@@ -77,14 +78,21 @@ def _plan(config: Config, path: Path | None) -> RunState:
         replicas=server.replicas_on(_cores()),
         config=str(path or "default"),
         ledger=str(config.ledger.path.resolve()),
-        models={name: [variant.name for variant in manifest.variants] for name, manifest in manifests.items()},
+        models=_variants(config),
         regions=[
             {"name": region.name, "zone": region.zone, "pue_milli": region.pue_milli, "emulated": region.emulated}
             for region in config.regions
         ],
         meter=dict(picked.meter.describe()),
         meters_rejected=dict(picked.rejected),
+        ray=config.ray.address,
     )
+
+
+def _variants(config: Config) -> dict[str, list[str]]:
+    """The variants of each model, after every file was compared with its digest."""
+    manifests = {model.name: verified_manifest(model.manifest) for model in config.models}
+    return {name: [variant.name for variant in manifest.variants] for name, manifest in manifests.items()}
 
 
 def _cores() -> int:
@@ -101,73 +109,125 @@ def _await_ports(config: Config) -> None:
             )
 
 
-def _serve(config: Config, state: RunState, folder: RunFolder, as_json: bool) -> None:
-    started_s = time.monotonic()
-    messages.print(f"starting {state.replicas} gateway replicas ...")
-    cluster.prepare(folder.path)
-    processes: dict[int, int] = {}
-    asked = _Asked(processes)
-    try:
-        folder.write(state)
-        cluster.start_ray(folder.path, cpus=max(2, state.replicas))
-        asked.listen()
-        serve_app.deploy(config, run_id=state.run_id, cores=_cores(), root_pid=state.pid)
-        processes |= processes_below(state.pid)
-        folder.write(replace(state, ready=True, processes=list(processes.items())))
-        _announce(state, time.monotonic() - started_s, as_json)
-        while not asked.to_stop:
-            time.sleep(0.1)
-    except GreenServeError:
-        raise
-    except Exception as error:
-        raise GreenServeError(f"the gateway did not start: {error}") from error
-    finally:
-        processes |= processes_below(state.pid)
-        messages.print("draining ...")
-        drained = _drain(processes)
-        end_processes(processes, patience_s=5.0)
-    if not drained:
-        messages.print(
-            "Ray was ended from outside, so the gateways could not drain; every answer that left is in the spool, "
-            "and the next `greenserve serve` takes it into the ledger"
+class _Run:
+    """One run of a gateway, from its start to the proof of its end; the stage that the driver's commands change.
+
+    State: the processes that were seen to belong to it.
+    """
+
+    def __init__(self, config: Config, state: RunState, folder: RunFolder, load: Callable[[], Config]) -> None:
+        self._config = config
+        self._state = state
+        self._folder = folder
+        self._processes: dict[int, int] = {}
+        self._ground: Ground = (
+            LocalRay(folder.path, cpus=max(2, state.replicas))
+            if config.ray.address == "local"
+            else RunningRay(config, folder.path)
         )
-        folder.release()
-        os._exit(1)  # Ray's client would wait a minute for its server and then abort the process
-    if findings := left_behind(state, processes):
-        raise GreenServeError("stopped, but something is left behind:\n" + "\n".join(findings))
-    messages.print("stopped; no process and no port left")
+        self._driver = Driver(config=config, state=state, cores=_cores(), stage=self, load=load, publish=self._publish)
 
+    def serve(self, as_json: bool) -> None:
+        """Start, stay until told to stop, drain, and look what is left."""
+        started_s = time.monotonic()
+        messages.print(f"starting {self._state.replicas} gateway replicas ...")
+        asked = _Asked(self._processes)
+        control = ControlSocket(self._folder.path, self._driver.handle)
+        try:
+            self._folder.write(self._state)
+            self._ground.start()
+            asked.listen()
+            self._deploy()
+            self._publish(self._state)
+            control.start()
+            _announce(self._state, time.monotonic() - started_s, as_json)
+            self._stay(asked)
+        except GreenServeError:
+            raise
+        except Exception as error:
+            raise GreenServeError(f"the gateway did not start: {error}") from error
+        finally:
+            control.close()
+            self._processes |= processes_below(self._state.pid)
+            messages.print("draining ...")
+            drained = self._ground.drain(self._processes)
+            end_processes(self._processes, patience_s=5.0)
+        self._look_back(drained)
 
-def _drain(processes: dict[int, int]) -> bool:
-    """Remove the application, then Ray; False where Ray was killed: then its client would spin, so it is not asked."""
-    done = threading.Event()
-    ray_server = {pid: ticks for pid, ticks in processes.items() if name_of(pid) == "gcs_server"}
-    if not still_running(ray_server):
-        return False
+    def change(self, config: Config, wanted: serve_app.Wanted) -> None:
+        """Other numbers, or another configuration."""
+        local = self._ground.local
+        serve_app.change(config, wanted, run_id=self._state.run_id, cores=_cores(), local=local)
 
-    def remove() -> None:
-        serve_app.remove()
-        helpers = {pid: ticks for pid, ticks in processes_below(os.getpid()).items() if name_of(pid) not in RAY_SERVERS}
-        end_processes(helpers, patience_s=0.0)  # agents and monitors: Ray would wait a second for each
-        cluster.stop_ray()
-        done.set()
+    def reload_model(self, config: Config, name: str) -> Reloaded:
+        """A manifest again, everywhere."""
+        return serve_app.reload_model(config, name)
 
-    threading.Thread(target=remove, name="draining", daemon=True).start()
-    wait_until(lambda: done.is_set() or not still_running(ray_server), DRAIN_PATIENCE_S)
-    return done.wait(RAY_END_S)
+    def verify(self, config: Config) -> Mapping[str, list[str]]:
+        """The files of every model."""
+        return _variants(config)
+
+    def _deploy(self) -> None:
+        serve_app.deploy(
+            self._config,
+            serve_app.wanted_at_start(self._config, _cores()),
+            run_id=self._state.run_id,
+            cores=_cores(),
+            root_pid=self._ground.root_pid,
+            local=self._ground.local,
+        )
+
+    def _publish(self, state: RunState) -> None:
+        self._processes |= processes_below(state.pid)
+        self._folder.write(replace(state, ready=True, processes=list(self._processes.items())))
+
+    def _stay(self, asked: "_Asked") -> None:
+        while not asked.to_stop:
+            if asked.to_reload:
+                asked.to_reload = False
+                threading.Thread(target=self._reload_all, name="reloading", daemon=True).start()
+            time.sleep(0.1)
+
+    def _reload_all(self) -> None:
+        try:
+            done = self._driver.handle({"command": "reload"})
+        except GreenServeError as error:
+            messages.print(f"SIGHUP: {error}")
+        else:
+            messages.print(f"SIGHUP: reloaded {', '.join(each['model'] for each in done['models'])}")
+
+    def _look_back(self, drained: bool) -> None:
+        if not drained:
+            messages.print(
+                "Ray was ended from outside, so the gateways could not drain; every answer that left is in the spool, "
+                "and the next `greenserve serve` takes it into the ledger"
+            )
+            self._folder.release()
+            os._exit(1)  # Ray's client would wait a minute for its server and then abort the process
+        if findings := left_behind(self._state, self._processes):
+            raise GreenServeError("stopped, but something is left behind:\n" + "\n".join(findings))
+        messages.print("stopped; no process and no port left")
 
 
 class _Asked:
-    """Signals that ask this process to stop. State: whether one came; the second ends everything at once."""
+    """Signals that ask this process to stop, or (SIGHUP) to read the manifests again.
+
+    State: whether one came; the second that asks to stop ends everything at once.
+    """
 
     def __init__(self, processes: dict[int, int]) -> None:
         self.to_stop = False
+        self.to_reload = False
         self._processes = processes
 
     def listen(self) -> None:
         """Take SIGINT and SIGTERM from here on (Ray sets handlers of its own when it starts)."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._asked)
+        signal.signal(signal.SIGHUP, self._asked_to_reload)
+
+    def _asked_to_reload(self, number: int, frame: FrameType | None) -> None:
+        self.to_reload = True
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if self.to_stop:

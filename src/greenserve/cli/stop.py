@@ -9,6 +9,7 @@ import typer
 from greenserve.cli.output import messages, print_json
 from greenserve.config import load_config
 from greenserve.errors import DependencyMissing, GreenServeError
+from greenserve.serve.cluster import remove_left
 from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.supervisor import stop_driver
 
@@ -32,6 +33,8 @@ def stop(
         if as_json:
             print_json("stop", {"stopped": False, "left_behind": []})
         return
+    if not state.alive and state.ray != "local":
+        remove_left(state.ray)
     findings = stop_driver(state)
     if not state.alive:
         folder.release()

@@ -1,0 +1,44 @@
+"""What a gateway replica holds at the moment, as telemetry's gauges."""
+
+from greenserve.ports import Clock
+from greenserve.records import IntensityReading
+from greenserve.serve.placing import Batchers
+from greenserve.serve.router import Router
+from greenserve.serve.telemetry.hub import Telemetry
+from greenserve.units import MILLI, US_PER_S
+
+
+class Gauges:
+    """Tells telemetry when it is asked to. State: the labels told last, so that what is gone is taken back."""
+
+    def __init__(self, *, telemetry: Telemetry, batchers: Batchers, router: Router, clock: Clock) -> None:
+        self._telemetry = telemetry
+        self._batchers = batchers
+        self._router = router
+        self._clock = clock
+        self._grids: dict[str, IntensityReading] = {}
+
+    def tell(self, *, http_connections: int) -> None:
+        """Say how much there is of everything now."""
+        self._telemetry.gauge("greenserve_connections", http_connections, protocol="http")
+        for key, items in self._batchers.backlog().items():
+            model, _, variant = key.partition("/")
+            self._telemetry.gauge("greenserve_queue_requests", items, model=model, variant=variant)
+        readings = {zone: reading for zone, reading in self._router.readings.items() if reading is not None}
+        for zone, old in self._grids.items():
+            fresh = readings.get(zone)
+            if fresh is None or _labels(fresh) != _labels(old):
+                self._tell_grid(old, None, None)
+        for reading in readings.values():
+            age_s = max(0, self._clock.unix_us() - reading.start_us) / US_PER_S
+            self._tell_grid(reading, reading.mg_per_kwh / MILLI, age_s)
+        self._grids = readings
+
+    def _tell_grid(self, reading: IntensityReading, grams_per_kwh: float | None, age_s: float | None) -> None:
+        labels = _labels(reading)
+        self._telemetry.gauge("greenserve_grid_intensity_grams_per_kwh", grams_per_kwh, **labels)
+        self._telemetry.gauge("greenserve_grid_intensity_age_seconds", age_s, **labels)
+
+
+def _labels(reading: IntensityReading) -> dict[str, str]:
+    return {"zone": reading.zone, "provider": reading.provider, "origin": reading.origin}

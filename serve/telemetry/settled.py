@@ -1,0 +1,54 @@
+"""What the ledger's writer has settled, as series: energy and emissions of requests, and where metered energy went."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from greenserve.records import Entry
+from greenserve.serve.telemetry.publisher import Publisher
+from greenserve.units import decimal_grams, decimal_joules
+
+PARTS = (("active", "active_uj"), ("held", "held_uj"), ("host", "host_uj"))
+COLUMNS = (("loc_lifecycle", "loc_lifecycle_ng"), ("loc_direct", "loc_direct_ng"))
+POOLS = ("idle", "waste", "background", "foreign", "gap")
+
+
+def count_settled(publisher: Publisher, entries: Sequence[Entry]) -> None:
+    """Count entries that the ledger took: settled usage by model, variant and region; intervals by device.
+
+    Unknown energy and emissions count nowhere. A restatement changes the ledger, not a counter.
+    """
+    joules: Counter[tuple[str, str, str, str, str]] = Counter()
+    grams: Counter[tuple[str, str, str, str]] = Counter()
+    for entry in entries:
+        body = entry.body
+        if entry.kind == "usage" and entry.revision == 1 and body["charged"]:
+            place = (body["model"], body["variant"] or "", body["region"] or "")
+            for part, name in PARTS:
+                if (energy_uj := body[name]) is not None:
+                    joules[*place, part, body["tier"]] += energy_uj
+            for column, name in COLUMNS:
+                if (emitted_ng := body[name]) is not None:
+                    grams[*place, column] += emitted_ng
+        elif entry.kind == "device_interval":
+            _count_interval(publisher, body)
+    for (model, variant, region, part, tier), energy_uj in joules.items():
+        publisher.count(
+            "greenserve_energy_joules_total",
+            float(decimal_joules(energy_uj)),
+            model=model, variant=variant, region=region, part=part, tier=tier,
+        )  # fmt: skip
+    for (model, variant, region, column), emitted_ng in grams.items():
+        publisher.count(
+            "greenserve_carbon_grams_total",
+            float(decimal_grams(emitted_ng)),
+            model=model, variant=variant, region=region, column=column,
+        )  # fmt: skip
+
+
+def _count_interval(publisher: Publisher, body: Mapping[str, Any]) -> None:
+    metered = float(decimal_joules(body["energy_uj"]))
+    publisher.count("greenserve_meter_energy_joules_total", metered, device=body["device"], source=body["source"])
+    for pool in POOLS:
+        joules = float(decimal_joules(body[f"{pool}_uj"]))
+        publisher.count("greenserve_unattributed_energy_joules_total", joules, pool=pool)

@@ -1,0 +1,73 @@
+"""Three times what the engines can do: almost all of what they can is still done, the rest is refused at once."""
+
+import asyncio
+
+import httpx
+
+from tests.faults.echoes import BATCH, OBJECTIVE_S, STEADY_S
+from tests.faults.echoing import REPLICAS, Crowd, Echoing, Told, codes, post, question, slowest
+
+PATH = "/v2/models/steady/infer"
+CAPACITY_PER_S = REPLICAS * BATCH / STEADY_S
+PEAK_S, OVERLOAD_S, AFTER_S = 3.0, 5.0, 2.0
+SETTLED_S = 1.0
+"""The first second fills the queues, which a rate of answers counts wrongly."""
+
+
+def goodput(told: list[Told], seconds: float) -> float:
+    """Answers per second within the objective, of the requests that were due after the first second."""
+    return sum(one.good for one in told if one.due_s >= SETTLED_S) / (seconds - SETTLED_S)
+
+
+async def offered(crowd: Crowd, echoing: Echoing, share: float, seconds: float) -> list[Told]:
+    """Requests at a share of the capacity."""
+    rate_per_s = share * CAPACITY_PER_S
+    requests = [post(PATH, question(number, 0), echoing.headers()) for number in range(int(rate_per_s * seconds))]
+    return await crowd.send(requests, rate_per_s=rate_per_s)
+
+
+def test_at_three_times_its_capacity_the_gateway_does_what_it_can_and_refuses_the_rest_soon(echoing: Echoing) -> None:
+    """Goodput is at least 90 % of the peak, refusals come at once with the time to wait, and it recovers by itself."""
+
+    async def storm() -> tuple[list[Told], list[Told], list[Told]]:
+        crowd = Crowd(echoing.gateway.http_port)
+        await crowd.connect(64)
+        try:
+            peak = await offered(crowd, echoing, 1.0, PEAK_S)
+            over = await offered(crowd, echoing, 3.0, OVERLOAD_S)
+            return peak, over, await offered(crowd, echoing, 0.5, AFTER_S)
+        finally:
+            await crowd.close()
+
+    peak, over, after = asyncio.run(storm())
+
+    best, kept = goodput(peak, PEAK_S), goodput(over, OVERLOAD_S)
+    answered, refused = [one for one in over if one.code == "ok"], [one for one in over if one.code != "ok"]
+    print(
+        f"peak {best:.1f}/s of {CAPACITY_PER_S:.0f}/s, at 3x {kept:.1f}/s ({kept / best:.0%}); {codes(over)}; "
+        f"within the objective {sum(one.good for one in answered) / len(answered):.1%} of those admitted; refusals "
+        f"p50 {1e3 * slowest(refused, 0.5):.1f} ms, p99 {1e3 * slowest(refused):.1f} ms; after {codes(after)}, "
+        f"p99 {1e3 * slowest(after):.0f} ms"
+    )
+    assert {"ok", "overloaded"} == set(codes(over))
+    assert kept >= 0.9 * best
+    assert slowest(refused) < 0.2
+    assert 1.5 * CAPACITY_PER_S < len(refused) / OVERLOAD_S
+    assert {"ok": len(after)} == codes(after)
+    assert slowest(after[len(after) // 2 :]) < 2 * OBJECTIVE_S
+
+
+def test_who_is_refused_is_told_when_to_come_again(echoing: Echoing) -> None:
+    """A 429 with Retry-After, which names the work ahead; nothing was run for it."""
+
+    async def too_many() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=echoing.gateway.url, trust_env=False, timeout=30.0) as client:
+            asked = [client.post(PATH, json=question(n, 0), headers=echoing.headers()) for n in range(120)]
+            return await asyncio.gather(*asked)
+
+    refused = [one for one in asyncio.run(too_many()) if one.status_code != 200]
+
+    assert refused
+    assert {(429, "overloaded")} == {(one.status_code, one.json()["code"]) for one in refused}
+    assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
+    assert "ms of work are ahead" in refused[0].json()["error"]
