@@ -164,7 +164,8 @@ class Gateway:
 
     async def _landing(self, waiter: Waiter, deadline_ns: int) -> None:
         if not waiter.waits:
-            return waiter.future.result()
+            waiter.future.result()
+            return
         # The batcher starts nothing that would be late, but a run may take longer than it ever did before.
         left_s = (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
         timer = asyncio.get_running_loop().call_later(max(0.0, left_s), _expire, waiter)

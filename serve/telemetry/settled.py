@@ -21,7 +21,7 @@ def count_settled(publisher: Publisher, entries: Sequence[Entry]) -> None:
     joules: Counter[tuple[str, str, str, str, str]] = Counter()
     grams: Counter[tuple[str, str, str, str]] = Counter()
     for entry in entries:
-        body = entry.body
+        body: Mapping[str, Any] = entry.body
         if entry.kind == "usage" and entry.revision == 1 and body["charged"]:
             place = (body["model"], body["variant"] or "", body["region"] or "")
             for part, name in PARTS:

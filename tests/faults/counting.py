@@ -72,6 +72,7 @@ def an_echo_config(manifests: Mapping[str, Path], folder: Path, **changes: Any) 
         for name, manifest in manifests.items()
     ]
     server = {
+        "replicas": 1,
         "http": {"port": http_port},
         "grpc": {"port": grpc_port},
         "limits": {"max_queued": 512, "max_items": 64, "request_timeout": "10s"},

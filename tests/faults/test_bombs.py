@@ -68,7 +68,9 @@ def elements() -> bytes:
 
 def nested(depth: int) -> bytes:
     """A tensor whose data are one number in so many lists."""
-    return b'{"inputs":[{"name":"x","datatype":"INT64","shape":[1,2],"data":' + b"[" * depth + b"1" + b"]" * depth + b"}]}"
+    return (
+        b'{"inputs":[{"name":"x","datatype":"INT64","shape":[1,2],"data":' + b"[" * depth + b"1" + b"]" * depth + b"}]}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,12 @@ def nested(depth: int) -> bytes:
     [
         (in_pieces, {}, 413, "body-too-large"),
         (lambda: gzip.compress(bytes(64 * MIB)), {"content-encoding": "gzip"}, 413, "body-too-large"),
-        (lambda: gzip.compress(gzip.compress(bytes(512 * MIB), 9)), {"content-encoding": "gzip"}, 400, "invalid-request"),
+        (
+            lambda: gzip.compress(gzip.compress(bytes(512 * MIB), 9)),
+            {"content-encoding": "gzip"},
+            400,
+            "invalid-request",
+        ),
         (lambda: nested(10_000), {}, 400, "invalid-request"),
         (elements, {}, 400, "invalid-request"),
         (lambda: b'{"inputs":' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001, {}, 400, "invalid-request"),
@@ -113,7 +120,9 @@ async def test_what_is_too_long_is_refused_before_it_is_read(rest: bytes, status
     async with wire(echoing.gateway.http_port) as bomber:
         begun_s = time.perf_counter()
 
-        told = await answered(bomber, HEAD.encode() + f"Authorization: {echoing.headers()['authorization']}\r\n".encode() + rest)
+        told = await answered(
+            bomber, HEAD.encode() + f"Authorization: {echoing.headers()['authorization']}\r\n".encode() + rest
+        )
 
         assert time.perf_counter() - begun_s < SOON_S
     assert status == told

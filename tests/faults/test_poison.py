@@ -37,9 +37,7 @@ def ids_of(told: list[httpx.Response]) -> set[str]:
 
 def usage_lines(gateway: GatewayProcess, ids: set[str]) -> list[Any]:
     """Their first lines in the ledger."""
-    return [
-        json.loads(entry.body) for entry in gateway.entries() if entry.kind == "usage" and entry.key in ids
-    ]
+    return [json.loads(entry.body) for entry in gateway.entries() if entry.kind == "usage" and entry.key in ids]
 
 
 def test_an_item_that_makes_the_engine_raise_fails_alone(echoing: Echoing) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from greenserve.carbon.entries import UsageLine, settled_entry, usage_entry
+from greenserve.carbon.ledger import offline
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.tenancy import KeyRules
@@ -133,13 +134,17 @@ def a_reading(at_us: int) -> IntensityReading:
 
 @asynccontextmanager
 async def administered(gateway: Gateway, config: Config, folder: Path, **hooks: Any) -> AsyncIterator[Administered]:
-    """The API of a gateway with the tenants acme and globex and an admin key; `hooks` are those of AdminApp."""
+    """The API of a gateway with the tenants acme and globex and an admin key; `hooks` are those of AdminApp.
+
+    Folds run in this process unless `folding` says otherwise.
+    """
     clock = SystemClock()
     ledger = SqliteLedger(folder / "ledger.db")
     store = TenancyStore(ledger, clock)
     for name in ("acme", "globex"):
         store.create_tenant(Tenant(tenant_id=name, name=name.title(), exposure="exact"))
-    admin = AdminApp(gateway=gateway, config=config, ledger=ledger, clock=clock, fingerprint=FINGERPRINT, **hooks)
+    whole = {"gateway": gateway, "config": config, "ledger": ledger, "clock": clock, "fingerprint": FINGERPRINT}
+    admin = AdminApp(**(whole | {"folding": offline.run} | hooks))
     receipts = ReceiptsApp(admission=gateway.admission, ledger=ledger, clock=clock)
     app, _ = an_app(gateway, extra={("admin",): admin, ("v1", "receipts"): receipts})
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]

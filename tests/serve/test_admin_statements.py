@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from greenserve.carbon.ledger.offline import Job
 from greenserve.config import Config
+from greenserve.errors import DeadlineExceeded
 from greenserve.serve.gateway import Gateway
+from greenserve.serve.http.admin.desk import fold
 from tests.serve.administering import Administered, administered
 
 
@@ -76,12 +79,21 @@ async def test_what_is_no_statement_is_not_found(name: str, api: Administered) -
     assert 404 == (await api.ask("GET", f"{STATEMENTS}/{name}")).status_code
 
 
-async def test_a_failing_fold_is_told_as_the_ledger_s_failure(api: Administered) -> None:
-    """The other process's error arrives with its code, not as a crash."""
-    api.record()
-    with api.ledger.writing() as connection:
-        connection.exec_driver_sql("PRAGMA user_version = 99")
+async def test_a_statement_is_folded_by_a_process_of_its_own(gateway: Gateway, config: Config, tmp_path: Path) -> None:
+    """The same bytes as in this one; its errors arrive with their code, not as a crash."""
+    async with administered(gateway, config, tmp_path, folding=fold) as api:
+        api.record()
+        made = await api.ask("POST", STATEMENTS, {"tenant": "acme", "period": "today"})
+        head = api.ledger.head()
+        with api.ledger.writing() as connection:
+            connection.exec_driver_sql("PRAGMA user_version = 99")
+        refused = await api.ask("POST", STATEMENTS, {"tenant": "acme", "period": "today"})
 
-    refused = await api.ask("POST", STATEMENTS, {"tenant": "acme", "period": "today"})
-
+    assert (201, head.size, head.chain) == (made.status_code, made.json()["size"], made.json()["chain"])
     assert (503, "ledger-unavailable") == (refused.status_code, refused.json()["code"])
+
+
+def test_a_fold_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    """The client is told where to run it instead."""
+    with pytest.raises(DeadlineExceeded, match="run the `greenserve` command"):
+        fold(Job(kind="verify", ledger=str(tmp_path / "ledger.db")), timeout_s=0.01)

@@ -22,12 +22,12 @@ from greenserve.serve.hints import credential_of
 from greenserve.serve.http.admin.answers import REQUEST_ID_KEY, Problem, problem
 from greenserve.serve.http.admin.books import BookPaths
 from greenserve.serve.http.admin.budgets import BudgetPaths
-from greenserve.serve.http.admin.desk import Desk
+from greenserve.serve.http.admin.desk import Desk, fold
 from greenserve.serve.http.admin.explaining import RoutePaths
 from greenserve.serve.http.admin.grid import GridPaths
 from greenserve.serve.http.admin.keys import KeyPaths
 from greenserve.serve.http.admin.models import ModelPaths
-from greenserve.serve.http.admin.office import ADMINISTRATOR_KEY, Office, Reload, Reserved
+from greenserve.serve.http.admin.office import ADMINISTRATOR_KEY, Folding, Office, Reload, Reserved
 from greenserve.serve.http.admin.statements import StatementPaths
 from greenserve.serve.http.admin.tenants import TenantPaths
 from greenserve.serve.http.admin.usage import UsagePaths
@@ -57,7 +57,8 @@ Replay = Callable[[], Awaitable[MutableMapping[str, Any]]]
 class AdminApp:
     """The administration API of a gateway replica. Admin keys alone may use it, whatever `tenancy.auth` says.
 
-    `reserved` tells what the replica has promised of a budget by its id (ledger integer); `reload` loads a model again.
+    `reserved` tells what the replica has promised of a budget by its id (ledger integer); `reload` loads a model again;
+    `folding` works through a whole ledger.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class AdminApp:
         fingerprint: str,
         reserved: Reserved | None = None,
         reload: Reload | None = None,
+        folding: Folding = fold,
     ) -> None:
         self._office = Office(
             gateway=gateway,
@@ -81,6 +83,7 @@ class AdminApp:
             fingerprint=fingerprint,
             desk=Desk("admin"),
             archive=Desk("archive", threads=1, most_waiting=4),
+            fold=folding,
             reserved=reserved,
             reload=reload,
         )

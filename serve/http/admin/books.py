@@ -14,7 +14,6 @@ from greenserve.carbon.receipt import Line
 from greenserve.errors import NotFound
 from greenserve.serve.http.admin import fields
 from greenserve.serve.http.admin.answers import Problems, answer
-from greenserve.serve.http.admin.desk import fold
 from greenserve.serve.http.admin.office import Office
 from greenserve.serve.http.admin.pages import Cursor, Limit, Page, after_of, cut_of
 
@@ -124,7 +123,7 @@ class BookPaths:
 
     async def verify(self, body: Against | None = None) -> Response:
         """Derive again everything that can be, in a process of its own; one such call at a time."""
-        ledger = self._office.ledger
+        ledger, fold = self._office.ledger, self._office.fold
         against = None if body is None else body.against
 
         def work() -> Verified:

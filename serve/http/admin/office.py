@@ -2,9 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
+from greenserve.carbon.ledger.offline import Job
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.statement_files import StatementFiles
 from greenserve.carbon.ledger.tenancy import TenancyStore
@@ -20,13 +22,14 @@ from greenserve.units import US_PER_S
 
 Reload = Callable[[str], Awaitable[Mapping[str, object]]]
 Reserved = Callable[[str], int]
+Folding = Callable[[Job], dict[str, Any]]
 ADMINISTRATOR_KEY = "greenserve.administrator"
 LONGEST_US = 100 * 366 * 86_400 * US_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
-    """The gateway and its ledger; `desk` for calls that block, `archive` for folds, one at a time.
+    """The gateway and its ledger; `desk` for calls that block, `archive` for `fold`, one at a time.
 
     `reserved` tells what this replica has promised of a budget by its id (ledger integer), `reload` loads a model's
     manifest again; None: not offered.
@@ -41,6 +44,7 @@ class Office:
     fingerprint: str
     desk: Desk
     archive: Desk
+    fold: Folding
     reserved: Reserved | None
     reload: Reload | None
 

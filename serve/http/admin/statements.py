@@ -17,7 +17,6 @@ from greenserve.carbon.periods import WRITTEN, bounds_of
 from greenserve.records import Statement
 from greenserve.serve.http.admin import fields
 from greenserve.serve.http.admin.answers import Problems, answer
-from greenserve.serve.http.admin.desk import fold
 from greenserve.serve.http.admin.office import Office
 from greenserve.serve.http.admin.pages import Cursor, Limit, Page, after_of, cut
 
@@ -114,7 +113,7 @@ class StatementPaths:
             "issuer": self._office.config.reporting.issuer,
             "software": f"greenserve {__version__}",
         }
-        document = fold(Job(kind="statement", ledger=str(self._office.ledger.path), scope=scope))
+        document = self._office.fold(Job(kind="statement", ledger=str(self._office.ledger.path), scope=scope))
         return Statement(
             statement_id=str(document["statement_id"]),
             tenant=tenant,

@@ -1,0 +1,73 @@
+"""What the ledger took, as counters: each settled request once, unknown nowhere."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from greenserve.records import Entry
+from greenserve.serve.telemetry.publisher import Publisher
+from greenserve.serve.telemetry.settled import count_settled
+
+PLACE = {"model": "tiny", "variant": "fp32", "region": "north"}
+
+
+def a_settled(**changes: object) -> Entry:
+    """A settled request of 1 + 2 + 3 J and 5 g."""
+    body: dict[str, object] = {
+        **PLACE,
+        "charged": True,
+        "tier": "modelled",
+        "active_uj": 1_000_000,
+        "held_uj": 2_000_000,
+        "host_uj": 3_000_000,
+        "loc_lifecycle_ng": 5_000_000_000,
+        "loc_direct_ng": None,
+    }
+    return Entry(kind="usage", key="request", attempt=0, revision=1, tenant="acme", hour=0, body={**body, **changes})
+
+
+def lines(publisher: Publisher) -> dict[tuple[str, ...], float]:
+    """The counters, by name and labels."""
+    return {
+        (spec.name, *labels): value
+        for spec, labels, value in publisher.merged(publisher.snapshot())
+        if isinstance(value, float)
+    }
+
+
+def test_settled_energy_and_emissions_are_counted_by_part_and_column(tmp_path: Path) -> None:
+    """Of two requests the sums; a column that is unknown has no series, which is not a zero."""
+    publisher = Publisher(tmp_path, "writer")
+
+    count_settled(publisher, [a_settled(), a_settled()])
+
+    where = ("tiny", "fp32", "north")
+    assert {
+        ("greenserve_energy_joules_total", *where, "active", "modelled"): 2.0,
+        ("greenserve_energy_joules_total", *where, "held", "modelled"): 4.0,
+        ("greenserve_energy_joules_total", *where, "host", "modelled"): 6.0,
+        ("greenserve_carbon_grams_total", *where, "loc_lifecycle"): 10.0,
+    } == lines(publisher)
+
+
+def test_what_is_not_settled_usage_counts_nowhere(tmp_path: Path) -> None:
+    """A provisional line comes again settled; one that is not charged is in the device's pools; unknown is unknown."""
+    publisher = Publisher(tmp_path, "writer")
+    unknown = dict.fromkeys(("active_uj", "held_uj", "host_uj", "loc_lifecycle_ng"))
+
+    count_settled(publisher, [replace(a_settled(), revision=0), a_settled(charged=False), a_settled(**unknown)])
+
+    assert {} == lines(publisher)
+
+
+def test_an_interval_counts_the_meter_and_its_pools(tmp_path: Path) -> None:
+    """What no request caused stands by pool."""
+    publisher = Publisher(tmp_path, "writer")
+    pools = {f"{pool}_uj": 1_000_000 for pool in ("idle", "waste", "background", "foreign", "gap")}
+    body = {"energy_uj": 9_000_000, "device": "cpu", "source": "cpu-time", **pools}
+
+    count_settled(publisher, [replace(a_settled(), kind="device_interval", body=body)])
+
+    counted = lines(publisher)
+    assert 9.0 == counted["greenserve_meter_energy_joules_total", "cpu", "cpu-time"]
+    assert 1.0 == counted["greenserve_unattributed_energy_joules_total", "waste"]
+    assert 6 == len(counted)
