@@ -147,7 +147,7 @@ async def ours(served: ServedVariant, arrivals: Sequence[Arrival], manifest: Man
     """The batcher as the gateway uses it."""
     live = Live(offered=len(arrivals))
 
-    def seen(span: Span, predicted_s: float | None) -> None:
+    def seen(key: str, span: Span, predicted_s: float | None) -> None:
         live.batches += 1
         live.cpu_ns += span.cpu_ns
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from benchmarks.accounting import accounting
 from benchmarks.cache import cache
 from benchmarks.latency import latency
 from benchmarks.noop import noop
@@ -19,7 +20,15 @@ from greenserve.host import describe_host
 
 RESULTS = Path("benchmarks/results")
 PARTS: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType(
-    {"peers": side_by_side, "noop": noop, "latency": latency, "cache": cache, "overload": overload, "slo": slo}
+    {
+        "peers": side_by_side,
+        "noop": noop,
+        "latency": latency,
+        "accounting": accounting,
+        "cache": cache,
+        "overload": overload,
+        "slo": slo,
+    }
 )
 
 

@@ -153,10 +153,14 @@ class LedgerDeployment:
 
 
 class HandleReach:
-    """A remote model's replicas behind a handle of Ray Serve: one call per batch, bytes both ways."""
+    """A remote model's replicas behind a handle of Ray Serve: one call per batch, bytes both ways.
+
+    Bytes travel in the call itself, not through the object store. Ray 2.60 wraps arguments in a list, which its "noop"
+    serialization then refuses; pickling one bytes object is a copy.
+    """
 
     def __init__(self, handle: Any) -> None:
-        plain = handle.options(_by_reference=False, request_serialization="noop", response_serialization="noop")
+        plain = handle.options(_by_reference=False, request_serialization="pickle", response_serialization="pickle")
         self._run = plain.options(method_name="run")
         self._describe = plain.options(method_name="describe")
 
@@ -336,8 +340,13 @@ def _failure(status: Any) -> GreenServeError:
             kind = getattr(errors, name, None)
             if found and isinstance(kind, type) and issubclass(kind, GreenServeError):
                 return kind(f"the gateway did not start: {text.strip()}")
-    messages = [each.message for each in status.applications.values() if each.message]
-    return GreenServeError(f"the gateway did not start: {' '.join(messages) or 'Ray Serve does not say why'}")
+    said = [
+        line
+        for application in status.applications.values()
+        for deployment in application.deployments.values()
+        for line in deployment.message.strip().splitlines()[-1:]
+    ]
+    return GreenServeError(f"the gateway did not start: {'; '.join(dict.fromkeys(said)) or 'Ray Serve does not say why'}")
 
 
 def _model_of(config: Config, name: str) -> Model:

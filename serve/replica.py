@@ -60,6 +60,9 @@ SWITCH_INTERVAL_S = 0.0005
 class GatewayReplica:
     """Builds the parts of a gateway and runs them until `stop`."""
 
+    recorder_class: type[Recorder] = Recorder
+    """What records requests; a benchmark of the recording's cost puts one here that does not."""
+
     def __init__(
         self,
         *,
@@ -234,7 +237,7 @@ class GatewayReplica:
             ),
             batcher=batchers.inline,
             remote=batchers.remote,
-            recorder=Recorder(
+            recorder=self.recorder_class(
                 spool=spool,
                 power=power_of(config),
                 clock=clock,

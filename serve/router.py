@@ -20,8 +20,9 @@ from greenserve.serve.models import Models, ServedModel
 from greenserve.units import NS_PER_S, US_PER_S, uj_from_joules
 
 US_PER_DAY = 86_400 * US_PER_S
-UNKNOWN_AGAIN_US = 60 * US_PER_S
-"""How soon a zone that no feed knows is asked for again, whatever the others say."""
+ASK_AGAIN_US = 60 * US_PER_S
+"""How soon the feeds are asked again while a reading still holds: a better source than the one that answered, or any
+for an unknown zone, may have come back."""
 TYPICAL_TOKENS = 32
 UNKNOWN_GRID_MG_PER_KWH = 820_000
 UNKNOWN_ENERGY_J = 1.0
@@ -46,7 +47,7 @@ class Router:
         self._snapshots: dict[str, Snapshot] = {}
         self._readings: dict[str, IntensityReading | None] = {}
         self._sick: dict[str, str] = {}
-        self._valid_until_us = 0
+        self._valid_from_us = self._valid_until_us = 0
         self._day = 0
         self.refresh()
 
@@ -56,13 +57,13 @@ class Router:
         return dict(self._readings)
 
     def refresh(self) -> None:
-        """Make new snapshots where a reading has run out."""
+        """Make new snapshots once a minute, where a reading has run out, and where the clock was set back."""
         now_us = self._clock.unix_us()
-        if now_us < self._valid_until_us:
+        if self._valid_from_us <= now_us < self._valid_until_us:
             return
         readings = {region.zone: self._feed.read(zone=region.zone, at_us=now_us) for region in self._regions}
-        again_us = now_us + UNKNOWN_AGAIN_US
-        self._valid_until_us = min(reading.end_us if reading else again_us for reading in readings.values())
+        ends_us = [reading.end_us for reading in readings.values() if reading is not None]
+        self._valid_from_us, self._valid_until_us = now_us, min([now_us + ASK_AGAIN_US, *ends_us])
         self._readings = readings
         self._take_snapshots()
         if now_us // US_PER_DAY != self._day:

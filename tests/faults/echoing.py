@@ -72,12 +72,13 @@ class Echoing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """How a request ended (`ok` or the error's code), when it was due [s from the start], how long it took [s]."""
+    """How a request ended (`ok` or the error's code), when it was due [s from the start], how long it took from then
+    [s], and how much of that was ours, who sent it late [s]."""
 
     code: str
     due_s: float
     took_s: float
-    body: Mapping[str, Any]
+    late_s: float
 
     @property
     def good(self) -> bool:
@@ -150,6 +151,7 @@ class Crowd:
 
     async def _one(self, request: bytes, due_s: float, begun_s: float) -> Told:
         wire = self._idle.popleft() if self._idle else Wire(*await asyncio.open_connection(HOST, self._port))
+        late_s = time.perf_counter() - due_s
         status, headers, body = await wire.asked(request)
         took_s = time.perf_counter() - due_s
         if headers.get("connection") == "close":
@@ -158,7 +160,7 @@ class Crowd:
             self._idle.append(wire)
         document = json.loads(body)
         code = "ok" if status == 200 else str(document["code"])
-        return Told(code=code, due_s=due_s - begun_s, took_s=took_s, body=document)
+        return Told(code=code, due_s=due_s - begun_s, took_s=took_s, late_s=late_s)
 
 
 def codes(told: Sequence[Told]) -> Counter[str]:

@@ -5,7 +5,6 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import grpc

@@ -46,7 +46,8 @@ def test_at_three_times_its_capacity_the_gateway_does_what_it_can_and_refuses_th
     print(
         f"peak {best:.1f}/s of {CAPACITY_PER_S:.0f}/s, at 3x {kept:.1f}/s ({kept / best:.0%}); {codes(over)}; "
         f"within the objective {sum(one.good for one in answered) / len(answered):.1%} of those admitted; refusals "
-        f"p50 {1e3 * slowest(refused, 0.5):.1f} ms, p99 {1e3 * slowest(refused):.1f} ms; after {codes(after)}, "
+        f"p50 {1e3 * slowest(refused, 0.5):.1f} ms, p99 {1e3 * slowest(refused):.1f} ms; sent late by at most {1e3 * max(one.late_s for one in over):.0f} ms; after "
+        f"{codes(after)}, "
         f"p99 {1e3 * slowest(after):.0f} ms"
     )
     assert {"ok", "overloaded"} == set(codes(over))

@@ -1,13 +1,12 @@
 """`/admin/v1` as one ASGI application: who asks is proven first, then a bounded body, then the path."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from greenserve import __version__
 from greenserve.carbon.ledger.sqlite import SqliteLedger
@@ -19,7 +18,7 @@ from greenserve.ids import new_request_id
 from greenserve.ports import Clock
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.hints import credential_of
-from greenserve.serve.http.admin.answers import REQUEST_ID_KEY, Problem, problem
+from greenserve.serve.http.admin.answers import REQUEST_ID_KEY, Problem, Problems, problem
 from greenserve.serve.http.admin.books import BookPaths
 from greenserve.serve.http.admin.budgets import BudgetPaths
 from greenserve.serve.http.admin.desk import Desk, fold
@@ -123,7 +122,7 @@ class AdminApp:
             return
         await self._app(own, replay, sending)
         if scope["method"] not in READING:
-            log.info("%s %s %s by key %s: %s", request_id, scope["method"], scope["path"], by.key_id, said)
+            log.info("%s %s %s by key %s: %s", request_id, scope["method"], scope["path"], by.key_id, *said)
 
 
 def _application(office: Office) -> FastAPI:
@@ -136,27 +135,30 @@ def _application(office: Office) -> FastAPI:
         redirect_slashes=False,
         responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},
     )
-    for paths in PATHS:
-        app.include_router(paths(office).router(), prefix=PREFIX)
+    routers = [paths(office).router() for paths in PATHS]
+    for router in routers:
+        app.include_router(router, prefix=PREFIX)
+    routes = [route for router in routers for route in router.routes if isinstance(route, Problems)]
 
     async def nowhere(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(_nowhere(app, request, error), request)
+        return problem(_nowhere(routes, request, error), request)
 
     app.add_exception_handler(HTTPException, nowhere)
     return app
 
 
-def _nowhere(app: FastAPI, request: Request, error: HTTPException) -> GreenServeError:
+def _nowhere(routes: Sequence[Problems], request: Request, error: HTTPException) -> GreenServeError:
     """What a request without a handler is told."""
+    path: str = request.scope["path"]
     if error.status_code == 405:
-        matching = [route for route in app.routes if route.matches(request.scope)[0] != Match.NONE]
-        allow = ", ".join(sorted({method for route in matching for method in getattr(route, "methods", None) or ()}))
-        return MethodNotAllowed(
-            f"{request.url.path} takes {allow}, got {request.method[:40]}", details={"allow": allow}
-        )
+        rest = path.removeprefix(PREFIX)
+        found = {name for route in routes if route.path_regex.match(rest) for name in route.methods}
+        # What has no route of ours is the API's description.
+        allow = ", ".join(sorted(found or {"GET"}))
+        return MethodNotAllowed(f"{path[:200]} takes {allow}, got {request.method[:40]}", details={"allow": allow})
     if error.status_code == 404:
-        return NotFound(f"no path {request.url.path[:200]}; {PREFIX}/openapi.json names them all")
+        return NotFound(f"no path {path[:200]}; {PREFIX}/openapi.json names them all")
     return InvalidRequest(str(error.detail))
 
 
