@@ -16,7 +16,7 @@ from greenserve import errors
 from greenserve.carbon.ledger.spool import boot_id
 from greenserve.clock import SystemClock
 from greenserve.config import Config
-from greenserve.errors import ConfigInvalid, GreenServeError, ModelUnknown
+from greenserve.errors import GreenServeError, ModelUnknown
 from greenserve.host import describe_host
 from greenserve.sections import Model
 from greenserve.serve.cluster import GATEWAY_APP, LEDGER_APP
@@ -187,17 +187,12 @@ def deploy(config: Config, wanted: Wanted, *, run_id: str, cores: int, root_pid:
     """Start Serve without its proxies and both applications; returns when every replica takes requests.
 
     A `local` Ray has one node, on which nothing need be reserved. `root_pid` is the process that started Ray (None:
-    somebody else did). Raises ConfigInvalid where a gateway runs on that Ray already.
+    somebody else did).
     """
     from ray import serve
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(proxy_location="Disabled")
-    if taken := sorted({GATEWAY_APP, LEDGER_APP} & set(serve.status().applications)):
-        raise ConfigInvalid(
-            f"an application {taken[0]} runs on this Ray cluster already; `greenserve stop` where it was started ends "
-            f"it, or, if that machine is gone, `serve.delete({taken[0]!r})`"
-        )
     ledger = serve.deployment(
         name="LedgerWriter",
         num_replicas=1,
@@ -346,7 +341,9 @@ def _failure(status: Any) -> GreenServeError:
         for deployment in application.deployments.values()
         for line in deployment.message.strip().splitlines()[-1:]
     ]
-    return GreenServeError(f"the gateway did not start: {'; '.join(dict.fromkeys(said)) or 'Ray Serve does not say why'}")
+    return GreenServeError(
+        f"the gateway did not start: {'; '.join(dict.fromkeys(said)) or 'Ray Serve does not say why'}"
+    )
 
 
 def _model_of(config: Config, name: str) -> Model:

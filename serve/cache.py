@@ -149,21 +149,20 @@ class AnswerCache:
         return flight
 
     async def fetch(self, admitted: Admitted, model: ServedModel) -> Mapping[Key, CachedAnswer]:
-        """What the second tier has of the items that are neither stored nor in flight here; only where there is one.
+        """What the second tier has of the items that are neither stored nor in flight here, for `get` to judge.
 
-        Takes no longer than its timeout, and finds nothing where it is away.
+        Takes no longer than its timeout, and finds nothing where it is away or there is none.
         """
         key_of = self.keys(admitted, model)
         if self.shared is None or key_of is None:
             return NOTHING
-        shelf, floor = self._shelves[model.name], floor_of(admitted, model)
+        shelf = self._shelves[model.name]
         wanted = [
             key
             for row in admitted.request.rows
             if (key := key_of(row)) is not None and key not in shelf.store and key not in self._flights
         ]
-        found = await self.shared.lookup(wanted)
-        return {key: answer for key, answer in found.items() if _valid(answer, model, floor) is not None}
+        return await self.shared.lookup(wanted)
 
     def take_off(self, key: Key, flight: Flight) -> None:
         """Let others join `flight`, and keep its answer when it lands."""

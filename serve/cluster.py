@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 from pathlib import Path
 
 from greenserve.errors import ConfigInvalid, DependencyMissing
@@ -38,7 +39,7 @@ NODES_NEED = (
     "OMP_NUM_THREADS",
 )
 """What the nodes of a cluster that runs already must have been started with."""
-CONNECT_S = "20"
+CONNECT_S = 5.0
 PROBE_S = 30.0
 SERVE_CONTROLLER, SERVE_NAMESPACE = "SERVE_CONTROLLER_ACTOR", "serve"
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -106,10 +107,10 @@ def connect(address: str) -> None:
     """
     os.environ["RAY_SERVE_LOG_TO_STDERR"] = "0"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", CONNECT_S)
     import ray
 
     try:
+        _knock(address)
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
     except Exception as error:  # Ray raises many unrelated classes for a cluster that does not answer
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -124,19 +125,35 @@ def connect(address: str) -> None:
         raise
 
 
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray's own client tries for minutes before it says so."""
+    host, found, port = address.rpartition("//")[2].rpartition(":")
+    if found and port.isdigit():
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+
+
 def token_auth() -> bool:
     """Whether this process speaks to a cluster with token authentication."""
     return os.environ.get("RAY_AUTH_MODE") == "token"
 
 
-def serve_runs() -> bool:
-    """Whether Ray Serve runs already on the cluster that we are connected to."""
+def serve_runs(address: str) -> bool:
+    """Whether Ray Serve runs already on the cluster that we are connected to.
+
+    Raises ConfigInvalid where it holds a gateway already.
+    """
     import ray
+    from ray import serve
 
     try:
         ray.get_actor(SERVE_CONTROLLER, namespace=SERVE_NAMESPACE)
     except ValueError:
         return False
+    if taken := sorted({GATEWAY_APP, LEDGER_APP} & set(serve.status().applications)):
+        raise ConfigInvalid(
+            f"ray.address {address}: an application {taken[0]} runs there already, and a cluster holds one gateway; "
+            f"`greenserve stop` where that was started ends it (if that machine is gone: `serve.delete({taken[0]!r})`)"
+        )
     return True
 
 

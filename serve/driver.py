@@ -30,8 +30,11 @@ class Stage(Protocol):
     def reload_model(self, config: Config, name: str) -> Reloaded:
         """Read a manifest again everywhere; raises ReloadFailed."""
 
-    def verify(self, config: Config) -> Mapping[str, list[str]]:
-        """The variants of each model, after its files were checked; raises ManifestInvalid."""
+    def check(self, config: Config) -> None:
+        """Raise what would prevent these models from being served."""
+
+    def variants(self, config: Config) -> Mapping[str, list[str]]:
+        """The variants of each model, after its files were compared with their digests; raises ManifestInvalid."""
 
 
 class Driver:
@@ -89,7 +92,8 @@ class Driver:
     def _update(self) -> Mapping[str, Any]:
         config = self._load()
         refuse_restart(self._config, config)
-        models = self._stage.verify(config)
+        models = self._stage.variants(config)
+        self._stage.check(config)
         fresh = wanted_at_start(config, self._cores)
         wanted = replace(fresh, generation=self._wanted.generation + 1)
         before, running = self._wanted, self._config
@@ -106,7 +110,7 @@ class Driver:
     def _reload(self, model: object) -> Mapping[str, Any]:
         names = [each.name for each in self._config.models] if model is None else [str(model)]
         done = [asdict(self._stage.reload_model(self._config, name)) for name in names]
-        self._state = replace(self._state, models=dict(self._stage.verify(self._config)))
+        self._state = replace(self._state, models=dict(self._stage.variants(self._config)))
         self._publish(self._state)
         return {"models": done}
 

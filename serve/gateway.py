@@ -212,7 +212,9 @@ class Gateway:
 def _expire(waiter: Waiter) -> None:
     """What still runs for the request is recorded once it is done; what waits finds that nobody does."""
     if waiter.waits:
-        waiter.future.set_exception(DeadlineExceeded("the deadline passed before the answer was there"))
+        waiter.future.set_exception(
+            DeadlineExceeded("the deadline passed before the answer was there; allow more time")
+        )
 
 
 @dataclass(frozen=True, slots=True)

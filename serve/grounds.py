@@ -71,17 +71,25 @@ class RunningRay:
     def __init__(self, config: Config, folder: Path) -> None:
         self._config = config
         self._folder = folder
+        self._connected = False
         self._serve_ran = True
         self.root_pid: int | None = None
 
     def start(self) -> None:
         """Connect; raises what prevents serving there."""
         check_profile(self._config, run_folder=self._folder, ray_token_auth=cluster.token_auth())
-        cluster.connect(self._config.ray.address)
-        self._serve_ran = cluster.serve_runs()
+        address = self._config.ray.address
+        cluster.connect(address)
+        try:
+            self._serve_ran = cluster.serve_runs(address)
+        except BaseException:
+            cluster.stop_ray()
+            raise
+        self._connected = True
 
     def drain(self, processes: dict[int, int]) -> bool:
         """Only our applications go, and Serve where it came with them."""
-        cluster.remove(with_serve=not self._serve_ran)
-        cluster.stop_ray()
+        if self._connected:
+            cluster.remove(with_serve=not self._serve_ran)
+            cluster.stop_ray()
         return True

@@ -31,6 +31,7 @@ from greenserve.serve.grpc.server import GrpcServer
 from greenserve.serve.grpc.service import InferenceService
 from greenserve.serve.health import Health
 from greenserve.serve.http.app import HttpApp
+from greenserve.serve.http.mounts import Mounts, reload_by_driver
 from greenserve.serve.listeners import HttpListener, Listeners, certificate_of, guard_of, tls_context
 from greenserve.serve.models import EngineFactory, Models, ServedModel
 from greenserve.serve.observers import Observers
@@ -167,7 +168,8 @@ class GatewayReplica:
         batchers.start()
         gateway.recorder.start()
         observers.telemetry.start()
-        listeners = self._open = self._listeners(gateway)
+        mounts = mounts_of(self._config, gateway, ledger, self._clock)
+        listeners = self._open = self._listeners(gateway, mounts)
         await listeners.start(self._config)
         self._look_at_sockets()
         self.health.has("listeners")
@@ -179,6 +181,7 @@ class GatewayReplica:
         await listeners.drain()
         refreshing.cancel()
         await batchers.close()
+        mounts.close()
         await gateway.recorder.close()
         await observers.telemetry.close()
         gateway.cache.close()
@@ -247,7 +250,7 @@ class GatewayReplica:
             clock=clock,
         )
 
-    def _listeners(self, gateway: Gateway) -> Listeners:
+    def _listeners(self, gateway: Gateway, mounts: Mounts) -> Listeners:
         config, limits = self._config, self._config.server.limits
         certificate, guard = certificate_of(config), guard_of(config)
         statistics, telemetry = gateway.observers.statistics, gateway.observers.telemetry
@@ -266,7 +269,7 @@ class GatewayReplica:
             clock=self._clock,
             statistics=statistics,
             limits=limits,
-            extra={("metrics",): MetricsApp(telemetry)},
+            extra={("metrics",): MetricsApp(telemetry), **mounts.apps},
         )
         return Listeners(
             HttpListener(http_app, guard=guard, tls=tls_context(certificate)),
@@ -302,6 +305,18 @@ class GatewayReplica:
             except Exception:
                 log.exception("the ledger's store could not be read; the last state stays in force")
                 self.health.lost("ledger")
+
+
+def mounts_of(config: Config, gateway: Gateway, ledger: SqliteLedger, clock: Clock) -> Mounts:
+    """Administration and receipts; a reload goes through the driver, since all replicas swap together."""
+    return Mounts(
+        gateway=gateway,
+        config=config,
+        ledger=ledger,
+        clock=clock,
+        fingerprint=str(describe_host()["fingerprint"]),
+        reload=reload_by_driver(RunFolder(port=config.server.http.port).path),
+    )
 
 
 def power_of(config: Config) -> CpuPower:

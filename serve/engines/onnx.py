@@ -92,7 +92,10 @@ class OnnxEngine:
                 str(self._model_file), _options(self._threads), providers=_providers(self._provider), enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime raises many unrelated classes for a bad file
-            raise ManifestInvalid(f"{self._model_file.name} of {self._variant} does not load: {error}") from None
+            raise ManifestInvalid(
+                f"{self._model_file.name} of {self._variant} does not load; build it again with `greenserve optimize`: "
+                f"{error}"
+            ) from None
         if session.get_providers()[0] != self._provider:
             raise DependencyMissing(
                 f"{self._variant} needs ONNX Runtime's {self._provider}, which did not start here: no GPU, driver or "

@@ -67,7 +67,10 @@ class TorchEngine:
         try:
             program = move_to_device_pass(torch.export.load(self._model_file), device).module()
         except Exception as error:  # torch raises many unrelated classes for a bad file
-            raise ManifestInvalid(f"{self._model_file.name} of {self._variant} does not load: {error}") from None
+            raise ManifestInvalid(
+                f"{self._model_file.name} of {self._variant} does not load; build it again with `greenserve optimize`: "
+                f"{error}"
+            ) from None
         self._recorded.clear()
         self._program = program
 

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from greenserve.carbon.ledger.sqlite import SqliteLedger
@@ -14,9 +12,10 @@ from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.manifest import Manifest, Variant
-from greenserve.ports import Clock, Engine
+from greenserve.ports import Arrays, Clock, Engine
 from greenserve.records import Batch, Span, TensorItem
 from greenserve.serve.engines.pick import engine_for
+from greenserve.serve.models import EngineFactory
 from greenserve.serve.replica import GatewayReplica
 from tests.faults.echoes import OBJECTIVE_S
 from tests.gateway_process import free_ports
@@ -34,7 +33,7 @@ class CountingEngine:
         """As the engine."""
         self._engine.load()
 
-    def run(self, batch: Batch) -> tuple[dict[str, npt.NDArray[np.generic]], Span]:
+    def run(self, batch: Batch) -> tuple[Arrays, Span]:
         """As the engine, after a note of what it is given."""
         self.batches.append([int(row.arrays[0][0]) for row in batch.rows if isinstance(row, TensorItem)])
         return self._engine.run(batch)
@@ -85,7 +84,7 @@ def an_echo_config(manifests: Mapping[str, Path], folder: Path, **changes: Any) 
 
 @contextlib.contextmanager
 def a_counting_replica(
-    config: Config, engines: CountingEngines, run_folder: Path, *, clock: Clock | None = None
+    config: Config, engines: EngineFactory, run_folder: Path, *, clock: Clock | None = None
 ) -> Iterator[GatewayReplica]:
     """A replica that takes requests until it is left."""
     with pytest.MonkeyPatch.context() as environment:

@@ -7,7 +7,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -73,11 +72,12 @@ class Echoing:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """How a request ended (`ok` or the error's code), when it was due [s from the start], how long it took from then
-    [s], and how much of that was ours, who sent it late [s]."""
+    [s], and how much of that the gateway says of itself (0 where it refused) and our own lateness were [s]."""
 
     code: str
     due_s: float
     took_s: float
+    inside_s: float
     late_s: float
 
     @property
@@ -160,7 +160,13 @@ class Crowd:
             self._idle.append(wire)
         document = json.loads(body)
         code = "ok" if status == 200 else str(document["code"])
-        return Told(code=code, due_s=due_s - begun_s, took_s=took_s, late_s=late_s)
+        return Told(code=code, due_s=due_s - begun_s, took_s=took_s, inside_s=inside_s(headers), late_s=late_s)
+
+
+def inside_s(headers: Mapping[str, str]) -> float:
+    """The sum of the stages that the gateway names [s]."""
+    stages = headers.get("server-timing", "").split(", ")
+    return sum(float(stage.rpartition("dur=")[2] or 0) for stage in stages) / 1e3
 
 
 def codes(told: Sequence[Told]) -> Counter[str]:

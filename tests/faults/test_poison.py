@@ -1,7 +1,6 @@
 """One poisoned item among thirty-two requests at once: the others get their answers, and no joule is lost."""
 
 import asyncio
-import json
 from typing import Any
 
 import httpx
@@ -10,11 +9,14 @@ import pytest
 from tests.faults.conftest import Terminated
 from tests.faults.echoes import POISON
 from tests.faults.echoing import Echoing, question
+from tests.faults.load import Load
 from tests.gateway_process import GatewayProcess, wait_until
 from tests.tiny_model import LABELS
 
 AT_ONCE = 32
 PLACE = 11
+BUSY_NS = 10_000_000
+"""What each run of the model burns."""
 
 
 async def all_at_once(echoing: Echoing, model: str, questions: list[dict[str, object]]) -> list[httpx.Response]:
@@ -37,12 +39,12 @@ def ids_of(told: list[httpx.Response]) -> set[str]:
 
 def usage_lines(gateway: GatewayProcess, ids: set[str]) -> list[Any]:
     """Their first lines in the ledger."""
-    return [json.loads(entry.body) for entry in gateway.entries() if entry.kind == "usage" and entry.key in ids]
+    return [entry.body for entry in gateway.entries() if entry.kind == "usage" and entry.key in ids]
 
 
 def test_an_item_that_makes_the_engine_raise_fails_alone(echoing: Echoing) -> None:
-    """Thirty-one right answers; one error that names the item; all that was answered is in the ledger with its
-    energy."""
+    """Thirty-one right answers and one error that names the item; the rows of each run have lines, whose parts make up
+    all that the run burned."""
     numbers = [POISON if place == PLACE else place for place in range(AT_ONCE)]
 
     told = asyncio.run(all_at_once(echoing, "poison", [question(number, 0) for number in numbers]))
@@ -56,7 +58,11 @@ def test_an_item_that_makes_the_engine_raise_fails_alone(echoing: Echoing) -> No
     assert [[number, 0] for number in numbers] == [one.json()["outputs"][0]["data"] for one in told]
     assert max(one.json()["parameters"]["greenserve_energy_uj"] for one in told) > 0
     assert wait_until(lambda: ids_of(told) <= echoing.gateway.recorded_requests(), 10.0)
-    assert [] == echoing.gateway.document("ledger", "verify")["findings"]
+    batches: dict[str, list[Any]] = {}
+    for line in usage_lines(echoing.gateway, ids_of(told)):
+        batches.setdefault(line["batch_id"], []).append(line)
+    assert [lines[0]["n_rows"] for lines in batches.values()] == [len(lines) for lines in batches.values()]
+    assert all(sum(line["cpu_ns"] for line in lines) >= BUSY_NS for lines in batches.values())
 
 
 def test_an_answer_that_is_not_a_number_fails_alone(echoing: Echoing) -> None:
@@ -75,8 +81,6 @@ def test_an_answer_that_is_not_a_number_fails_alone(echoing: Echoing) -> None:
 @pytest.fixture(scope="session")
 def stopped(echoing: Echoing) -> Terminated:
     """The gateway of echo models after all its faults and `greenserve stop`. Tests that take this run last."""
-    from tests.faults.load import Load
-
     gateway = echoing.gateway
     gateway.look()
     said = gateway.run("stop")

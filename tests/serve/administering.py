@@ -143,11 +143,17 @@ async def administered(gateway: Gateway, config: Config, folder: Path, **hooks: 
     store = TenancyStore(ledger, clock)
     for name in ("acme", "globex"):
         store.create_tenant(Tenant(tenant_id=name, name=name.title(), exposure="exact"))
-    whole = {"gateway": gateway, "config": config, "ledger": ledger, "clock": clock, "fingerprint": FINGERPRINT}
+    whole: dict[str, Any] = {
+        "gateway": gateway,
+        "config": config,
+        "ledger": ledger,
+        "clock": clock,
+        "fingerprint": FINGERPRINT,
+    }
     admin = AdminApp(**(whole | {"folding": offline.run} | hooks))
     receipts = ReceiptsApp(admission=gateway.admission, ledger=ledger, clock=clock)
     app, _ = an_app(gateway, extra={("admin",): admin, ("v1", "receipts"): receipts})
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         made = Administered(
             gateway=gateway,

@@ -40,7 +40,8 @@ async def test_the_api_describes_itself(api: Administered) -> None:
     )
     assert all(path.startswith(f"{PREFIX}/") for path in document["paths"])
     assert len(document["paths"]) >= 24
-    assert "Problem" in document["components"]["schemas"]
+    refused = document["paths"][f"{PREFIX}/audit"]["get"]["responses"]["4XX"]
+    assert {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}} == refused["content"]
     patch = document["paths"][f"{PREFIX}/tenants/{{tenant}}"]["patch"]
     assert ["application/merge-patch+json"] == list(patch["requestBody"]["content"])
 

@@ -1,5 +1,7 @@
 """Statements over the administration API: made by another process, kept beside the ledger, shown in every format."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,10 +9,11 @@ import pytest
 
 from greenserve.carbon.ledger.offline import Job
 from greenserve.config import Config
-from greenserve.errors import DeadlineExceeded
+from greenserve.errors import DeadlineExceeded, GreenServeError
 from greenserve.serve.gateway import Gateway
-from greenserve.serve.http.admin.desk import fold
+from greenserve.serve.http.admin.desk import Folds
 from tests.serve.administering import Administered, administered
+from tests.serve.building import until
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ async def test_what_is_no_statement_is_not_found(name: str, api: Administered) -
 
 async def test_a_statement_is_folded_by_a_process_of_its_own(gateway: Gateway, config: Config, tmp_path: Path) -> None:
     """The same bytes as in this one; its errors arrive with their code, not as a crash."""
-    async with administered(gateway, config, tmp_path, folding=fold) as api:
+    async with administered(gateway, config, tmp_path, folding=None) as api:
         api.record()
         made = await api.ask("POST", STATEMENTS, {"tenant": "acme", "period": "today"})
         head = api.ledger.head()
@@ -96,4 +99,18 @@ async def test_a_statement_is_folded_by_a_process_of_its_own(gateway: Gateway, c
 def test_a_fold_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     """The client is told where to run it instead."""
     with pytest.raises(DeadlineExceeded, match="run the `greenserve` command"):
-        fold(Job(kind="verify", ledger=str(tmp_path / "ledger.db")), timeout_s=0.01)
+        Folds(timeout_s=0.01)(Job(kind="verify", ledger=str(tmp_path / "ledger.db")))
+
+
+async def test_a_fold_ends_with_its_gateway(tmp_path: Path) -> None:
+    """Closing ends the other process: nothing is left behind that nobody waits for."""
+    folds, reading = Folds(), tmp_path / "ledger.db"
+    os.mkfifo(reading)
+    call = asyncio.create_task(asyncio.to_thread(folds, Job(kind="verify", ledger=str(reading))))
+    await until(lambda: repr(folds) == "<Folds: 1 at work>")
+
+    folds.close()
+
+    with pytest.raises(GreenServeError, match="ended with -9"):
+        await call
+    assert "<Folds: 0 at work>" == repr(folds)

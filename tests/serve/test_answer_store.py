@@ -132,7 +132,7 @@ def test_a_large_answer_must_be_worth_all_that_would_go_for_it() -> None:
 def test_what_was_popular_once_goes_in_time() -> None:
     """Counts are halved again and again, so that today's answers outweigh yesterday's."""
     store = a_store()
-    for _ in range(30):
+    for _ in range(200):
         for number in range(100):
             ask(store, number)
 

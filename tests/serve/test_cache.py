@@ -263,6 +263,21 @@ def test_the_floor_is_the_tenants_else_the_models_and_hints_only_raise_it(
     assert floor == floor_of(an_admitted(tenant=tenant, hints=Hints(min_quality=asked)), model)
 
 
+async def test_who_joins_a_flight_is_counted(model: ServedModel) -> None:
+    """A run was spared; where there is no flight none was."""
+    cache, asked = AnswerCache([model]), Asked(model.variants["fp32"], (1,))
+    cache.take_off(KEY, asked.flight)
+
+    for under in (KEY, b"x" * 32):
+        cache.get(model, under)
+        cache.in_flight(under)
+
+    watched = cache.state()["tiny"].watched
+    assert (2, 0, 1) == (watched.lookups, watched.hits, watched.joined)
+    asked.future.cancel()
+    cache.close()
+
+
 async def test_what_is_kept_of_a_row_is_not_its_batch(model: ServedModel) -> None:
     """A view of the batch's output would hold all of it."""
     cache, asked = AnswerCache([model]), Asked(model.variants["fp32"], (1,))

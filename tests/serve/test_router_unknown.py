@@ -7,7 +7,7 @@ from greenserve.config import Config
 from greenserve.host import describe_host
 from greenserve.records import IntensityReading
 from greenserve.serve.models import Models
-from greenserve.serve.router import UNKNOWN_AGAIN_US, Router
+from greenserve.serve.router import ASK_AGAIN_US, Router
 from greenserve.units import US_PER_S
 from tests.serve.building import HeldEngines, a_config, models_of
 
@@ -51,7 +51,7 @@ def test_an_unknown_zone_is_asked_for_again_within_a_minute(tiny_manifest: Path,
     feed.knows_from_us = clock.unix_us() + 1
     before = router.readings["ZZ-NORTH"]
 
-    clock.advance(duration_ns=UNKNOWN_AGAIN_US * 1_000)
+    clock.advance(duration_ns=ASK_AGAIN_US * 1_000)
     router.refresh()
 
     assert before is None

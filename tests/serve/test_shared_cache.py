@@ -167,12 +167,26 @@ async def test_a_redis_that_answers_late_stays_down(proxy: Proxy) -> None:
     for _ in range(20):
         assert {} == await tier.lookup([KEY])
         await asyncio.sleep(0.01)
-    slow = tier.up
+    slow = (tier.up, tier.counts().asked)
 
     proxy.delay_s = 0.0
     await until(lambda: tier.up)
 
-    assert not slow
+    assert (False, 0) == slow
+    await tier.close()
+
+
+async def test_answers_past_the_budget_count_as_failures(proxy: Proxy) -> None:
+    """Also where they come before the connection is given up: what is always late is of no use."""
+    tier = a_tier(proxy, timeout_s=0.02)
+    tier.start()
+    await until(lambda: tier.up)
+    proxy.delay_s = 0.05
+
+    while tier.up:
+        assert {} == await tier.lookup([KEY])
+
+    assert FAILURES == tier.counts().failures
     await tier.close()
 
 
@@ -231,12 +245,14 @@ async def test_a_tier_that_is_closed_ends_those_who_wait(proxy: Proxy) -> None:
     tier.start()
     await until(lambda: tier.up)
     proxy.delay_s = 30.0
-    waits = asyncio.create_task(tier.lookup([KEY]))
+    asked = asyncio.create_task(tier.lookup([KEY]))
     await until(lambda: tier.counts().asked == 1)
+    queued = asyncio.create_task(tier.lookup([KEY]))
+    await asyncio.sleep(0)
 
     await tier.close()
 
-    assert {} == await asyncio.wait_for(waits, 5.0)
+    assert [{}, {}] == await asyncio.wait_for(asyncio.gather(asked, queued), 5.0)
 
 
 async def with_tier(gateway: Gateway, models: Models, tier: SharedAnswers) -> None:
@@ -274,7 +290,7 @@ async def test_a_gateway_answers_from_what_another_has_run(
     answers = [await other.handle(a_call("good", "bad", clock=CLOCK)) for _ in range(2)]
 
     assert ("miss", ["hit", "hit"]) == (first.cache, [answer.cache for answer in answers])
-    assert (ran, 2) == (len(engines.batches), second.counts().found)
+    assert (ran, 2, 2) == (len(engines.batches), second.counts().found, second.counts().asked)
     assert [first.outputs[0].data] * 2 == [answer.outputs[0].data for answer in answers]
     await second.close()
 
@@ -290,6 +306,43 @@ async def test_identical_requests_at_once_still_run_once(
     assert 1 == sum(len(batch.rows) for batch in engines.batches)
     assert {"miss", "joined", "hit"} >= {answer.cache for answer in answers}
     assert 1 == [answer.cache for answer in answers].count("miss")
+
+
+async def test_an_item_in_flight_is_not_looked_up(
+    gateway: Gateway, models: Models, engines: HeldEngines, shared: SharedAnswers
+) -> None:
+    """Its answer cannot be there yet, and who joins should not wait for Redis."""
+    await with_tier(gateway, models, shared)
+    engines.hold()
+    first = asyncio.create_task(gateway.handle(a_call("good", clock=CLOCK)))
+    await until(lambda: len(engines.batches) == 1)
+
+    second = asyncio.create_task(gateway.handle(a_call("good", clock=CLOCK)))
+    await asyncio.sleep(0.02)
+    engines.release(9)
+
+    assert ["miss", "joined"] == [(await each).cache for each in (first, second)]
+    assert 1 == shared.counts().asked
+
+
+async def test_a_client_that_leaves_while_redis_is_asked_leaves_nothing(
+    gateway: Gateway, models: Models, engines: HeldEngines, proxy: Proxy
+) -> None:
+    """Nothing was started for it yet, so nothing runs and nothing is owed."""
+    tier = a_tier(proxy, timeout_s=30.0)
+    tier.start()
+    await until(lambda: tier.up)
+    await with_tier(gateway, models, tier)
+    proxy.delay_s = 30.0
+    leaves = asyncio.create_task(gateway.handle(a_call("good", clock=CLOCK)))
+    await until(lambda: tier.counts().asked == 1)
+
+    leaves.cancel()
+    await asyncio.gather(leaves, return_exceptions=True)
+
+    assert leaves.cancelled()
+    assert ([], 0) == (engines.batches, gateway.batcher.queued)
+    await tier.close()
 
 
 async def test_a_gateway_goes_on_without_its_redis(

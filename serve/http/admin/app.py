@@ -21,7 +21,7 @@ from greenserve.serve.hints import credential_of
 from greenserve.serve.http.admin.answers import REQUEST_ID_KEY, Problem, Problems, problem
 from greenserve.serve.http.admin.books import BookPaths
 from greenserve.serve.http.admin.budgets import BudgetPaths
-from greenserve.serve.http.admin.desk import Desk, fold
+from greenserve.serve.http.admin.desk import Desk, Folds
 from greenserve.serve.http.admin.explaining import RoutePaths
 from greenserve.serve.http.admin.grid import GridPaths
 from greenserve.serve.http.admin.keys import KeyPaths
@@ -31,7 +31,7 @@ from greenserve.serve.http.admin.statements import StatementPaths
 from greenserve.serve.http.admin.tenants import TenantPaths
 from greenserve.serve.http.admin.usage import UsagePaths
 from greenserve.serve.http.body import read_body
-from greenserve.serve.http.message import Receive, Scope, Send
+from greenserve.serve.http.message import PROBLEM, Receive, Scope, Send
 
 log = logging.getLogger("greenserve.admin")
 PREFIX = "/admin/v1"
@@ -57,7 +57,7 @@ class AdminApp:
     """The administration API of a gateway replica. Admin keys alone may use it, whatever `tenancy.auth` says.
 
     `reserved` tells what the replica has promised of a budget by its id (ledger integer); `reload` loads a model again;
-    `folding` works through a whole ledger.
+    `folding` works through a whole ledger (None: a process of its own).
     """
 
     def __init__(
@@ -70,8 +70,9 @@ class AdminApp:
         fingerprint: str,
         reserved: Reserved | None = None,
         reload: Reload | None = None,
-        folding: Folding = fold,
+        folding: Folding | None = None,
     ) -> None:
+        self._folds = Folds()
         self._office = Office(
             gateway=gateway,
             config=config,
@@ -82,7 +83,7 @@ class AdminApp:
             fingerprint=fingerprint,
             desk=Desk("admin"),
             archive=Desk("archive", threads=1, most_waiting=4),
-            fold=folding,
+            fold=folding or self._folds,
             reserved=reserved,
             reload=reload,
         )
@@ -95,6 +96,7 @@ class AdminApp:
         """Let the threads go; what has not begun is dropped."""
         self._office.desk.close()
         self._office.archive.close()
+        self._folds.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; every answer carries its id and is never stored by whoever passes it on."""
@@ -145,7 +147,19 @@ def _application(office: Office) -> FastAPI:
         return problem(_nowhere(routes, request, error), request)
 
     app.add_exception_handler(HTTPException, nowhere)
+    describe: Callable[[], dict[str, Any]] = app.openapi
+    app.openapi = lambda: _with_problems(describe())  # type: ignore[method-assign]
     return app
+
+
+def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The description with the media type that errors really have; FastAPI takes all answers for plain JSON."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status in ("4XX", "5XX"):
+                content = operation["responses"][status]["content"]
+                operation["responses"][status]["content"] = {PROBLEM.decode(): next(iter(content.values()))}
+    return document
 
 
 def _nowhere(routes: Sequence[Problems], request: Request, error: HTTPException) -> GreenServeError:
@@ -153,7 +167,7 @@ def _nowhere(routes: Sequence[Problems], request: Request, error: HTTPException)
     path: str = request.scope["path"]
     if error.status_code == 405:
         rest = path.removeprefix(PREFIX)
-        found = {name for route in routes if route.path_regex.match(rest) for name in route.methods}
+        found = {name for route in routes if route.path_regex.match(rest) for name in route.methods or ()}
         # What has no route of ours is the API's description.
         allow = ", ".join(sorted(found or {"GET"}))
         return MethodNotAllowed(f"{path[:200]} takes {allow}, got {request.method[:40]}", details={"allow": allow})

@@ -17,6 +17,7 @@ from greenserve.carbon.ledger.offline import Job
 from greenserve.errors import DeadlineExceeded, GreenServeError, LedgerUnavailable, Overloaded
 
 FOLD_S = 600.0
+COMMAND = (sys.executable, "-P", "-m", "greenserve.carbon.ledger.offline")
 T = TypeVar("T")
 
 
@@ -54,21 +55,50 @@ class Desk:
             self._held -= 1
 
 
-def fold(job: Job, *, timeout_s: float = FOLD_S) -> dict[str, Any]:
-    """The result of a fold over the ledger, made by another process; blocks.
+class Folds:
+    """Folds over the ledger, each made by another process; a call blocks.
 
-    Errors of the ledger are raised as they were there; DeadlineExceeded after `timeout_s` [s].
+    State: the processes that work now; changed under the lock.
     """
-    command = [sys.executable, "-P", "-m", "greenserve.carbon.ledger.offline"]
-    try:
-        done = subprocess.run(command, input=job.encoded(), capture_output=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        raise DeadlineExceeded(
-            f"the fold over the ledger took more than {timeout_s:g} s; run the `greenserve` command on its machine"
-        ) from None
-    if done.returncode != 0:
-        raise GreenServeError(f"the fold over the ledger ended with {done.returncode}: {done.stderr.decode()[-500:]}")
-    result: dict[str, Any] = orjson.loads(done.stdout)
-    if "error" in result:
-        raise LedgerUnavailable(str(result["error"]))
-    return result
+
+    def __init__(self, *, timeout_s: float = FOLD_S) -> None:
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._working: set[subprocess.Popen[bytes]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Folds: {len(self._working)} at work>"
+
+    def __call__(self, job: Job) -> dict[str, Any]:
+        """The result; errors of the ledger are raised as they were there, DeadlineExceeded after the timeout."""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            with self._lock:
+                self._working.add(process)
+            try:
+                out, complaints = process.communicate(job.encoded(), timeout=self._timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise DeadlineExceeded(
+                    f"the fold over the ledger took more than {self._timeout_s:g} s; run the `greenserve` command on "
+                    "its machine"
+                ) from None
+            finally:
+                with self._lock:
+                    self._working.discard(process)
+        if process.returncode != 0:
+            raise GreenServeError(f"the fold over the ledger ended with {process.returncode}: {_tail(complaints)}")
+        result: dict[str, Any] = orjson.loads(out)
+        if "error" in result:
+            raise LedgerUnavailable(str(result["error"]))
+        return result
+
+    def close(self) -> None:
+        """End what still works: nobody waits for it any more."""
+        with self._lock:
+            for process in self._working:
+                process.kill()
+
+
+def _tail(text: bytes) -> str:
+    return text.decode("utf-8", "replace")[-500:]

@@ -25,6 +25,7 @@ from greenserve.serve.driver import Driver
 from greenserve.serve.grounds import Ground, LocalRay, RunningRay
 from greenserve.serve.models import verified_manifest
 from greenserve.serve.ports import holder_of, is_free
+from greenserve.serve.precheck import check_loads
 from greenserve.serve.reload import Reloaded
 from greenserve.serve.run_folder import RunFolder, RunState
 from greenserve.serve.supervisor import end_processes, left_behind, processes_below, wait_until
@@ -54,6 +55,7 @@ def serve(
     config = load()
     state = _plan(config, path)
     if dry_run:
+        check_loads(config)
         messages.print("configuration, manifests and meter are good; nothing was started (--dry-run)")
         return
     folder = RunFolder(port=config.server.http.port)
@@ -133,8 +135,9 @@ class _Run:
         messages.print(f"starting {self._state.replicas} gateway replicas ...")
         asked = _Asked(self._processes)
         control = ControlSocket(self._folder.path, self._driver.handle)
+        self._folder.write(self._state)
+        self.check(self._config)
         try:
-            self._folder.write(self._state)
             self._ground.start()
             asked.listen()
             self._deploy()
@@ -163,9 +166,14 @@ class _Run:
         """A manifest again, everywhere."""
         return serve_app.reload_model(config, name)
 
-    def verify(self, config: Config) -> Mapping[str, list[str]]:
-        """The files of every model."""
+    def variants(self, config: Config) -> Mapping[str, list[str]]:
+        """What every model's manifest names."""
         return _variants(config)
+
+    def check(self, config: Config) -> None:
+        """Whether every model loads, before anything changes."""
+        if self._ground.local:  # the machines of a cluster may hold what this one does not
+            check_loads(config)
 
     def _deploy(self) -> None:
         serve_app.deploy(
