@@ -76,7 +76,7 @@ def decode(key: bytes, data: bytes, seal: bytes) -> CachedAnswer:
             decision=_decision(head),
             variant_digest=str(head["digest"]),
         )
-    except (KeyError, TypeError, ValueError, struct.error) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, struct.error) as error:
         raise Unsealed(f"sealed, but not readable: {error!r:.200}") from None
 
 

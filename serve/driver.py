@@ -117,7 +117,7 @@ class Driver:
     def _apply(self, config: Config, wanted: Wanted) -> None:
         self._stage.change(config, wanted)
         self._config, self._wanted = config, wanted
-        self._state = replace(self._state, replicas=wanted.gateways)
+        self._state = replace(self._state, replicas=wanted.gateways, engines=dict(wanted.replicas))
         self._publish(self._state)
 
     def _bounds(self, name: str) -> Replicas:

@@ -42,15 +42,14 @@ class Gateway:
         recorder: Recorder,
         observers: Observers,
         clock: Clock,
-        remote: Mapping[str, Batcher] = NO_REMOTE,
     ) -> None:
-        """`remote` are the batchers of models whose engines run elsewhere, by name; `batcher` has all others."""
+        """`batcher` has the models whose engines run here; `remote`, set afterwards, those of others by name."""
         self.models = models
         self.admission = admission
         self.cache = cache
         self.router = router
         self.batcher = batcher
-        self.remote = remote
+        self.remote: Mapping[str, Batcher] = NO_REMOTE
         self.recorder = recorder
         self.observers = observers
         self._clock = clock

@@ -24,7 +24,7 @@ from greenserve.host import describe_host
 from greenserve.ports import Clock
 from greenserve.serve.admission import Admission
 from greenserve.serve.balance import Board
-from greenserve.serve.cache import AnswerCache
+from greenserve.serve.cache import AnswerCache, secret_from
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.gauges import Gauges
 from greenserve.serve.grpc.server import GrpcServer
@@ -42,6 +42,7 @@ from greenserve.serve.recorder import Recorder
 from greenserve.serve.reload import ABANDON, COMMIT, PREPARE, Reloaded, Reloader, Report
 from greenserve.serve.router import Router
 from greenserve.serve.run_folder import RunFolder
+from greenserve.serve.shared_cache import open_shared
 from greenserve.serve.statistics import Statistics
 from greenserve.serve.telemetry.hub import telemetry_of
 from greenserve.serve.telemetry.metrics_app import MetricsApp
@@ -161,13 +162,17 @@ class GatewayReplica:
         reader = TenancyReader(ledger, self._clock)
         observers = self._observers_of(models)
         batchers = self._batchers = self._batchers_of(models, observers)
-        gateway = self._gateway = self._gateway_of(models, batchers, observers)
+        fresh = reader.read(())
+        cache = cache_of(self._config, models, fresh.tenancy.pepper)
+        gateway = self._gateway = self._gateway_of(models, batchers, observers, cache)
         self._reloader = Reloader(models=models, load=self._loader.load, swapped=self._swapped)
-        self._refresh(gateway, reader.read(()))
+        self._refresh(gateway, fresh)
         self.health.has("ledger")
         batchers.start()
         gateway.recorder.start()
         observers.telemetry.start()
+        if cache.shared is not None:
+            cache.shared.start()
         mounts = mounts_of(self._config, gateway, ledger, self._clock)
         listeners = self._open = self._listeners(gateway, mounts)
         await listeners.start(self._config)
@@ -184,7 +189,9 @@ class GatewayReplica:
         mounts.close()
         await gateway.recorder.close()
         await observers.telemetry.close()
-        gateway.cache.close()
+        if cache.shared is not None:
+            await cache.shared.close()
+        cache.close()
         ledger.close()
 
     def _observers_of(self, models: Models) -> Observers:
@@ -218,10 +225,10 @@ class GatewayReplica:
             self._batchers.swapped(old, fresh)
             self._gateway.router.models_changed()
 
-    def _gateway_of(self, models: Models, batchers: Batchers, observers: Observers) -> Gateway:
+    def _gateway_of(self, models: Models, batchers: Batchers, observers: Observers, cache: AnswerCache) -> Gateway:
         config, clock = self._config, self._clock
         spool = SpoolWriter(spool_folder(config.ledger.path), self._name)
-        return Gateway(
+        gateway = Gateway(
             models=models,
             admission=Admission(
                 auth=config.tenancy.auth,
@@ -230,7 +237,7 @@ class GatewayReplica:
                 timeout_s=config.server.limits.request_timeout_s,
                 clock=clock,
             ),
-            cache=AnswerCache(list(models)),
+            cache=cache,
             router=Router(
                 config=config,
                 models=models,
@@ -239,7 +246,6 @@ class GatewayReplica:
                 fingerprint=self._fingerprint,
             ),
             batcher=batchers.inline,
-            remote=batchers.remote,
             recorder=self.recorder_class(
                 spool=spool,
                 power=power_of(config),
@@ -249,6 +255,8 @@ class GatewayReplica:
             observers=observers,
             clock=clock,
         )
+        gateway.remote = batchers.remote
+        return gateway
 
     def _listeners(self, gateway: Gateway, mounts: Mounts) -> Listeners:
         config, limits = self._config, self._config.server.limits
@@ -317,6 +325,15 @@ def mounts_of(config: Config, gateway: Gateway, ledger: SqliteLedger, clock: Clo
         fingerprint=str(describe_host()["fingerprint"]),
         reload=reload_by_driver(RunFolder(port=config.server.http.port).path),
     )
+
+
+def cache_of(config: Config, models: Models, pepper: bytes) -> AnswerCache:
+    """The answer cache; gateways that share a Redis key it by their ledger's pepper, so that they agree."""
+    if config.cache.redis_url_file is None:
+        return AnswerCache(list(models), power=power_of(config))
+    secret = secret_from(pepper)
+    shared = open_shared(config, secret=secret)
+    return AnswerCache(list(models), secret=secret, shared=shared, power=power_of(config))
 
 
 def power_of(config: Config) -> CpuPower:

@@ -23,8 +23,9 @@ STATE_FILE = "run.json"
 class RunState:
     """What a running gateway says of itself: the driver's process, addresses, and what it serves and meters with.
 
-    `ray` is `local`, or the address of the cluster that it runs on. `ready` once every replica takes requests;
-    `processes` then holds (pid, start in ticks) of all that it started.
+    `ray` is `local`, or the address of the cluster that it runs on; `engines` counts the replicas of each remote
+    model. `ready` once every replica takes requests; `processes` then holds (pid, start in ticks) of all that it
+    started.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class RunState:
     meter: dict[str, object]
     meters_rejected: dict[str, str]
     ray: str = "local"
+    engines: dict[str, int] = field(default_factory=dict)
     ready: bool = False
     processes: list[tuple[int, int]] = field(default_factory=list)
 

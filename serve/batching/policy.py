@@ -19,6 +19,9 @@ EVERYBODY = LEVELS - 1
 LOAD_EVERY_NS = NS_PER_S // 20
 BUSY = 0.8
 """Share of the engine's time above which it is never left idle for company: batches then fill by themselves."""
+ACTIVE_NS = NS_PER_S
+"""A tenant that sent so lately has its part of the queue, also while nothing of it waits."""
+NOTHING = (0, 0.0)
 NO_SLO_S = 1.0
 """How much work counts as a full queue where no objective is set."""
 
@@ -77,6 +80,7 @@ class Policy:
         self._executors = executors
         self._weights = weights or {}
         self._sequence = 0
+        self._seen_ns: dict[str, int] = {}
         self._ends_ns: list[int] = []
         self._brownout = brownout_latch()
         self._goodput = goodput_latch()
@@ -113,6 +117,7 @@ class Policy:
         queue = lane.queue
         longest, own_s = 0, 0.0
         lane.gaps.note(now_ns)
+        self._seen_ns[first.tenant] = now_ns
         for ticket in tickets:
             bucket = ticket.bucket = queue.bucket_of(ticket.length)
             lane.arrivals.note(bucket, now_ns)
@@ -184,7 +189,8 @@ class Policy:
         return sum([each.work_s(level) for each in self._all if each.queue.rows]) / self._executors
 
     def _over_share(self, lane: Lane, bucket: int, tenant: str, own_s: float) -> bool:
-        queued = [each.queue.by_tenant for each in self._all if each.queue.rows]
+        queued: list[Mapping[str, Sequence[float]]] = [each.queue.by_tenant for each in self._all if each.queue.rows]
+        queued.append(dict.fromkeys(self._seen_ns, NOTHING))  # who was refused a moment ago keeps its part of the queue
         horizon_s = self._horizon_s(lane, bucket) * self._executors / (lane.stretch * lane.margin)
         return over_share(tenant, own_s, queued=queued, weights=self._weights, horizon_s=horizon_s)
 
@@ -229,6 +235,7 @@ class Policy:
     def _see_load(self, now_ns: int) -> None:
         if now_ns - self._load_seen_ns >= LOAD_EVERY_NS:
             self._load_seen_ns = now_ns
+            self._seen_ns = {name: at_ns for name, at_ns in self._seen_ns.items() if now_ns - at_ns < ACTIVE_NS}
             self._load = sum([lane.load(now_ns) for lane in self._all]) / self._executors
             self._goodput.see(self._load, now_ns)
 

@@ -116,7 +116,7 @@ def test_a_rolling_update_replaces_every_replica_without_a_failed_request(placed
 
 
 def test_a_manifest_is_read_again_without_a_failed_request(placed: Placed, load: MixedLoad) -> None:
-    """By command; and what does not verify changes nothing and says why. Replicas stay."""
+    """By command and by SIGHUP; and what does not verify changes nothing and says why. Replicas stay."""
     before = {*placed.gateway.find(GATEWAYS), *placed.gateway.find(ENGINES)}
     document = json.loads(placed.manifest.read_text()) | {"version": 7}
     placed.manifest.write_text(json.dumps(document))
@@ -129,7 +129,12 @@ def test_a_manifest_is_read_again_without_a_failed_request(placed: Placed, load:
     graph.write_bytes(b"cut")
     failed = placed.gateway.run("reload", "far")
     graph.write_bytes(whole)
+    placed.manifest.write_text(json.dumps(document | {"version": 9}))
     assert more(load)
+
+    assert placed.gateway.process is not None
+    placed.gateway.process.send_signal(signal.SIGHUP)
+    assert wait_until(lambda: "SIGHUP: reloaded tiny, far" in placed.gateway.log, PATIENCE_S), placed.gateway.log
 
     assert {} == load.failed
     assert 3 == reloaded["models"][0]["replicas"]

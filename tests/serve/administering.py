@@ -17,7 +17,7 @@ from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.host import describe_host
 from greenserve.ids import new_request_id, unix_ms_of
-from greenserve.records import IntensityReading, Tenant, Usage
+from greenserve.records import IntensityReading, Tenant, Tier, Usage
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.http.admin.app import AdminApp
 from greenserve.serve.http.receipts import ReceiptsApp
@@ -68,14 +68,16 @@ class Administered:
         assert 200 == response.status_code, response.text
         return response.json()
 
-    def record(self, *, settled: bool = True, **changes: Any) -> str:
-        """Put a request of acme's into the ledger; its id."""
+    def record(self, *, settled: bool = True, settled_tier: Tier | None = None, **changes: Any) -> str:
+        """Put a request of acme's into the ledger, settled by the same tier unless another is given; its id."""
         line = a_line(**changes)
         entry = usage_entry(line)
         self.ledger.append([entry])
         if settled:
             usage = line.usage
-            self.ledger.append([settled_entry(entry.body, None if usage is None else replace(usage, state="settled"))])
+            if usage is not None:
+                usage = replace(usage, state="settled", tier=settled_tier or usage.tier)
+            self.ledger.append([settled_entry(entry.body, usage)])
         return line.request_id
 
 

@@ -44,7 +44,7 @@ async def test_usage_sums_what_the_ledger_holds(api: Administered) -> None:
 
 async def test_the_tier_is_the_weakest_of_the_newest_lines(api: Administered) -> None:
     """A sum is as good as its weakest part; a provisional estimate that was settled no longer counts."""
-    api.record(tier="measured")
+    api.record(tier="class_average", settled_tier="measured")
     strong = await api.get("usage")
     api.record(tier="class_average", settled=False)
     weak = await api.get("usage")
@@ -109,10 +109,13 @@ async def test_a_period_bounds_the_sums(api: Administered) -> None:
     """The start belongs to it, the end does not; without requests there is nothing to list."""
     api.record()
 
-    before = await api.get("usage", **{"from": "2020-01-01", "to": "2020-02-01T05:00Z"})
+    api.record(ended_us=1_767_225_600_000_000)  # 2026-01-01T00:00Z
+    before = await api.get("usage", **{"from": "2025-12-01", "to": "2026-01-01T00:00Z"})
+    within = await api.get("usage", **{"from": "2026-01-01T00:00Z", "to": "2026-01-01T01:00Z"})
     daily = await api.get("usage", by="day")
 
-    assert ([], "2020-02-01T05:00:00Z") == (before["items"], before["end"])
+    assert ([], "2026-01-01T00:00:00Z") == (before["items"], before["end"])
+    assert [(1, "modelled")] == [(one["requests"], one["tier"]) for one in within["items"]]
     assert [daily["items"][0]["day"]] == [one["day"] for one in daily["items"]]
 
 

@@ -24,7 +24,15 @@ Run = Callable[[bytes], Awaitable[bytes]]
 class Replicas:
     """Replicas of the tiny model's engines within this process; `faults` are raised first, one per call."""
 
-    def __init__(self, manifest: Path, folder: Path, *, node: str = NODE, fail_on: int | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Path,
+        folder: Path,
+        *,
+        node: str = NODE,
+        fail_on: int | None = None,
+        clock: SystemClock | None = None,
+    ) -> None:
         self.engines = HeldEngines(fail_on=fail_on)
         self.faults: list[Exception] = []
         self.calls = 0
@@ -33,7 +41,7 @@ class Replicas:
             load=lambda: load_model(settings, self.engines, "here", max_items=8),
             node=node,
             fingerprint="here",
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             retire_s=0.0,
         )
 
@@ -128,13 +136,14 @@ async def test_a_span_on_another_machine_keeps_its_length_alone(tiny_manifest: P
 
 
 class FixedClock(SystemClock):
-    """Stands still."""
+    """Stands still, but for what it is put ahead."""
 
     NOW_NS = 77 * 10**9
+    ahead_ns = 0
 
     def monotonic_ns(self) -> int:
-        """Always the same."""
-        return self.NOW_NS
+        """Nanoseconds."""
+        return self.NOW_NS + self.ahead_ns
 
 
 async def test_a_batch_whose_replica_dies_runs_once_more(
@@ -228,6 +237,25 @@ async def test_credits_bound_what_is_out_and_one_that_returns_cuts_the_next(
     replicas.engines.release(3)
     await asyncio.gather(*(each.future for each in items))
     assert 3 == replicas.calls
+
+
+async def test_a_replica_whose_batch_hangs_says_so(tiny_manifest: Path, tmp_path: Path) -> None:
+    """Ray Serve asks every second, and replaces it; a batch that just runs is no reason."""
+    clock = FixedClock()
+    replicas = Replicas(tiny_manifest, tmp_path, clock=clock)
+    served = the_model(replicas, tiny_manifest, tmp_path).variants["fp32"]
+    replicas.engines.hold()
+    running = RemoteExecutor(replicas.run, slots=1, node=NODE, clock=clock).start([Asked(served, (3, 0)).flight])
+    await until(lambda: bool(replicas.engines.batches))
+
+    replicas.replica.check()
+    clock.ahead_ns = 9 * 10**9
+
+    with pytest.raises(RuntimeError, match=r"has run for 9\.0 s"):
+        replicas.replica.check()
+    replicas.engines.release()
+    await running
+    replicas.replica.check()
 
 
 @pytest.mark.parametrize(

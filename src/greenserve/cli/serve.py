@@ -88,6 +88,7 @@ def _plan(config: Config, path: Path | None) -> RunState:
         meter=dict(picked.meter.describe()),
         meters_rejected=dict(picked.rejected),
         ray=config.ray.address,
+        engines=dict(serve_app.wanted_at_start(config, _cores()).replicas),
     )
 
 

@@ -38,9 +38,12 @@ def status(
         waiting = ", ".join(readiness["waiting_for"])
         word = "ready" if readiness["ready"] else f"not ready (waits for {waiting})"
         data.print(f"{word}   pid {state.pid}   {state.replicas} replicas")
+        if state.ray != "local":
+            data.print(f"Ray     {state.ray}")
         data.print(f"HTTP    {state.http}\ngRPC    {state.grpc}\nledger  {state.ledger}")
         for model, variants in state.models.items():
-            data.print(f"model   {model}: {', '.join(variants)}")
+            placed = f", on {state.engines[model]} replicas of its own" if model in state.engines else ""
+            data.print(f"model   {model}: {', '.join(variants)}{placed}")
         for region in state.regions:
             where = "executed on this machine" if region["emulated"] else "this machine"
             data.print(f"region  {region['name']}: zone {region['zone']}, {where}")
