@@ -71,8 +71,12 @@ class LedgerWriter:
         self._ledger.close()
 
     def _count(self, entries: Sequence[Entry]) -> None:
-        if self._publisher is not None:
+        if self._publisher is None:
+            return
+        try:
             count_settled(self._publisher, entries)
+        except Exception:  # what cannot be counted is in the ledger all the same
+            log.exception("settled entries were not counted")
 
     def _publish(self) -> None:
         """Once a second; metrics that cannot be written hold nothing up."""

@@ -47,7 +47,7 @@ def count_settled(publisher: Publisher, entries: Sequence[Entry]) -> None:
 
 
 def _count_interval(publisher: Publisher, body: Mapping[str, Any]) -> None:
-    metered = float(decimal_joules(body["energy_uj"]))
+    metered = float(decimal_joules(body["metered_uj"]))
     publisher.count("greenserve_meter_energy_joules_total", metered, device=body["device"], source=body["source"])
     for pool in POOLS:
         joules = float(decimal_joules(body[f"{pool}_uj"]))

@@ -1,8 +1,10 @@
 """What the ledger took, as counters: each settled request once, unknown nowhere."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from greenserve.carbon.entries import device_entry
+from greenserve.carbon.settlement import DeviceClosed
 from greenserve.records import Entry
 from greenserve.serve.telemetry.publisher import Publisher
 from greenserve.serve.telemetry.settled import count_settled
@@ -62,10 +64,13 @@ def test_what_is_not_settled_usage_counts_nowhere(tmp_path: Path) -> None:
 def test_an_interval_counts_the_meter_and_its_pools(tmp_path: Path) -> None:
     """What no request caused stands by pool."""
     publisher = Publisher(tmp_path, "writer")
-    pools = {f"{pool}_uj": 1_000_000 for pool in ("idle", "waste", "background", "foreign", "gap")}
-    body = {"energy_uj": 9_000_000, "device": "cpu", "source": "cpu-time", **pools}
+    closed = DeviceClosed(
+        device="cpu", start_ns=0, end_ns=1, intervals=1, metered_uj=9_000_000, static_uj=0, active_uj=4_000_000,
+        held_uj=0, host_uj=0, idle_uj=1_000_000, waste_uj=1_000_000, background_uj=1_000_000, foreign_uj=1_000_000,
+        gap_uj=1_000_000, pending_before_uj=0, pending_after_uj=0, unmetered_ns=0, tier="modelled", source="cpu-time",
+    )  # fmt: skip
 
-    count_settled(publisher, [replace(a_settled(), kind="device_interval", body=body)])
+    count_settled(publisher, [device_entry(asdict(closed), at_us=0, run_id="run", boot_id="boot", end={})])
 
     counted = lines(publisher)
     assert 9.0 == counted["greenserve_meter_energy_joules_total", "cpu", "cpu-time"]
