@@ -90,6 +90,22 @@ class Admission:
         self._tenancy = tenancy
         self._reservations.refresh(used, confirmed=confirmed)
 
+    def promised(self, budget_id: str) -> int:
+        """What this replica has promised of a budget beside its balance, in its unit's integer."""
+        return self._reservations.promised(budget_id)
+
+    def budgets_left(self) -> dict[str, float]:
+        """What is left of each tenant's tightest budget, 0..1, by tenant; tenants without one are left out."""
+        left: dict[str, float] = {}
+        now_us = self._clock.unix_us()
+        for owned in self._tenancy.budgets.values() if self._tenancy else ():
+            for budget in owned:
+                limit = budget.limit_at(now_us)
+                if budget.tenant is not None and limit > 0:
+                    share = max(0.0, 1.0 - self._reservations.used(budget.budget_id) / limit)
+                    left[budget.tenant] = min(share, left.get(budget.tenant, 1.0))
+        return left
+
     def share_among(self, replicas: int) -> None:
         """Enforce the part of one of so many gateways from now on."""
         self._reservations.replicas = replicas

@@ -2,29 +2,45 @@
 
 from greenserve.ports import Clock
 from greenserve.records import IntensityReading
+from greenserve.serve.gateway import Gateway
 from greenserve.serve.placing import Batchers
-from greenserve.serve.router import Router
 from greenserve.serve.telemetry.hub import Telemetry
 from greenserve.units import MILLI, US_PER_S
 
 
 class Gauges:
-    """Tells telemetry when it is asked to. State: the labels told last, so that what is gone is taken back."""
+    """Tells telemetry when it is asked to. State: what was told last, so that what is gone is taken back."""
 
-    def __init__(self, *, telemetry: Telemetry, batchers: Batchers, router: Router, clock: Clock) -> None:
+    def __init__(self, *, telemetry: Telemetry, batchers: Batchers, gateway: Gateway, clock: Clock) -> None:
         self._telemetry = telemetry
         self._batchers = batchers
-        self._router = router
+        self._gateway = gateway
         self._clock = clock
         self._grids: dict[str, IntensityReading] = {}
+        self._tenants: set[str] = set()
+        self._loop_errors = 0
 
     def tell(self, *, http_connections: int) -> None:
         """Say how much there is of everything now."""
-        self._telemetry.gauge("greenserve_connections", http_connections, protocol="http")
+        tell = self._telemetry.gauge
+        tell("greenserve_connections", http_connections, protocol="http")
         for key, items in self._batchers.backlog().items():
             model, _, variant = key.partition("/")
-            self._telemetry.gauge("greenserve_queue_requests", items, model=model, variant=variant)
-        readings = {zone: reading for zone, reading in self._router.readings.items() if reading is not None}
+            tell("greenserve_queue_requests", items, model=model, variant=variant)
+        for model, state in self._gateway.cache.state().items():
+            tell("greenserve_cache_bytes", state.size_bytes, model=model)
+        errors = self._batchers.loop_errors
+        if errors > self._loop_errors:
+            self._telemetry.count("greenserve_batch_loop_errors_total", errors - self._loop_errors)
+            self._loop_errors = errors
+        left = self._gateway.admission.budgets_left()
+        for tenant in self._tenants | left.keys():
+            tell("greenserve_budget_remaining_ratio", left.get(tenant), tenant=tenant)
+        self._tenants = set(left)
+        self._tell_grids()
+
+    def _tell_grids(self) -> None:
+        readings = {zone: reading for zone, reading in self._gateway.router.readings.items() if reading is not None}
         for zone, old in self._grids.items():
             fresh = readings.get(zone)
             if fresh is None or _labels(fresh) != _labels(old):

@@ -98,6 +98,11 @@ class Batchers:
         """Items that wait."""
         return sum(batcher.queued for batcher in self._all)
 
+    @property
+    def loop_errors(self) -> int:
+        """Faults that the batching tasks survived."""
+        return sum(batcher.loop_errors for batcher in self._all)
+
     def backlog(self) -> dict[str, int]:
         """Items that wait, by model/variant."""
         return {key: items for batcher in self._all for key, items in batcher.backlog().items()}

@@ -178,7 +178,7 @@ class GatewayReplica:
         await listeners.start(self._config)
         self._look_at_sockets()
         self.health.has("listeners")
-        gauges = Gauges(telemetry=observers.telemetry, batchers=batchers, router=gateway.router, clock=self._clock)
+        gauges = Gauges(telemetry=observers.telemetry, batchers=batchers, gateway=gateway, clock=self._clock)
         refreshing = asyncio.create_task(self._keep_fresh(gateway, reader, gauges), name="refreshing")
         self._started.set()
         await self._stop.wait()
@@ -323,6 +323,7 @@ def mounts_of(config: Config, gateway: Gateway, ledger: SqliteLedger, clock: Clo
         ledger=ledger,
         clock=clock,
         fingerprint=str(describe_host()["fingerprint"]),
+        reserved=gateway.admission.promised,
         reload=reload_by_driver(RunFolder(port=config.server.http.port).path),
     )
 

@@ -55,6 +55,14 @@ class Reservations:
         """The requests that the ledger is to be asked for, newest first: one that it holds stands for all before it."""
         return tuple(group.last for group in reversed(self._recorded))
 
+    def used(self, budget_id: str) -> int:
+        """A budget's balance as last read from the ledger, in its unit's integer."""
+        return self._used.get(budget_id, 0)
+
+    def promised(self, budget_id: str) -> int:
+        """What this replica has promised of a budget beside its balance, in its unit's integer."""
+        return self._promised.get(budget_id, 0)
+
     def refresh(self, used: Mapping[str, int], *, confirmed: str | None) -> None:
         """Take the balances that the ledger says now, and the watched request that it held before they were read."""
         self._used = used

@@ -19,7 +19,7 @@ from greenserve.errors import GreenServeError
 from greenserve.records import Entry
 from greenserve.serve.replica import metrics_folder, power_of, spool_folder
 from greenserve.serve.telemetry.publisher import Publisher
-from greenserve.serve.telemetry.settled import count_settled
+from greenserve.serve.telemetry.settled import Tenants, count_settled
 
 log = logging.getLogger("greenserve.writer")
 STEP_S = 0.1
@@ -33,7 +33,10 @@ class LedgerWriter:
     def __init__(self, *, config: Config, run_id: str, root_pid: int) -> None:
         picked = pick_configured(config)
         self._publisher = Publisher(metrics_folder(config), "writer") if config.telemetry.prometheus else None
+        self._tenants = Tenants(config.telemetry.tenant_labels)
+        self._spools = spool_folder(config.ledger.path)
         self._published_s = 0.0
+        self._taken_s = time.monotonic()
         self._ledger = SqliteLedger(config.ledger.path)
         self._ingest = Ingest(
             ledger=self._ledger,
@@ -64,7 +67,8 @@ class LedgerWriter:
 
     def _run(self) -> None:
         while not self._stopping.wait(STEP_S):
-            self._guarded(self._ingest.step)
+            if self._guarded(self._ingest.step):
+                self._taken_s = time.monotonic()
             self._alive_at_s = time.monotonic()
             self._publish()
         self._guarded(self._ingest.finish)
@@ -74,7 +78,7 @@ class LedgerWriter:
         if self._publisher is None:
             return
         try:
-            count_settled(self._publisher, entries)
+            count_settled(self._publisher, entries, self._tenants)
         except Exception:  # what cannot be counted is in the ledger all the same
             log.exception("settled entries were not counted")
 
@@ -84,15 +88,21 @@ class LedgerWriter:
             return
         self._published_s = self._alive_at_s
         try:
+            spooled = sum(file.stat().st_size for file in self._spools.glob("*.spool"))
+            self._publisher.gauge("greenserve_ledger_spool_bytes", spooled)
+            self._publisher.gauge("greenserve_ledger_lag_seconds", self._alive_at_s - self._taken_s)
             self._publisher.publish()
         except OSError as error:
             log.warning("the metrics of the ledger's writer are not shown: %s", error)
 
-    def _guarded(self, work: Callable[[], object]) -> None:
+    def _guarded(self, work: Callable[[], object]) -> bool:
+        """Whether it was done; what was not is tried again."""
         try:
             work()
         except GreenServeError as error:
             log.error("the ledger did not take a step: %s", error)
+            return False
+        return True
 
 
 def pick_configured(config: Config) -> Picked:

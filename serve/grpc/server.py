@@ -21,7 +21,7 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
-QUIET_S = 0.03
+QUIET_S = 0.2
 """How long answers are held back before and after clients are told to go elsewhere."""
 
 

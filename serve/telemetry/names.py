@@ -88,10 +88,12 @@ _ALL = (
     ),
     _gauge("grid_intensity_age_seconds", "Age of the grid intensity in use.", "zone", "provider", "origin", fold="max"),
     _gauge("budget_remaining_ratio", "What is left of a tenant's tightest budget, 0..1.", "tenant", fold="min"),
-    _counter("tenant_carbon_grams_total", "Settled emissions by tenant; the largest, the rest is `other`.", "tenant"),
-    _gauge("ledger_lag_seconds", "Age of the oldest spooled line that the ledger has not taken.", fold="max"),
-    _gauge("ledger_spool_bytes", "Spooled bytes that the ledger has not taken."),
-    _gauge("ledger_checkpoint_age_seconds", "Age of the newest signed checkpoint.", fold="max"),
-    _counter("meter_overhead_seconds_total", "CPU time spent on metering."),
+    _counter(
+        "tenant_carbon_grams_total",
+        "Settled emissions [gCO2e] by tenant, `other` beyond the configured number.",
+        "tenant",
+    ),
+    _gauge("ledger_lag_seconds", "Time since the ledger last took all that was spooled.", fold="max"),
+    _gauge("ledger_spool_bytes", "Bytes of the spool files."),
 )
 METRICS: Mapping[str, MetricSpec] = MappingProxyType({spec.name: spec for spec in _ALL})

@@ -42,11 +42,11 @@ def client_of(path: Path) -> Any:
 
 
 class Proxy:
-    """Hands bytes on, replies `delay_s` [s] late; `cut` ends all connections and takes no more until `mend`."""
+    """Hands bytes on, replies `delay_s` [s] late and counts them; `cut` ends all connections and takes no more until `mend`."""
 
     def __init__(self, behind: Path, path: Path) -> None:
         self.delay_s = 0.0
-        self.connections = 0
+        self.replies = 0
         self.path = path
         self._behind = behind
         self._server: asyncio.Server | None = None
@@ -70,7 +70,6 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self.connections += 1
         try:
             to_redis, from_redis = await asyncio.open_unix_connection(self._behind)
             try:
@@ -91,6 +90,7 @@ class Proxy:
                 await asyncio.sleep(self.delay_s)
             target.write(data)
             await target.drain()
+            self.replies += late
         target.close()
 
 

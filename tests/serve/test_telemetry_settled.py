@@ -7,7 +7,7 @@ from greenserve.carbon.entries import device_entry
 from greenserve.carbon.settlement import DeviceClosed
 from greenserve.records import Entry
 from greenserve.serve.telemetry.publisher import Publisher
-from greenserve.serve.telemetry.settled import count_settled
+from greenserve.serve.telemetry.settled import Tenants, count_settled
 
 PLACE = {"model": "tiny", "variant": "fp32", "region": "north"}
 
@@ -37,17 +37,19 @@ def lines(publisher: Publisher) -> dict[tuple[str, ...], float]:
 
 
 def test_settled_energy_and_emissions_are_counted_by_part_and_column(tmp_path: Path) -> None:
-    """Of two requests the sums; a column that is unknown has no series, which is not a zero."""
+    """Of three requests the sums, by tenant as far as labels go; a column that is unknown has no series, which is not a zero."""
     publisher = Publisher(tmp_path, "writer")
 
-    count_settled(publisher, [a_settled(), a_settled()])
+    count_settled(publisher, [a_settled(), a_settled(), replace(a_settled(), tenant="globex")], Tenants(1))
 
     where = ("tiny", "fp32", "north")
     assert {
-        ("greenserve_energy_joules_total", *where, "active", "modelled"): 2.0,
-        ("greenserve_energy_joules_total", *where, "held", "modelled"): 4.0,
-        ("greenserve_energy_joules_total", *where, "host", "modelled"): 6.0,
-        ("greenserve_carbon_grams_total", *where, "loc_lifecycle"): 10.0,
+        ("greenserve_energy_joules_total", *where, "active", "modelled"): 3.0,
+        ("greenserve_energy_joules_total", *where, "held", "modelled"): 6.0,
+        ("greenserve_energy_joules_total", *where, "host", "modelled"): 9.0,
+        ("greenserve_carbon_grams_total", *where, "loc_lifecycle"): 15.0,
+        ("greenserve_tenant_carbon_grams_total", "acme"): 10.0,
+        ("greenserve_tenant_carbon_grams_total", "other"): 5.0,
     } == lines(publisher)
 
 
@@ -56,7 +58,9 @@ def test_what_is_not_settled_usage_counts_nowhere(tmp_path: Path) -> None:
     publisher = Publisher(tmp_path, "writer")
     unknown = dict.fromkeys(("active_uj", "held_uj", "host_uj", "loc_lifecycle_ng"))
 
-    count_settled(publisher, [replace(a_settled(), revision=0), a_settled(charged=False), a_settled(**unknown)])
+    count_settled(
+        publisher, [replace(a_settled(), revision=0), a_settled(charged=False), a_settled(**unknown)], Tenants(9)
+    )
 
     assert {} == lines(publisher)
 
@@ -70,7 +74,7 @@ def test_an_interval_counts_the_meter_and_its_pools(tmp_path: Path) -> None:
         gap_uj=1_000_000, pending_before_uj=0, pending_after_uj=0, unmetered_ns=0, tier="modelled", source="cpu-time",
     )  # fmt: skip
 
-    count_settled(publisher, [device_entry(asdict(closed), at_us=0, run_id="run", boot_id="boot", end={})])
+    count_settled(publisher, [device_entry(asdict(closed), at_us=0, run_id="run", boot_id="boot", end={})], Tenants(9))
 
     counted = lines(publisher)
     assert 9.0 == counted["greenserve_meter_energy_joules_total", "cpu", "cpu-time"]

@@ -83,6 +83,7 @@ def create(
     with opened(config, must_exist=False) as (book, loaded):
         known = {region.name for region in loaded.regions}
         _check_regions(given.get("regions"), known)
+        given.setdefault("exposure", loaded.tenancy.defaults.exposure)
         record = TenancyStore(book, SystemClock()).create_tenant(
             Tenant(tenant_id=tenant_id, name=name or tenant_id, **given)
         )
