@@ -11,7 +11,7 @@ from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry, IntensityReading, Protocol, Tenant, Usage
 
 PLATFORM = "_platform"
-METHOD = "M1"
+METHOD = "M2"
 VERSION = 1
 US_PER_HOUR = 3_600_000_000
 UNMETERED = "unmetered"

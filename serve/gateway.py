@@ -85,7 +85,10 @@ class Gateway:
     async def _answer(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
         """Each item from the cache, from an identical item in flight, or by a run of the variant that routing picks."""
         request = admitted.request
-        fetched = NOTHING if self.cache.shared is None else await self.cache.fetch(admitted, model)
+        fetched = NOTHING
+        if self.cache.shared is not None:
+            fetched = await self.cache.fetch(admitted, model)
+            model = self.models.find(model.name)  # it may have been reloaded meanwhile
         waiter = Waiter(len(request.rows), partial(self._record_unanswered, admitted, model))
         missing = self._found(admitted, model, waiter, fetched)
         self._mark(times, "cache")

@@ -160,7 +160,7 @@ class GatewayReplica:
         self.health.has("models")
         ledger = SqliteLedger(self._config.ledger.path)
         reader = TenancyReader(ledger, self._clock)
-        observers = self._observers_of(models)
+        observers = observers_of(self._config, models, self._clock)
         batchers = self._batchers = self._batchers_of(models, observers)
         fresh = reader.read(())
         cache = cache_of(self._config, models, fresh.tenancy.pepper)
@@ -193,12 +193,6 @@ class GatewayReplica:
             await cache.shared.close()
         cache.close()
         ledger.close()
-
-    def _observers_of(self, models: Models) -> Observers:
-        telemetry = telemetry_of(self._config, folder=metrics_folder(self._config), name="gateway", clock=self._clock)
-        return Observers(
-            models=models, statistics=Statistics(clock=self._clock), telemetry=telemetry, clock=self._clock
-        )
 
     def _batchers_of(self, models: Models, observers: Observers) -> Batchers:
         batchers = Batchers(
@@ -313,6 +307,12 @@ class GatewayReplica:
             except Exception:
                 log.exception("the ledger's store could not be read; the last state stays in force")
                 self.health.lost("ledger")
+
+
+def observers_of(config: Config, models: Models, clock: Clock) -> Observers:
+    """Statistics and telemetry of this process."""
+    telemetry = telemetry_of(config, folder=metrics_folder(config), name="gateway", clock=clock)
+    return Observers(models=models, statistics=Statistics(clock=clock), telemetry=telemetry, clock=clock)
 
 
 def mounts_of(config: Config, gateway: Gateway, ledger: SqliteLedger, clock: Clock) -> Mounts:

@@ -31,6 +31,10 @@ HINTS: dict[str, Node] = {
     "GreenServe-Regions": {"type": "string", "pattern": "^[A-Za-z0-9_-]+(,[A-Za-z0-9_-]+)*$"},
     "GreenServe-Cache": {"type": "string", "enum": ["no-store"]},
 }
+REQUEST_UUID: Node = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+}
 KEYED: list[Node] = [{"key": []}, {}]
 
 
@@ -173,7 +177,8 @@ def _own_paths() -> Node:
     receipt = _read("The receipt of a request", "Receipt", shape="problem", security=KEYED)
     receipt["get"]["responses"] |= _errors((401, 403, 422, 429), "problem")
     return {
-        "/v1/receipts/{id}": receipt | {"parameters": [_path_parameter("id", "The request's id.")]},
+        "/v1/receipts/{id}": receipt
+        | {"parameters": [_path_parameter("id", "The request's id.") | {"schema": REQUEST_UUID}]},
         "/livez": _read("Whether the process lives", "Live", shape="problem"),
         "/readyz": _ready("Whether it takes requests", "Ready", shape="problem"),
     }

@@ -42,7 +42,7 @@ def client_of(path: Path) -> Any:
 
 
 class Proxy:
-    """Hands bytes on, replies `delay_s` [s] late and counts them; `cut` ends all connections and takes no more until `mend`."""
+    """Hands bytes on, replies `delay_s` [s] late, and counts those; `cut` ends all connections until `mend`."""
 
     def __init__(self, behind: Path, path: Path) -> None:
         self.delay_s = 0.0

@@ -47,7 +47,7 @@ async def test_factors_name_their_source_and_method(api: Administered) -> None:
     assert ("1.100", "1") == values["PUE", "north"]
     assert ("820.000", "gCO2e/kWh") == values["assumed intensity", None]
     assert ("40", "%") == values["half width", "annual grid"]
-    assert all(one["source"] and one["method"] == "M1" for one in items)
+    assert all(one["source"] and one["method"] == "M2" for one in items)
     assert items == paged["items"] + rest["items"]
 
 

@@ -53,7 +53,7 @@ async def test_a_settled_receipt_is_the_ledger_s_last_word(api: Administered) ->
         grid[name] for name in ("zone", "gco2e_per_kwh", "origin", "basis")
     )
     assert ("PUE", "1.100") == (pue["factor"], pue["pue"])
-    assert ("settled", "M1", "acme", "web", False) == tuple(
+    assert ("settled", "M2", "acme", "web", False) == tuple(
         told[name] for name in ("state", "method", "tenant", "project", "rounded")
     )
 

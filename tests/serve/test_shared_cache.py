@@ -10,13 +10,12 @@ import pytest
 
 from greenserve.clock import SystemClock
 from greenserve.config import Config
-from greenserve.errors import ConfigInvalid
 from greenserve.ports import CachedAnswer
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.models import Models
-from greenserve.serve.shared_cache import FAILURES, PREFIX, SharedAnswers, open_shared, read_url
-from tests.serve.building import HeldEngines, a_call, a_config, a_decision, a_gateway, until
+from greenserve.serve.shared_cache import FAILURES, PREFIX, SharedAnswers
+from tests.serve.building import HeldEngines, a_call, a_decision, a_gateway, until
 from tests.serve.redis_serving import Proxy, client_of, proxy_before, redis_server
 
 pytestmark = pytest.mark.redis
@@ -144,7 +143,7 @@ async def test_a_slow_redis_costs_each_lookup_its_budget_and_soon_nothing(proxy:
     for _ in range(20):
         await until(lambda: tier.up)
         proxy.delay_s = 0.2
-        took_s = []
+        took_s: list[float] = []
         while tier.up and len(took_s) < 200:
             started_s = time.perf_counter()
             assert {} == await tier.lookup([KEY])
@@ -372,34 +371,3 @@ async def test_answers_that_this_gateway_does_not_serve_are_ignored(
     again = await gateway.handle(a_call("good", clock=CLOCK))
 
     assert ("miss", "miss") == (first.cache, again.cache)
-
-
-def test_the_url_is_read_from_its_file(tmp_path: Path) -> None:
-    """One line; where it is wrong, its content, which may be a password, is not shown."""
-    file = tmp_path / "url"
-    file.write_text("redis://:secret@host:6379/0\n")
-    wrong = tmp_path / "wrong"
-    wrong.write_text("secret")
-
-    assert "redis://:secret@host:6379/0" == read_url(file)
-    with pytest.raises(ConfigInvalid, match=r"wrong needs one line with a URL of redis://") as refused:
-        read_url(wrong)
-    assert "secret" not in str(refused.value)
-    with pytest.raises(ConfigInvalid, match=r"absent is not readable \(No such file"):
-        read_url(tmp_path / "absent")
-
-
-async def test_a_configuration_without_a_redis_has_no_second_tier(
-    tiny_manifest: Path, tmp_path: Path, config: Config
-) -> None:
-    """And one with a URL has, with the configured budget."""
-    file = tmp_path / "url"
-    file.write_text("redis://127.0.0.1:1/0")
-    with_redis = a_config(tiny_manifest, tmp_path, cache={"redis_url_file": file, "timeout": "3ms"})
-
-    tier = open_shared(with_redis, secret=SECRET)
-
-    assert None is open_shared(config, secret=SECRET)
-    assert tier is not None
-    assert "<SharedAnswers down, 0 of 0 found, 0 failures>" == repr(tier)
-    await tier.close()

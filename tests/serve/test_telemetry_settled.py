@@ -37,7 +37,7 @@ def lines(publisher: Publisher) -> dict[tuple[str, ...], float]:
 
 
 def test_settled_energy_and_emissions_are_counted_by_part_and_column(tmp_path: Path) -> None:
-    """Of three requests the sums, by tenant as far as labels go; a column that is unknown has no series, which is not a zero."""
+    """Of three requests the sums, by tenant as far as labels go; an unknown column has no series, which is no zero."""
     publisher = Publisher(tmp_path, "writer")
 
     count_settled(publisher, [a_settled(), a_settled(), replace(a_settled(), tenant="globex")], Tenants(1))
