@@ -9,7 +9,7 @@ CLIENTS := grpc_standard kserve open_inference openai schemathesis triton
 CLIENTS_READY := $(CLIENTS:%=.venv-clients/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format proto bench bench-serve clean clients conformance conformance-soak
+.PHONY: help setup demo test check format proto bench bench-serve clean clients conformance soak
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,7 +42,8 @@ clients: $(CLIENTS_READY)  ## An environment for each unmodified client that tes
 conformance: $(READY) $(CLIENTS_READY)  ## Drive every client against a gateway and write docs/conformance.md
 	@$(BIN)/python -m tests.conformance.run
 
-conformance-soak: $(READY) $(CLIENTS_READY)  ## The same with ten thousand generated HTTP requests
+soak: $(READY) $(CLIENTS_READY)  ## The long tests: existing Ray clusters, ten thousand generated HTTP requests
+	@$(BIN)/python -m pytest -m soak
 	@$(BIN)/python -m tests.conformance.run --soak
 
 check: $(READY)  ## Format, lint, types, import contracts, layout gates

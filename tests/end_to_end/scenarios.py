@@ -74,8 +74,17 @@ ANSWERED = (
         reason="pinned",
         cache="off",
     ),
-    Answered(name="at least some quality", ask=Ask(hints=_hint(min_quality="0.8")), variant="int8-dyn"),
-    Answered(name="at least the best quality", ask=Ask(hints=_hint(min_quality="0.9")), variant="fp32"),
+    # Texts of their own: the answers are good enough for whoever asks the same for less.
+    Answered(
+        name="at least some quality",
+        ask=Ask(texts=("good word41",), hints=_hint(min_quality="0.8")),
+        variant="int8-dyn",
+    ),
+    Answered(
+        name="at least the best quality",
+        ask=Ask(texts=("good word42",), hints=_hint(min_quality="0.9")),
+        variant="fp32",
+    ),
     Answered(name="a tenant's own floor", ask=Ask(caller="strict"), variant="int8-dyn"),
     Answered(
         name="a hint cannot lower a tenant's floor",
@@ -107,13 +116,13 @@ REFUSED = (
         code="invalid-request",
         words=("text[0]", "65", "64"),
     ),
-    Refused(name="too many texts", ask=Ask(texts=("good",) * 33), code="invalid-request", words=("shape", "32", "33")),
+    Refused(name="too many texts", ask=Ask(texts=("good",) * 33), code="invalid-request", words=("text", "32", "33")),
     Refused(name="no text", ask=Ask(texts=()), code="invalid-request", words=("shape", "0")),
     Refused(
         name="an unknown output",
-        ask=Ask(outputs=("label", "logits")),
+        ask=Ask(outputs=("label", "scores")),
         code="invalid-request",
-        words=("outputs", "logits", "probabilities"),
+        words=("outputs", "scores", "probabilities"),
     ),
     Refused(
         name="an output twice", ask=Ask(outputs=("label", "label")), code="invalid-request", words=("outputs", "once")

@@ -38,11 +38,12 @@ def test_the_model_describes_its_tensors(client: Client) -> None:
 
 
 def test_the_server_names_itself(http: OverHttp, grpc: OverGrpc) -> None:
-    """Name and version of the program."""
+    """Name and version of the program, and the protocol's extensions."""
+    extensions = ["binary_tensor_data", "model_configuration", "schedule_policy", "statistics"]
     over_grpc = grpc.call("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
 
-    assert {"name": "greenserve", "version": __version__, "extensions": []} == http.http.get("/v2").json()
-    assert ("greenserve", __version__) == (over_grpc.name, over_grpc.version)
+    assert {"name": "greenserve", "version": __version__, "extensions": extensions} == http.http.get("/v2").json()
+    assert ("greenserve", __version__, extensions) == (over_grpc.name, over_grpc.version, list(over_grpc.extensions))
 
 
 @pytest.mark.parametrize(
@@ -62,11 +63,12 @@ def test_the_server_names_itself(http: OverHttp, grpc: OverGrpc) -> None:
     ],
 )
 def test_a_wrong_path_or_method_is_said(method: str, path: str, status: int, code: str, http: OverHttp) -> None:
-    """JSON with a code, and the path or the allowed method in the message."""
+    """JSON with a code; on the protocol's own paths in its shape, elsewhere as problem details."""
     response = http.http.request(method, path)
 
     assert (status, code) == (response.status_code, response.json()["code"])
-    assert "application/json" == response.headers["content-type"]
+    kind = "application/json" if path.startswith("/v2") else "application/problem+json"
+    assert kind == response.headers["content-type"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_reflection_lists_the_service(grpc: OverGrpc) -> None:
 def test_an_unknown_rpc_is_unimplemented(grpc: OverGrpc) -> None:
     """Not an internal error."""
     with pytest.raises(grpc_library.RpcError) as refused:
-        grpc.call("ModelStreamInfer", pb.ServerLiveRequest(), pb.ServerLiveResponse)
+        grpc.call("CudaSharedMemoryStatus", pb.ServerLiveRequest(), pb.ServerLiveResponse)
 
     assert "UNIMPLEMENTED" == refused.value.code().name
 

@@ -21,7 +21,7 @@ from tests.faults.conftest import WARM_ANSWERS
 from tests.faults.load import Load
 from tests.gateway_process import HOST, GatewayProcess, free_ports, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.soak
 UP_S = 60.0
 DOWN_S = 60.0
 
