@@ -23,6 +23,7 @@ def test_a_manifest_is_read_whole(tiny_manifest: Path) -> None:
     assert ("tiny", 1, "fp32", "int8-dyn") == (
         manifest.name, manifest.version, manifest.baseline, manifest.recommended,
     )  # fmt: skip
+    assert manifest.preprocessing is not None
     assert (LABELS, BUCKETS) == (manifest.labels, manifest.preprocessing.buckets)
     assert [(made.name, made.quality) for made in VARIANTS] == [
         (variant.name, variant.value_low) for variant in manifest.variants

@@ -234,7 +234,7 @@ async def test_a_client_that_leaves_in_the_instant_its_run_lands_is_still_accoun
     await until(lambda: len(engines.batches) == 1)
     landed = cache.flights[-1].on_landed
     assert landed is not None
-    cache.flights[-1].on_landed = lambda result: (landed(result), leaves.cancel())[0]  # type: ignore[func-returns-value]
+    cache.flights[-1].on_landed = lambda result: (landed(result), leaves.cancel())[0]
 
     engines.release(9)
     await asyncio.gather(leaves, return_exceptions=True)
