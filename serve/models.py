@@ -126,9 +126,8 @@ def load_model(
     task = task_of(manifest, _encoder_of(manifest), max_items=max_items)
     variants: dict[str, ServedVariant] = {}
     left_out: dict[str, str] = {}
-    space = manifest.variant(manifest.recommended).embedding_space
     for variant in manifest.variants:
-        if variant.embedding_space != space:
+        if not manifest.is_interchangeable(variant):
             left_out[variant.name] = (
                 f"its vectors do not lie in the space of {manifest.recommended}, so that answers of the two could not "
                 "be compared; serve it as a model of its own"

@@ -103,6 +103,12 @@ class Batchers:
         """Faults that the batching tasks survived."""
         return sum(batcher.loop_errors for batcher in self._all)
 
+    def grid(self, now_mg_per_kwh: float | None, mean_mg_per_kwh: float | None) -> None:
+        """The home grid's intensity [mg/kWh] and its 24 h mean: dirtier hours wait longer for company."""
+        for batcher in self._all:
+            for key in batcher.backlog():
+                batcher.grid(key, now_mg_per_kwh=now_mg_per_kwh, mean_mg_per_kwh=mean_mg_per_kwh)
+
     def backlog(self) -> dict[str, int]:
         """Items that wait, by model/variant."""
         return {key: items for batcher in self._all for key, items in batcher.backlog().items()}

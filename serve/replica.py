@@ -179,7 +179,7 @@ class GatewayReplica:
         self._look_at_sockets()
         self.health.has("listeners")
         gauges = Gauges(telemetry=observers.telemetry, batchers=batchers, gateway=gateway, clock=self._clock)
-        refreshing = asyncio.create_task(self._keep_fresh(gateway, reader, gauges), name="refreshing")
+        refreshing = asyncio.create_task(self._keep_fresh(gateway, reader, batchers, gauges), name="refreshing")
         self._started.set()
         await self._stop.wait()
         self.health.draining = True
@@ -296,7 +296,7 @@ class GatewayReplica:
         gateway.admission.refresh(fresh.tenancy, fresh.used, confirmed=fresh.confirmed)
         gateway.router.refresh()
 
-    async def _keep_fresh(self, gateway: Gateway, reader: TenancyReader, gauges: Gauges) -> None:
+    async def _keep_fresh(self, gateway: Gateway, reader: TenancyReader, batchers: Batchers, gauges: Gauges) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
             gauges.tell(http_connections=self._open.http_connections if self._open else 0)
@@ -304,6 +304,7 @@ class GatewayReplica:
                 # In a thread: with many budgets the queries take milliseconds, and requests would wait for them.
                 self._refresh(gateway, await asyncio.to_thread(reader.read, gateway.admission.watched))
                 self.health.has("ledger")
+                batchers.grid(*gateway.router.home_grid())
             except Exception:
                 log.exception("the ledger's store could not be read; the last state stays in force")
                 self.health.lost("ledger")

@@ -5,6 +5,7 @@ State: snapshots and the routing state of this replica, changed only on the even
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from statistics import fmean
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
 from greenserve.config import Config
@@ -20,6 +21,8 @@ from greenserve.serve.models import Models, ServedModel
 from greenserve.units import NS_PER_S, US_PER_S, uj_from_joules
 
 US_PER_DAY = 86_400 * US_PER_S
+US_PER_HOUR = 3_600 * US_PER_S
+HOURS_PER_DAY = 24
 ASK_AGAIN_US = 60 * US_PER_S
 """How soon the feeds are asked again while a reading still holds: a better source than the one that answered, or any
 for an unknown zone, may have come back."""
@@ -47,6 +50,7 @@ class Router:
         self._snapshots: dict[str, Snapshot] = {}
         self._readings: dict[str, IntensityReading | None] = {}
         self._sick: dict[str, str] = {}
+        self._home_grid: tuple[float | None, float | None] | None = None
         self._valid_from_us = self._valid_until_us = 0
         self._day = 0
         self.refresh()
@@ -65,10 +69,21 @@ class Router:
         ends_us = [reading.end_us for reading in readings.values() if reading is not None]
         self._valid_from_us, self._valid_until_us = now_us, min([now_us + ASK_AGAIN_US, *ends_us])
         self._readings = readings
+        self._home_grid = None
         self._take_snapshots()
         if now_us // US_PER_DAY != self._day:
             self._day = now_us // US_PER_DAY
             self._state.start_window()
+
+    def home_grid(self) -> tuple[float | None, float | None]:
+        """The home region's grid intensity and its mean of the last 24 hours [mg/kWh]; None where no feed knows it."""
+        if self._home_grid is None:
+            zone, now_us = self._regions[0].zone, self._clock.unix_us()
+            hours = (self._feed.read(zone=zone, at_us=now_us - hour * US_PER_HOUR) for hour in range(HOURS_PER_DAY))
+            known = [reading.mg_per_kwh for reading in hours if reading is not None]
+            reading = self._readings.get(zone)
+            self._home_grid = (None if reading is None else reading.mg_per_kwh, fmean(known) if known else None)
+        return self._home_grid
 
     def models_changed(self) -> None:
         """A model was replaced by another manifest's: route by that one."""

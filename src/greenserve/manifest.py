@@ -132,6 +132,10 @@ class Manifest:
         """The variant of that name; KeyError otherwise."""
         return {variant.name: variant for variant in self.variants}[name]
 
+    def is_interchangeable(self, variant: Variant) -> bool:
+        """Whether its answers may stand for those of the recommended one: vectors must lie in the same space."""
+        return variant.embedding_space == self.variant(self.recommended).embedding_space
+
     def path_of(self, file: FileRef) -> Path:
         """Where a file of this manifest lies."""
         return self.folder / file.path

@@ -191,3 +191,13 @@ def test_the_least_bound_is_of_the_cheapest_variant_over_the_floor(
     assert sorted(least) == least
     assert 3 == len(set(least))
     assert router.cost_bound(model, request, 0.9, max)[0] == least[-1]
+
+
+def test_the_home_grid_is_held_against_its_last_day(config: Config, models: Models, clock: ManualClock) -> None:
+    """What batches wait by: the intensity now and the mean of the 24 hours up to now; unknown stays unknown."""
+    router = a_router(config, models, clock)
+    nowhere = a_router(config, models, clock, HourlyFeed("ZZ-HERE"))
+
+    assert router.readings["ZZ-HERE"] is not None
+    assert (router.readings["ZZ-HERE"].mg_per_kwh, 220_000.0) == router.home_grid()
+    assert (None, None) == nowhere.home_grid()

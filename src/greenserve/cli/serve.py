@@ -26,6 +26,7 @@ from greenserve.serve.grounds import Ground, LocalRay, RunningRay
 from greenserve.serve.models import verified_manifest
 from greenserve.serve.ports import holder_of, is_free
 from greenserve.serve.precheck import check_loads
+from greenserve.serve.profile import check_profile
 from greenserve.serve.reload import Reloaded
 from greenserve.serve.run_folder import RunFolder, RunState
 from greenserve.serve.supervisor import end_processes, left_behind, processes_below, wait_until
@@ -53,12 +54,13 @@ def serve(
     path = config_file or config_option
     load = partial(load_config, path, overrides={"server": ports} if ports else None)
     config = load()
+    folder = RunFolder(port=config.server.http.port)
+    check_profile(config, run_folder=folder.path, ray_token_auth=None)
     state = _plan(config, path)
     if dry_run:
         check_loads(config)
         messages.print("configuration, manifests and meter are good; nothing was started (--dry-run)")
         return
-    folder = RunFolder(port=config.server.http.port)
     folder.acquire()
     try:
         _await_ports(config)
@@ -70,12 +72,13 @@ def serve(
 def _plan(config: Config, path: Path | None) -> RunState:
     picked = pick_configured(config)
     server = config.server
+    scheme = "https" if server.tls is not None and not server.tls.external else "http"
     return RunState(
         run_id=new_request_id(),
         pid=os.getpid(),
         start_ticks=start_ticks_of(os.getpid()) or 0,
         started_us=SystemClock().unix_us(),
-        http=f"http://{server.http.host}:{server.http.port}",
+        http=f"{scheme}://{server.http.host}:{server.http.port}",
         grpc=f"{server.grpc.host}:{server.grpc.port}",
         replicas=server.replicas_on(_cores()),
         config=str(path or "default"),
@@ -93,9 +96,12 @@ def _plan(config: Config, path: Path | None) -> RunState:
 
 
 def _variants(config: Config) -> dict[str, list[str]]:
-    """The variants of each model, after every file was compared with its digest."""
+    """The variants that may answer for each model, after every file was compared with its digest."""
     manifests = {model.name: verified_manifest(model.manifest) for model in config.models}
-    return {name: [variant.name for variant in manifest.variants] for name, manifest in manifests.items()}
+    return {
+        name: [variant.name for variant in manifest.variants if manifest.is_interchangeable(variant)]
+        for name, manifest in manifests.items()
+    }
 
 
 def _cores() -> int:
