@@ -15,6 +15,7 @@ from greenserve.errors import InvalidKey, KeyBlocked, ModelNotAllowed
 from greenserve.ports import Clock
 from greenserve.records import Admitted, InferenceRequest, Tenant
 from greenserve.sections import TenantDefaults
+from greenserve.serve.door import Door
 from greenserve.serve.pacing import Limits, Pacer, limits_of
 from greenserve.serve.recorder import Recorded
 from greenserve.serve.reservations import UNBOUND, CostBound, Reservations
@@ -60,6 +61,7 @@ class Admission:
 
     def __init__(self, *, auth: str, defaults: TenantDefaults, replicas: int, timeout_s: float, clock: Clock) -> None:
         self.timeout_s = timeout_s
+        self.door = Door()
         self._auth = auth
         self._defaults = defaults
         self._clock = clock
@@ -124,6 +126,7 @@ class Admission:
         caller = self._callers.get(credential)
         if caller is None or (caller.expires_us is not None and caller.expires_us <= self._clock.unix_us()):
             caller = self._callers[credential] = self._called_by(self._proven(credential))
+            self.door.proven(credential)
         if path is not None:
             _check_path(caller.key_id, caller.rules, path)
         return caller

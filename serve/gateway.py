@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from greenserve.carbon.entries import Outcome
-from greenserve.errors import DeadlineExceeded, InvalidRequest
+from greenserve.errors import DeadlineExceeded, InvalidRequest, Overloaded
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays, CachedAnswer, Clock
 from greenserve.records import Admitted, Decision, InferenceRequest, Item
@@ -73,10 +73,15 @@ class Gateway:
                 self.admission.release(admitted)
             self.admission.settle(admitted, recorded)
             self._mark(times, "record")
+            if finished.run is not None:
+                self._batcher_of(model).policy.followed(times[-1][1] - finished.run.end_ns)
             answer = _encode(finished, recorded, model, tuple(times))
+            self.admission.door.done()
             self.observers.answered(call, answer)
             return answer
         except BaseException as error:
+            if isinstance(error, Overloaded):
+                self.admission.door.refused()
             self.observers.refused(call, error)
             raise
         finally:
@@ -96,6 +101,7 @@ class Gateway:
             decision = self.router.route(admitted, model, self._batcher_of(model))
             self._mark(times, "route")
             self._launch(admitted, model, missing, decision, waiter)
+        self.admission.door.taken()
         await self._landing(waiter, request.deadline_ns)
         finished = _finished(admitted, model, waiter, missing.result)
         if finished.run is not None:

@@ -19,6 +19,7 @@ class Gauges:
         self._grids: dict[str, IntensityReading] = {}
         self._tenants: set[str] = set()
         self._loop_errors = 0
+        self._turned_away = 0
 
     def tell(self, *, http_connections: int) -> None:
         """Say how much there is of everything now."""
@@ -33,6 +34,10 @@ class Gauges:
         if errors > self._loop_errors:
             self._telemetry.count("greenserve_batch_loop_errors_total", errors - self._loop_errors)
             self._loop_errors = errors
+        away = self._gateway.admission.door.turned_away
+        if away > self._turned_away:
+            self._telemetry.count("greenserve_refused_total", away - self._turned_away, code="overloaded")
+            self._turned_away = away
         left = self._gateway.admission.budgets_left()
         for tenant in self._tenants | left.keys():
             tell("greenserve_budget_remaining_ratio", left.get(tenant), tenant=tenant)

@@ -17,7 +17,9 @@ from uvicorn.server import ServerState
 from greenserve.config import Config
 from greenserve.errors import ConfigInvalid, Draining
 from greenserve.serve.balance import Board
+from greenserve.serve.door import Door
 from greenserve.serve.grpc.server import GrpcServer
+from greenserve.serve.http.entering import EnteringHttp
 from greenserve.serve.http.guard import Guard, HttpLimits
 from greenserve.serve.http.guarded import GuardedHttp
 from greenserve.serve.ports import reuse_port_socket
@@ -45,7 +47,7 @@ class HttpListener:
         self._config = UvicornConfig(
             app,
             interface="asgi3",
-            http=GuardedHttp,
+            http=EnteringHttp,
             ws="none",
             loop="none",
             lifespan="off",
@@ -157,7 +159,7 @@ class HttpListener:
                     await self.guard.left.wait()
 
     def _connection(self) -> GuardedHttp:
-        return GuardedHttp(self.guard, config=self._config, server_state=self._state, loop=asyncio.get_running_loop())
+        return EnteringHttp(self.guard, config=self._config, server_state=self._state, loop=asyncio.get_running_loop())
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -225,12 +227,13 @@ def http_limits(config: Config) -> HttpLimits:
     )
 
 
-def guard_of(config: Config) -> Guard:
+def guard_of(config: Config, door: Door) -> Guard:
     """What the connections of a replica share."""
     tls = config.server.tls
     return Guard(
         limits=http_limits(config),
         trusted=TrustedPeers(config.server.trusted),
+        door=door,
         only_trusted=tls is not None and tls.external,
     )
 

@@ -166,7 +166,7 @@ class GatewayReplica:
         cache = cache_of(self._config, models, fresh.tenancy.pepper)
         gateway = self._gateway = self._gateway_of(models, batchers, observers, cache)
         self._reloader = Reloader(models=models, load=self._loader.load, swapped=self._swapped)
-        self._refresh(gateway, fresh)
+        _refresh(gateway, fresh)
         self.health.has("ledger")
         batchers.start()
         gateway.recorder.start()
@@ -250,11 +250,12 @@ class GatewayReplica:
             clock=clock,
         )
         gateway.remote = batchers.remote
+        gateway.admission.door.pressure = batchers.pressure
         return gateway
 
     def _listeners(self, gateway: Gateway, mounts: Mounts) -> Listeners:
         config, limits = self._config, self._config.server.limits
-        certificate, guard = certificate_of(config), guard_of(config)
+        certificate, guard = certificate_of(config), guard_of(config, gateway.admission.door)
         statistics, telemetry = gateway.observers.statistics, gateway.observers.telemetry
         service = InferenceService(
             gateway=gateway,
@@ -264,6 +265,7 @@ class GatewayReplica:
             max_body_bytes=limits.max_body_bytes,
             max_elements=limits.max_elements,
             trusted=guard.trusted if guard.only_trusted else None,
+            door=guard.door,
         )
         http_app = HttpApp(
             gateway=gateway,
@@ -291,23 +293,23 @@ class GatewayReplica:
         if faults := listening_faults(self._config, listeners_of([os.getpid()])):
             raise GreenServeError("; ".join(faults))
 
-    @staticmethod
-    def _refresh(gateway: Gateway, fresh: Fresh) -> None:
-        gateway.admission.refresh(fresh.tenancy, fresh.used, confirmed=fresh.confirmed)
-        gateway.router.refresh()
-
     async def _keep_fresh(self, gateway: Gateway, reader: TenancyReader, batchers: Batchers, gauges: Gauges) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
             gauges.tell(http_connections=self._open.http_connections if self._open else 0)
             try:
                 # In a thread: with many budgets the queries take milliseconds, and requests would wait for them.
-                self._refresh(gateway, await asyncio.to_thread(reader.read, gateway.admission.watched))
+                _refresh(gateway, await asyncio.to_thread(reader.read, gateway.admission.watched))
                 self.health.has("ledger")
                 batchers.grid(*gateway.router.home_grid())
             except Exception:
                 log.exception("the ledger's store could not be read; the last state stays in force")
                 self.health.lost("ledger")
+
+
+def _refresh(gateway: Gateway, fresh: Fresh) -> None:
+    gateway.admission.refresh(fresh.tenancy, fresh.used, confirmed=fresh.confirmed)
+    gateway.router.refresh()
 
 
 def observers_of(config: Config, models: Models, clock: Clock) -> Observers:

@@ -163,12 +163,12 @@ class Batcher:
         held = self._loaded.get(served.key)
         if held is not None and (held is served or self.policy.lane(served.key).queue.rows):
             return self.policy.lane(served.key)  # a lane is replaced once its rows are out
-        self.policy.add(lane_of(served, self._options.lanes.get(served.key) or self._default(served.key)))
+        settings = self._options.lanes.get(served.key)
+        if settings is None:
+            settings = LaneSettings(buckets=self._buckets, max_batch=self._max_batch[served.key], slo_s=None)
+        self.policy.add(lane_of(served, settings))
         self._loaded[served.key] = served
         return self.policy.lane(served.key)
-
-    def _default(self, key: str) -> LaneSettings:
-        return LaneSettings(buckets=self._buckets, max_batch=self._max_batch[key], slo_s=None)
 
     # The task
 
@@ -268,8 +268,7 @@ class Batcher:
                 log.exception("a batch could not be learned from")
 
     def _learn(self, launch: Launch, ran: Sequence[Ran]) -> None:
-        spans = [each.span for each in ran if each.span is not None]
-        if not spans:
+        if not (spans := [each.span for each in ran if each.span is not None]):
             return
         if self._options.on_span is not None:
             for span in spans:

@@ -13,6 +13,7 @@ from greenserve.serve.batching.dispatch import Dropped, Launch, launch, wait_ns,
 from greenserve.serve.batching.lane import Lane
 from greenserve.serve.batching.overload import brownout_latch, goodput_latch, over_share
 from greenserve.serve.batching.queue import LEVELS, Ticket
+from greenserve.serve.batching.tail import FIRST_NS, Tail
 from greenserve.units import NS_PER_S
 
 EVERYBODY = LEVELS - 1
@@ -88,8 +89,9 @@ class Policy:
         self._load = 0.0
         self.hurry = False
         """Whether nobody waits for company any more, since the replica drains."""
-        self.overhead_ns = 2_000_000
+        self.overhead_ns = FIRST_NS
         """What encoding, recording and sending take after a batch [ns], kept free before objectives and deadlines."""
+        self._tail = Tail()
 
     def __repr__(self) -> str:
         return f"<Policy {list(self._lanes.values())!r} {'goodput' if self._goodput.on else 'calm'}>"
@@ -274,6 +276,10 @@ class Policy:
         """A launched batch is back: its engine is free."""
         self._ends_ns.remove(cut.ends_ns)
         cut.lane.running -= 1
+
+    def followed(self, took_ns: int) -> None:
+        """An answer was ready to be sent `took_ns` [ns] after its run."""
+        self.overhead_ns = self._tail.note(took_ns)
 
     def learn(self, cut: Launch, *, end_ns: int, runs: Sequence[Run]) -> None:
         """Learn from a batch that was done at `end_ns`, by its runs (several where it was bisected)."""

@@ -10,6 +10,7 @@ from greenserve.errors import Draining, KeyBlocked, NotFound, NotImplementedHere
 from greenserve.ports import Clock
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import describe, names
+from greenserve.serve.door import Door, turned_away
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.grpc.admitting import Gate, check_peer
 from greenserve.serve.grpc.codec import call_of, response_of
@@ -41,6 +42,7 @@ class InferenceService:
         clock: Clock,
         statistics: Statistics,
         trusted: TrustedPeers | None = None,
+        door: Door | None = None,
         max_body_bytes: int = 8 * MIB,
         max_elements: int = 4 * MIB,
     ) -> None:
@@ -48,6 +50,7 @@ class InferenceService:
         self.gate = Gate()
         self.streams = Streams(gate=self.gate)
         self._gateway = gateway
+        self._door = door or Door()
         self._clock = clock
         self._statistics = statistics
         self._trusted = trusted
@@ -137,7 +140,11 @@ class InferenceService:
         return message_of({"models": listed}, pb.RepositoryIndexResponse)
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
-        answer = await self._gateway.handle(self._call(request, _readable(context), context.time_remaining()))
+        metadata = _readable(context)
+        credential = metadata.get("authorization", "").partition(" ")[2].strip() or None
+        if not self._door.lets_in(credential, request.model_name, self._clock.monotonic_ns()):
+            raise turned_away()
+        answer = await self._gateway.handle(self._call(request, metadata, context.time_remaining()))
         context.set_trailing_metadata(metadata_of(names.facts_of(answer)))
         return response_of(answer, raw=bool(request.raw_input_contents))
 

@@ -23,6 +23,9 @@ from greenserve.serve.statistics import Statistics
 
 log = logging.getLogger("greenserve.http")
 REQUEST_ID = names.REQUEST_ID.lower().encode()
+NO_STATE: Mapping[str, Any] = MappingProxyType({})
+RECEIVED_NS = "received_ns"
+"""Where a scope's state holds when its head was complete [monotonic ns]; the loop may look at it only later."""
 NO_MOUNTS: Mapping[tuple[str, ...], AsgiApp] = MappingProxyType({})
 
 
@@ -56,7 +59,7 @@ class HttpApp:
         """One request; every error leaves with a code and a request id, never as a trace."""
         if scope["type"] != "http":
             return
-        received_ns = self._clock.monotonic_ns()
+        received_ns = scope.get("state", NO_STATE).get(RECEIVED_NS) or self._clock.monotonic_ns()
         path = scope["path"]
         mounted = self._mounted(path) if self._mounts else None
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

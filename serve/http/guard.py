@@ -8,8 +8,10 @@ from http import HTTPStatus
 import httptools
 
 from greenserve.errors import BodyTooLarge, GreenServeError, HeadersTooLarge, InvalidRequest
+from greenserve.ids import new_request_id
+from greenserve.serve.door import Door, turned_away
 from greenserve.serve.http.app import shape_of
-from greenserve.serve.http.errors import error_response
+from greenserve.serve.http.errors import Shape, error_response
 from greenserve.serve.trust import TrustedPeers
 
 log = logging.getLogger("greenserve.http")
@@ -37,8 +39,11 @@ class Guard:
     `left`, set whenever a connection has ended.
     """
 
-    def __init__(self, *, limits: HttpLimits, trusted: TrustedPeers, only_trusted: bool = False) -> None:
+    def __init__(
+        self, *, limits: HttpLimits, trusted: TrustedPeers, door: Door | None = None, only_trusted: bool = False
+    ) -> None:
         self.limits = limits
+        self.door = door or Door()
         self.trusted = trusted
         self.only_trusted = only_trusted
         self.closing = 0
@@ -50,8 +55,10 @@ class Guard:
     def __repr__(self) -> str:
         return f"<Guard {self.closing} to close, {sum(self.refused.values())} refused, {len(self._abandoned)} ending>"
 
-    def abandon(self, task: asyncio.Task[None]) -> None:
-        """Cancel the handling of a request whose client left; the task is held until it has cleaned up."""
+    def abandon(self, task: asyncio.Task[None] | None) -> None:
+        """Cancel the handling of a request whose client left, if it goes on; it is held until it has cleaned up."""
+        if task is None or task.done():
+            return
         self._abandoned.add(task)
         task.add_done_callback(self._abandoned.discard)
         task.cancel()
@@ -113,3 +120,24 @@ def error_answer(error: GreenServeError, path: str) -> bytes:
     head += [b"%s: %s" % pair for pair in response.headers]
     head += [b"content-type: " + response.content_type, b"content-length: %d" % len(response.body)]
     return b"\r\n".join((*head, b"connection: close", b"", response.body))
+
+
+def _away_answer(shape: Shape) -> tuple[bytes, ...]:
+    """The pieces of a whole answer around the request id: made once, since it has to cost next to nothing."""
+    mark = "00000000-0000-7000-8000-000000000000"
+    error = turned_away()
+    error.details = {"request_id": mark}
+    response = error_response(error, shape)
+    head = [b"HTTP/1.1 %d %s" % (response.status, HTTPStatus(response.status).phrase.encode())]
+    head += [b"%s: %s" % pair for pair in response.headers]
+    head += [b"content-type: " + response.content_type, b"content-length: %d" % len(response.body), b""]
+    return tuple(b"\r\n".join((*head, response.body)).split(mark.encode()))
+
+
+_AWAY: dict[Shape, tuple[bytes, ...]] = {"oip": _away_answer("oip"), "openai": _away_answer("openai")}
+
+
+def away_answer(path: bytes) -> bytes:
+    """The whole HTTP/1.1 answer of a request to `path` that was turned away; the connection stays."""
+    pieces = _AWAY["openai" if path.startswith(b"/v1/") else "oip"]
+    return new_request_id().encode().join(pieces)

@@ -87,9 +87,8 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
         self.due = NEVER
         self._guard.left.set()
-        task = self._task
-        if task is not None and not task.done() and self.busy:
-            self._guard.abandon(task)
+        if self.busy:
+            self._guard.abandon(self._task)
 
     def data_received(self, data: bytes) -> None:
         """Parse, then decide by when the next part has to be here."""
@@ -143,8 +142,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete and within its bounds: the application may begin."""
-        limits = self._guard.limits
-        if self._head_bytes > limits.max_header_bytes:
+        if self._head_bytes > (limits := self._guard.limits).max_header_bytes:
             # That was an upper bound: the chunk may hold other messages and the body.
             exact = len(self.url) + sum(len(name) + len(value) + LINE_BYTES for name, value in self.headers)
             if exact > limits.max_header_bytes:
@@ -156,6 +154,9 @@ class GuardedHttp(HttpToolsProtocol):
             self.scope["client"] = (self._guard.trusted.client_of(self.client[0], declared.forwarded_for), 0)
         if declared.forwarded_proto:
             self.scope["scheme"] = declared.forwarded_proto
+        self._enter()
+
+    def _enter(self) -> None:
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -225,8 +226,7 @@ class GuardedHttp(HttpToolsProtocol):
             return
         task = self._task
         self._refuse(error)
-        if task is not None and not task.done():
-            self._guard.abandon(task)
+        self._guard.abandon(task)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         guard = self._guard

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from greenserve.serve.door import Door
 from greenserve.serve.http.guard import Guard, HttpLimits
 from greenserve.serve.listeners import HttpListener, tls_context
 from greenserve.serve.trust import TrustedPeers
@@ -152,10 +153,11 @@ async def served(
     only_trusted: bool = False,
     certificate: tuple[Path, Path] | None = None,
     port: int = 0,
+    door: Door | None = None,
 ) -> AsyncIterator[Served]:
     """A listener on a port of its own, or on one that it shares."""
     app = SteeredApp()
-    guard = Guard(limits=limits, trusted=TrustedPeers(trusted), only_trusted=only_trusted)
+    guard = Guard(limits=limits, trusted=TrustedPeers(trusted), door=door, only_trusted=only_trusted)
     listener = HttpListener(app, guard=guard, tls=tls_context(certificate))
     bound = await listener.start(host=HOST, port=port)
     try:

@@ -11,6 +11,7 @@ import pytest
 
 from greenserve.config import Config
 from greenserve.errors import ConfigInvalid
+from greenserve.serve.door import Door
 from greenserve.serve.listeners import certificate_of, guard_of, http_limits, tls_context
 from greenserve.serve.ports import is_free
 from tests.serve.building import a_config
@@ -146,8 +147,12 @@ def test_the_configuration_sets_the_bounds(config: Config, tiny_manifest: Path, 
     }
     bounded = a_config(tiny_manifest, tmp_path, server=server)
 
-    limits, guard = http_limits(bounded), guard_of(bounded)
+    limits, guard = http_limits(bounded), guard_of(bounded, Door())
 
     assert (3, 4, 5, 2_048) == (limits.header_s, limits.body_s, limits.idle_s, limits.max_header_bytes)
     assert (True, "<TrustedPeers 10.0.0.0/8>") == (guard.only_trusted, repr(guard.trusted))
-    assert (False, None, None) == (guard_of(config).only_trusted, certificate_of(config), certificate_of(bounded))
+    assert (False, None, None) == (
+        guard_of(config, Door()).only_trusted,
+        certificate_of(config),
+        certificate_of(bounded),
+    )

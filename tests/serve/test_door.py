@@ -1,0 +1,123 @@
+"""The door of a replica: what it lets in past the capacity, and of whom."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenserve.serve.door import LEAST, MOST_WAITING, TICK_NS, Door, turned_away
+
+CAPACITY = 20
+PATH = "/v2/models/m/infer"
+
+
+class Replica:
+    """A door before a queue of four ticks' work, of which one tick's is answered in each; beyond it is refused late."""
+
+    def __init__(self, *credentials: str) -> None:
+        self.queued = 0
+        self.door = Door(lambda: self.queued / (4 * CAPACITY))
+        self.now_ns = TICK_NS
+        for credential in credentials:
+            self.door.proven(credential)
+
+    def tick(self, asked: list[str | None]) -> Counter[str | None]:
+        """One tick in which these ask, spread evenly; who was let in."""
+        let_in = Counter[str | None]()
+        for place, credential in enumerate(asked):
+            if self.door.lets_in(credential, PATH, self.now_ns + place * TICK_NS // len(asked)):
+                let_in[credential] += 1
+                if self.queued < 4 * CAPACITY:
+                    self.queued += 1
+                    self.door.taken()
+                else:
+                    self.door.refused()
+        for _ in range(min(self.queued, CAPACITY)):
+            self.queued -= 1
+            self.door.done()
+        self.now_ns += TICK_NS
+        return let_in
+
+
+def test_below_capacity_everybody_gets_in() -> None:
+    """Without late refusals there is no quota."""
+    replica = Replica("a")
+    for _ in range(30):
+        assert 15 == replica.tick(["a"] * 15).total()
+    assert (False, 0) == (replica.door.shut, replica.door.turned_away)
+
+
+def test_past_capacity_little_more_than_what_can_be_answered_gets_in() -> None:
+    """At five times the capacity the engines stay fed and nearly nobody is refused after decoding."""
+    replica = Replica("a")
+    let_in = [replica.tick(["a"] * 5 * CAPACITY).total() for _ in range(40)]
+    assert replica.door.shut
+    assert 5 * CAPACITY == let_in[0]
+    assert all(0.75 * CAPACITY <= entered <= 1.3 * CAPACITY for entered in let_in[15:])
+
+
+def test_once_it_is_calm_the_quota_ends() -> None:
+    """Half a second without anybody turned away opens the door."""
+    replica = Replica("a")
+    for _ in range(10):
+        replica.tick(["a"] * 5 * CAPACITY)
+    for _ in range(15):
+        replica.tick(["a"] * 3)
+    assert not replica.door.shut
+    assert 15 == replica.tick(["a"] * 15).total()
+
+
+def test_a_few_late_refusals_close_nothing() -> None:
+    """Four in a tick prove no overload."""
+    replica = Replica("a")
+    for _ in range(10):
+        replica.tick(["a"] * (CAPACITY + 4))
+    assert not replica.door.shut
+
+
+@pytest.mark.parametrize("flood", ["greedy", None])
+def test_a_flood_takes_nothing_from_a_caller_within_its_part(flood: str | None) -> None:
+    """A proven key that asks for less than its equal part gets in, whoever floods, known or not."""
+    replica = Replica("modest", *([flood] if flood else []))
+    asked = ([flood] * 19 + ["modest"]) * 6
+    let_in = [replica.tick(asked)["modest"] for _ in range(40)]
+    assert all(6 == entered for entered in let_in[5:])
+
+
+def test_strangers_share_one_part_however_many_names_they_use() -> None:
+    """Unproven credentials are one caller, so a thousand invented keys get no more than one."""
+    replica = Replica("known")
+    asked = [name for place in range(60) for name in ("known", f"invented-{place}")]
+    ticks = [replica.tick(asked) for _ in range(30)]
+    known = sum(each["known"] for each in ticks[5:])
+    invented = sum(each.total() - each["known"] for each in ticks[5:])
+    assert invented <= 1.3 * known
+
+
+def test_too_many_that_nobody_has_looked_at_wait_outside() -> None:
+    """What waits for the loop is bounded even before the first late refusal."""
+    door = Door()
+    door.waiting = MOST_WAITING
+    assert not door.lets_in("a", PATH, TICK_NS)
+    door.waiting -= 1
+    assert door.lets_in("a", PATH, TICK_NS)
+    assert 1 == door.turned_away
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.floats(0.0, 50.0)), max_size=40))
+def test_some_always_get_in(ticks: list[tuple[int, float]]) -> None:
+    """Whatever the pressure was, the least quota lets somebody find out whether it is over."""
+    door = Door()
+    now_ns = TICK_NS
+    for late, pressure in ticks:
+        door.pressure = lambda pressure=pressure: pressure  # type: ignore[misc]
+        for _ in range(late):
+            door.refused()
+        assert any(door.lets_in("a", PATH, now_ns + place) for place in range(int(LEAST)))
+        now_ns += TICK_NS
+
+
+def test_who_is_turned_away_is_told_when_to_come_again() -> None:
+    """The error is the one of an overload."""
+    assert ("overloaded", 1) == (turned_away().code, turned_away().retry_after_s)

@@ -1,0 +1,93 @@
+"""Requests that the door turns away, over real sockets."""
+
+import asyncio
+import json
+
+import pytest
+
+from greenserve.serve.door import MOST_WAITING, Door
+from tests.serve.listening import GET, served, wire
+
+INFER = "/v2/models/m/infer"
+
+
+def a_post(path: str, body: bytes = b"{}", headers: str = "") -> bytes:
+    """A whole request."""
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def a_full_door() -> Door:
+    """A door before so many waiting requests that nobody gets in."""
+    door = Door()
+    door.waiting = MOST_WAITING
+    return door
+
+
+@pytest.mark.parametrize(
+    ("path", "member"), [(INFER, "code"), ("/v2/models/m/versions/1/infer", "code"), ("/v1/embeddings", "error")]
+)
+async def test_it_is_answered_in_the_shape_of_its_protocol_and_the_connection_stays(path: str, member: str) -> None:
+    """429 with Retry-After and an id of its own; the application sees nothing; the next request is answered."""
+    door = a_full_door()
+    async with served(door=door) as serving, wire(serving.port) as client:
+        first = await client.asked(a_post(path))
+        second = await client.asked(a_post(path, b"x" * 5_000))
+        door.waiting = 0
+        third = await client.asked(a_post(path, b"four"))
+    ids = [headers["greenserve-request-id"] for _, headers, _ in (first, second)]
+    documents = [json.loads(body) for _, _, body in (first, second)]
+    assert [429, 429, 200] == [status for status, _, _ in (first, second, third)]
+    assert ["1", "1"] == [headers["retry-after"] for _, headers, _ in (first, second)]
+    assert 2 == len(set(ids))
+    assert ids == [(each["error"] if member == "error" else each)["request_id"] for each in documents]
+    assert (b"4", 1) == (third[2], len(serving.app.scopes))
+
+
+async def test_only_inference_is_turned_away() -> None:
+    """Health, metrics and administration answer most when they are needed most."""
+    async with served(door=a_full_door()) as serving, wire(serving.port) as client:
+        assert 200 == (await client.asked(GET))[0]
+        assert 200 == (await client.asked(a_post("/whole", b"abc")))[0]
+
+
+async def test_answers_of_a_pipeline_keep_their_order() -> None:
+    """A request behind one that is being answered is not turned away before it."""
+    async with served(door=a_full_door()) as serving, wire(serving.port) as client:
+        client.writer.write(a_post("/wait") + a_post(INFER, b"abcdef"))
+        await serving.app.waiting.wait()
+        serving.app.go.set()
+        found = [await client.answer(), await client.answer()]
+    assert [(200, b"2"), (200, b"6")] == [(status, body) for status, _, body in found]
+
+
+async def test_a_body_in_pieces_is_thrown_away_first() -> None:
+    """The answer leaves when the whole request is here, so that the connection stays in step."""
+    door = a_full_door()
+    whole = a_post(INFER, b"x" * 3_000)
+    async with served(door=door) as serving, wire(serving.port) as client:
+        for start in range(0, len(whole), 700):
+            client.writer.write(whole[start : start + 700])
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        assert 429 == (await client.answer())[0]
+        assert 429 == (await client.asked(a_post(INFER)))[0]
+    assert [] == serving.app.scopes
+
+
+async def test_who_wants_the_connection_closed_gets_that() -> None:
+    """`Connection: close` holds for a request that is turned away too."""
+    async with served(door=a_full_door()) as serving, wire(serving.port) as client:
+        assert 429 == (await client.asked(a_post(INFER, headers="Connection: close\r\n")))[0]
+        assert b"" == await client.rest()
+
+
+async def test_nothing_waits_once_all_were_looked_at_or_left() -> None:
+    """The count of waiting requests comes back to zero, also for clients that leave at once."""
+    door = Door()
+    async with served(door=door) as serving:
+        for _ in range(20):
+            async with wire(serving.port) as client:
+                client.writer.write(a_post(INFER))
+        async with wire(serving.port) as client:
+            assert 200 == (await client.asked(a_post(INFER)))[0]
+    assert 0 == door.waiting
