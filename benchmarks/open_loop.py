@@ -44,7 +44,7 @@ class _Load:
         self.requests = requests
         self.times_s = times_s
         self.found: list[Arrival | None] = [None] * len(times_s)
-        self.free: list[_Connection] = []
+        self.free: deque[_Connection] = deque()
         self.connections: set[_Connection] = set()
         self.backlog: deque[int] = deque()
         self.opened = 0
@@ -122,7 +122,7 @@ async def _send_all(load: _Load, address: tuple[str, int]) -> None:
         now_s = time.perf_counter() - load.start_s
         while due < len(load.times_s) and load.times_s[due] <= now_s:
             if load.free:
-                load.free.pop().send(due)
+                load.free.popleft().send(due)  # all connections in turn, or the quickest to refuse get all
             else:
                 load.backlog.append(due)
             due += 1

@@ -1,24 +1,24 @@
 """The door of a replica: past its capacity a request is turned away before anybody has decoded it.
 
 Admission refuses exactly, but only after decoding, and past two or three times the capacity decoding alone takes all
-the time there is. So the door lets in, per tick, little more than what admission has lately taken. Pure in time:
-`now_ns` [monotonic ns] is an argument. State: the counts of this tick and the last, the quota.
+the time there is. So the door lets in as many per tick as leave admission a tenth to refuse. Pure in time: `now_ns` [monotonic
+ns] is an argument. State: the counts of this tick, what is remembered of earlier ones, the quota.
 """
 
-from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 from greenserve.errors import Overloaded
 from greenserve.units import NS_PER_S
 
 TICK_NS = NS_PER_S // 20
-LATE_SHARE, FEW = 0.05, 4
-"""More refusals after decoding than this share, and than so many in a tick, and the door sets a quota."""
-BUSY, REMEMBERED = 0.5, 10
-"""What is answered per tick is capacity where the engines have that much to do; so many such ticks are averaged."""
-FULL, GAIN = 0.8, 1.0
-"""A quota is the capacity, and more where the queue holds less than this part of what can be answered in time."""
-MOST_OVER = 2.0
+FEW = 4
+"""So many late refusals in a tick prove nothing."""
+LATE_SHARE = 0.1
+"""Refusing a tenth of those let in after decoding them costs little and shows that the queue is full."""
+GROWTH, CUT = 1.04, 0.8
+"""From tick to tick a quota grows by 4 % while fewer are refused late, and shrinks by up to 20 % while more are."""
+RECENT, USUAL = 0.75, 0.95
+"""What is remembered from tick to tick of refusals (a batch or two), and of what is answered (a second)."""
 BURST = 4.0
 """So many may come in at once; the rest of a quota is spread over its tick, or each tick would begin with a burst."""
 LEAST = 2.0
@@ -34,16 +34,15 @@ STRANGER = None
 class Door:
     """Who gets in. Callers with a proven key have equal parts of a quota per path; all others share one such part."""
 
-    def __init__(self, pressure: Callable[[], float] = lambda: 0.0) -> None:
-        """`pressure` tells running and queued work over the work that can still be answered in time."""
-        self.pressure = pressure
+    def __init__(self) -> None:
         self.waiting = 0
         """Requests that are in and that nobody has looked at yet; kept by the listener."""
         self.turned_away = 0
         """Requests turned away since the start."""
         self._quota: float | None = None
         self._tick_ns = 0
-        self._done_per_tick: deque[float] = deque(maxlen=REMEMBERED)
+        self._late_lately = self._decided_lately = self._ticks_lately = 0.0
+        self._done_usually = 0.0
         self._taken = self._late = self._done = self._in = self._away = 0
         self._calm = 0
         self._fair = 0.0
@@ -112,15 +111,18 @@ class Door:
     def _turn(self, now_ns: int) -> None:
         """A new tick: the quota follows what admission took and refused in the last one."""
         ticks = (now_ns - self._tick_ns) / TICK_NS
-        pressure = self.pressure()
-        if pressure > BUSY:
-            self._done_per_tick.append(self._done / ticks)
+        recent, usual = RECENT**ticks, USUAL**ticks
+        self._late_lately = recent * self._late_lately + self._late
+        self._decided_lately = recent * self._decided_lately + self._late + self._taken
+        self._ticks_lately = recent * self._ticks_lately + ticks
+        self._done_usually = usual * self._done_usually + (1.0 - usual) * self._done / ticks
+        late_share = self._late_lately / self._decided_lately if self._decided_lately else 0.0
         if self._quota is None:
-            if self._late > max(FEW, LATE_SHARE * (self._taken + self._late)):
-                self._quota = self._next_quota(pressure)
+            if self._late > FEW and late_share > LATE_SHARE:
+                self._quota = (1.0 - late_share) * self._decided_lately / self._ticks_lately
         else:
             self._calm = 0 if self._away else self._calm + int(ticks)
-            self._quota = None if self._calm >= CALM_TICKS else self._next_quota(pressure)
+            self._quota = None if self._calm >= CALM_TICKS else self._next_quota(self._quota, late_share)
         if self._quota is None:
             self._calm = 0
         self._expected, self._asked, self._own = self._asked, {}, {}
@@ -130,10 +132,12 @@ class Door:
         self._taken = self._late = self._done = self._in = self._away = 0
         self._tick_ns = now_ns
 
-    def _next_quota(self, pressure: float) -> float:
-        held = self._done_per_tick
-        capacity = sum(held) / len(held) if held else float(self._taken)
-        return max(LEAST, capacity * min(MOST_OVER, 1.0 + GAIN * (FULL - min(pressure, 1.0))))
+    def _next_quota(self, quota: float, late_share: float) -> float:
+        if late_share > LATE_SHARE:
+            quota *= max(CUT, 1.0 - (late_share - LATE_SHARE) / 2.0)
+        else:
+            quota *= GROWTH
+        return max(LEAST, quota, 0.9 * self._done_usually)
 
 
 def turned_away() -> Overloaded:

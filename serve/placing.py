@@ -98,10 +98,6 @@ class Batchers:
         """Items that wait."""
         return sum(batcher.queued for batcher in self._all)
 
-    def pressure(self) -> float:
-        """That of the batcher that is most under it; 1 = nothing more fits."""
-        return max(batcher.pressure() for batcher in self._all)
-
     @property
     def loop_errors(self) -> int:
         """Faults that the batching tasks survived."""

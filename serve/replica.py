@@ -250,7 +250,6 @@ class GatewayReplica:
             clock=clock,
         )
         gateway.remote = batchers.remote
-        gateway.admission.door.pressure = batchers.pressure
         return gateway
 
     def _listeners(self, gateway: Gateway, mounts: Mounts) -> Listeners:

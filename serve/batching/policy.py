@@ -211,7 +211,7 @@ class Policy:
     def _horizon_s(self, lane: Lane, bucket: int) -> float:
         """H [s]: the most work that can be ahead of a row and still leave it its objective."""
         slo_s = lane.settings.slo_s if lane.settings.slo_s is not None else NO_SLO_S
-        return max(0.1 * slo_s, slo_s - self._last_s(lane, bucket))
+        return max(0.1 * slo_s, slo_s - self.overhead_ns / NS_PER_S - self._last_s(lane, bucket))
 
     # 2. How loaded it is
 

@@ -6,11 +6,11 @@ WINDOW = 256
 EVERY = 32
 SHARE = 0.99
 FIRST_NS = 2_000_000
-LEAST_NS, MOST_NS = 1_000_000, 50_000_000
+LEAST_NS, MOST_NS = 1_000_000, 20_000_000
 
 
 class Tail:
-    """A rolling 99th percentile [ns] of the last 256 requests, within 1 and 50 ms. State: their times."""
+    """A rolling 99th percentile [ns] of the last 256 requests, within 1 and 20 ms. State: their times."""
 
     def __init__(self) -> None:
         self.ns = FIRST_NS

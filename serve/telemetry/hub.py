@@ -29,12 +29,14 @@ from greenserve.units import NS_PER_S
 
 log = logging.getLogger("greenserve.telemetry")
 EVERY_S = 1.0
-MOST_WAITING = 4_096
+MOST_WAITING = 512
 """Facts that may wait for the next second; more are worked off at once."""
 
 NS_PER_US = 1_000
 CLIENT_CLOSED = "client-closed"
 INTERNAL = "internal"
+CROWDED, MOST_CROWD = frozenset({"overloaded", "rate-limited"}), 20
+"""An overload must not be made worse by a line for each of its refusals: so many are logged at a time (one second)."""
 NO_ID = "0" * 8
 
 
@@ -138,13 +140,24 @@ class Telemetry:
         if self._otel is not None:
             for facts in waiting:
                 self._otel.record(facts)
-        for facts in waiting:
-            if facts.code != OK or is_logged(facts.request_id, share=self._log_share):
-                log_request(facts)
+        self._log(waiting)
         if self._tracer is not None:
             sampled = [facts for facts in waiting if self._is_traced(facts)]
             offset_ns = self._clock.unix_us() * NS_PER_US - self._clock.monotonic_ns()
             self._tracer.export(sampled, unix_offset_ns=offset_ns)
+
+    def _log(self, waiting: list[Facts]) -> None:
+        """Answers by their share, errors all; of those refused for want of capacity the first, and how many more."""
+        crowd = 0
+        for facts in waiting:
+            if facts.code in CROWDED:
+                crowd += 1
+                if crowd > MOST_CROWD:
+                    continue
+            if facts.code != OK or is_logged(facts.request_id, share=self._log_share):
+                log_request(facts)
+        if crowd > MOST_CROWD:
+            log.warning("%d more requests were refused as overloaded or rate-limited", crowd - MOST_CROWD)
 
     def _is_traced(self, facts: Facts) -> bool:
         # A refusal has no id of its own: it is traced where its caller traces.
