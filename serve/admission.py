@@ -13,7 +13,7 @@ from greenserve.carbon.keys import hmac_of, parse, same_hmac
 from greenserve.carbon.tenancy import INFERENCE, KeyRecord, KeyRules, Tenancy
 from greenserve.errors import InvalidKey, KeyBlocked, ModelNotAllowed
 from greenserve.ports import Clock
-from greenserve.records import Admitted, InferenceRequest, Tenant
+from greenserve.records import Admitted, InferenceRequest, Protocol, Tenant
 from greenserve.sections import TenantDefaults
 from greenserve.serve.pacing import Limits, Pacer, limits_of
 from greenserve.serve.recorder import Recorded
@@ -145,6 +145,25 @@ class Admission:
             _check_path(record.key_id, record.rules, path)
         return Administrator(key_id=record.key_id)
 
+    def check_scope(self, caller: Caller, *, model: str, variant: str | None, protocol: Protocol) -> None:
+        """Raises ModelNotAllowed or KeyBlocked where a key may not ask that model, pin a variant, use that protocol."""
+        rules = caller.rules
+        if rules.models is not None and model not in rules.models:
+            raise ModelNotAllowed(
+                f"key {caller.key_id} may not use the model {model}; it may use {', '.join(sorted(rules.models))}"
+            )
+        if variant is not None and not rules.pin:
+            raise ModelNotAllowed(
+                f"key {caller.key_id} may not pin a variant, and {variant} was asked for; leave it out, and routing "
+                "chooses one"
+            )
+        if rules.paths is not None:
+            _check_path(caller.key_id, rules, ENDPOINTS[protocol].format(model=model))
+
+    def pace(self, caller: Caller) -> None:
+        """Count a call that is answered without being admitted against the rates; raises RateLimited."""
+        self._pacer.take(caller.limits, self._clock.monotonic_ns(), 0)
+
     def admit(
         self, caller: Caller, request: InferenceRequest, *, upper: CostBound, least: CostBound | None = None
     ) -> Admitted:
@@ -153,7 +172,7 @@ class Admission:
         `upper` tells what it may cost at most, `least` what it costs at most by the cheapest answer that is allowed
         (None: as much). Neither is asked where no budget of energy or carbon is.
         """
-        _check_scope(caller, request)
+        self.check_scope(caller, model=request.model, variant=request.hints.variant, protocol=request.protocol)
         tokens = request.tokens
         self._pacer.take(caller.limits, self._clock.monotonic_ns(), tokens)
         budgets = self._budgets_of(caller, request.model)
@@ -248,21 +267,6 @@ class Admission:
 
 def _policies(tenant: Tenant, key_id: str) -> tuple[str, str]:
     return tenant.tenant_id, f"key-{key_id}"
-
-
-def _check_scope(caller: Caller, request: InferenceRequest) -> None:
-    rules = caller.rules
-    if rules.models is not None and request.model not in rules.models:
-        raise ModelNotAllowed(
-            f"key {caller.key_id} may not use the model {request.model}; it may use {', '.join(sorted(rules.models))}"
-        )
-    if request.hints.variant is not None and not rules.pin:
-        raise ModelNotAllowed(
-            f"key {caller.key_id} may not pin a variant, and {request.hints.variant} was asked for; leave it out, "
-            "and routing chooses one"
-        )
-    if rules.paths is not None:
-        _check_path(caller.key_id, rules, ENDPOINTS[request.protocol].format(model=request.model))
 
 
 def _check_path(key_id: str, rules: KeyRules, path: str) -> None:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from greenserve.carbon.entries import Outcome
-from greenserve.errors import DeadlineExceeded, InvalidRequest
+from greenserve.errors import DeadlineExceeded, InvalidRequest, NotImplementedHere
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays, CachedAnswer, Clock
 from greenserve.records import Admitted, Decision, InferenceRequest, Item
@@ -18,12 +18,13 @@ from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.batching.flight import Flight, Landed, Waiter
 from greenserve.serve.batching.landing import PATIENCE_OF
 from greenserve.serve.cache import NOTHING, AnswerCache, floor_of
-from greenserve.serve.call import Answer, CacheResult, Call
+from greenserve.serve.call import Answer, CacheResult, Call, deadline_ns_of
 from greenserve.serve.models import Models, ServedModel
 from greenserve.serve.observers import Observers
+from greenserve.serve.once import Once
 from greenserve.serve.recorder import Finished, Recorded, Recorder, run_of
 from greenserve.serve.router import Router
-from greenserve.units import NS_PER_S, ns_from_seconds
+from greenserve.units import NS_PER_S
 
 NO_REMOTE: Mapping[str, Batcher] = MappingProxyType({})
 
@@ -43,19 +44,25 @@ class Gateway:
         observers: Observers,
         clock: Clock,
     ) -> None:
-        """`batcher` has the models whose engines run here; `remote`, set afterwards, those of others by name."""
+        """`batcher` has the models whose engines run here; `remote`, set afterwards, those of others by name.
+
+        `once`, set afterwards too, answers calls with an idempotency key.
+        """
         self.models = models
         self.admission = admission
         self.cache = cache
         self.router = router
         self.batcher = batcher
         self.remote: Mapping[str, Batcher] = NO_REMOTE
+        self.once: Once | None = None
         self.recorder = recorder
         self.observers = observers
         self._clock = clock
 
     async def handle(self, call: Call) -> Answer:
         """The answer of a call; raises a GreenServeError for everything that a user can meet."""
+        if call.idempotency_key is not None:
+            return await self._once_of(call).handle(call, self.handle)
         times = [("received", call.received_ns)]
         self.recorder.begin()
         try:
@@ -161,6 +168,11 @@ class Gateway:
         for key, flight in by_key.items():
             self.cache.take_off(key, flight)
 
+    def _once_of(self, call: Call) -> Once:
+        if self.once is None:
+            raise NotImplementedHere("Idempotency-Key: this gateway keeps no answers by key; leave it out")
+        return self.once
+
     def _batcher_of(self, model: ServedModel) -> Batcher:
         return self.remote.get(model.name, self.batcher)
 
@@ -189,7 +201,7 @@ class Gateway:
             self.recorder.submit_unanswered(finished)
 
     def _decode(self, call: Call, model: ServedModel) -> InferenceRequest:
-        task, wishes = model.task, (self.admission.timeout_s, call.timeout_s, call.hints.deadline_s)
+        task = model.task
         for name in call.outputs:
             if name not in task.offered:
                 raise InvalidRequest(
@@ -202,7 +214,7 @@ class Gateway:
             outputs=call.outputs or tuple(spec.name for spec in task.outputs),
             protocol=call.protocol,
             received_ns=call.received_ns,
-            deadline_ns=call.received_ns + ns_from_seconds(min(wish for wish in wishes if wish is not None)),
+            deadline_ns=deadline_ns_of(call, longest_s=self.admission.timeout_s),
             hints=call.hints,
             client_id=call.client_id,
         )

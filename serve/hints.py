@@ -1,4 +1,4 @@
-"""The hints that callers send in headers or metadata; they narrow what the tenant may do, never lift it."""
+"""The hints and keys that callers send in headers or metadata; they narrow what the tenant may do, never lift it."""
 
 import math
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ NONE = Hints()
 HEADERS = frozenset({names.POLICY, names.DEADLINE_MS, names.MIN_QUALITY, names.REGIONS, names.CACHE_HINT})
 POLICIES: tuple[str, ...] = get_args(Policy)
 LOWEST_PRIORITY = 3
+LONGEST_KEY = 255
 
 
 def hints_of(headers: Mapping[str, str], *, variant: object = None, priority: object = None) -> Hints:
@@ -51,6 +52,19 @@ def credential_of(headers: Mapping[str, str]) -> str | None:
     if scheme.lower() != "bearer" or not key.strip():
         raise InvalidKey("authorization: `Bearer gs_...` is needed, got another scheme or no key")
     return key.strip()
+
+
+def idempotency_key_of(headers: Mapping[str, str]) -> str | None:
+    """The key in lower-case headers or metadata, bare or as a quoted string; raises InvalidRequest."""
+    given = headers.get(names.IDEMPOTENCY_KEY)
+    if given is None:
+        return None
+    key = given[1:-1] if len(given) >= 2 and given[0] == given[-1] == '"' else given
+    if not 1 <= len(key) <= LONGEST_KEY or not all("!" <= each <= "~" for each in key):
+        raise InvalidRequest(
+            f"Idempotency-Key: 1..{LONGEST_KEY} visible ASCII characters are needed, such as a UUID, got {given!r:.80}"
+        )
+    return key
 
 
 def _priority(given: object) -> int:

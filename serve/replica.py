@@ -13,7 +13,7 @@ from typing import Any
 import uvloop
 
 from greenserve.carbon.feeds.build import feed_from
-from greenserve.carbon.ledger.spool import SpoolWriter, boot_id
+from greenserve.carbon.ledger.spool import SpoolWriter, boot_id, start_ticks_of
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.carbon.power_model import CpuPower
@@ -32,9 +32,11 @@ from greenserve.serve.grpc.service import InferenceService
 from greenserve.serve.health import Health
 from greenserve.serve.http.app import HttpApp
 from greenserve.serve.http.mounts import Mounts, reload_by_driver
+from greenserve.serve.kept import KeptAnswers
 from greenserve.serve.listeners import HttpListener, Listeners, certificate_of, guard_of, tls_context
 from greenserve.serve.models import EngineFactory, Models, ServedModel
 from greenserve.serve.observers import Observers
+from greenserve.serve.once import Once
 from greenserve.serve.placing import NOWHERE, Batchers, ModelLoader, Reaches
 from greenserve.serve.ports import listeners_of
 from greenserve.serve.profile import check_profile, listening_faults
@@ -44,7 +46,7 @@ from greenserve.serve.router import Router
 from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.shared_cache import open_shared
 from greenserve.serve.statistics import Statistics
-from greenserve.serve.telemetry.hub import telemetry_of
+from greenserve.serve.telemetry.hub import Telemetry, telemetry_of
 from greenserve.serve.telemetry.metrics_app import MetricsApp
 from greenserve.serve.tenancy_reader import Fresh, TenancyReader
 from greenserve.units import MILLI
@@ -53,6 +55,7 @@ log = logging.getLogger("greenserve.replica")
 REFRESH_S = 0.5
 BALANCE_FILE = Path("ray") / "balance"
 """In the part of the run folder that is removed with the run, also after its driver was killed."""
+KEPT_FILE = Path("ray") / "kept.db"
 METRICS_FOLDER = Path("ray") / "metrics"
 MESSAGE_SLACK_BYTES = 2**20
 SWITCH_INTERVAL_S = 0.0005
@@ -176,7 +179,7 @@ class GatewayReplica:
         mounts = mounts_of(self._config, gateway, ledger, self._clock)
         listeners = self._open = self._listeners(gateway, mounts)
         await listeners.start(self._config)
-        self._look_at_sockets()
+        check_sockets(self._config)
         self.health.has("listeners")
         gauges = Gauges(telemetry=observers.telemetry, batchers=batchers, gateway=gateway, clock=self._clock)
         refreshing = asyncio.create_task(self._keep_fresh(gateway, reader, batchers, gauges), name="refreshing")
@@ -185,6 +188,8 @@ class GatewayReplica:
         self.health.draining = True
         await listeners.drain()
         refreshing.cancel()
+        if gateway.once is not None:
+            await gateway.once.close()
         await batchers.close()
         mounts.close()
         await gateway.recorder.close()
@@ -250,6 +255,7 @@ class GatewayReplica:
             clock=clock,
         )
         gateway.remote = batchers.remote
+        gateway.once = once_of(config, gateway.admission, observers.telemetry, name=self._name, clock=clock)
         return gateway
 
     def _listeners(self, gateway: Gateway, mounts: Mounts) -> Listeners:
@@ -276,20 +282,8 @@ class GatewayReplica:
         return Listeners(
             HttpListener(http_app, guard=guard, tls=tls_context(certificate)),
             GrpcServer(service, max_message_bytes=limits.max_body_bytes + MESSAGE_SLACK_BYTES, certificate=certificate),
-            board=self._board(),
+            board=Board(run_file(config, BALANCE_FILE), clock=self._clock),
         )
-
-    def _board(self) -> Board:
-        folder = RunFolder(port=self._config.server.http.port).path
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = folder / BALANCE_FILE
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        return Board(file, clock=self._clock)
-
-    def _look_at_sockets(self) -> None:
-        """What was configured is one thing, what the kernel has is another: a loopback port must be one."""
-        if faults := listening_faults(self._config, listeners_of([os.getpid()])):
-            raise GreenServeError("; ".join(faults))
 
     @staticmethod
     def _refresh(gateway: Gateway, fresh: Fresh) -> None:
@@ -308,6 +302,33 @@ class GatewayReplica:
             except Exception:
                 log.exception("the ledger's store could not be read; the last state stays in force")
                 self.health.lost("ledger")
+
+
+def run_file(config: Config, name: Path) -> Path:
+    """A file of the run folder, whose folder is there."""
+    folder = RunFolder(port=config.server.http.port).path
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / name
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    return file
+
+
+def check_sockets(config: Config) -> None:
+    """What was configured is one thing, what the kernel has is another: a loopback port must be one."""
+    if faults := listening_faults(config, listeners_of([os.getpid()])):
+        raise GreenServeError("; ".join(faults))
+
+
+def once_of(config: Config, admission: Admission, telemetry: Telemetry, *, name: str, clock: Clock) -> Once:
+    """The answers to calls with an idempotency key, which the replicas of this node share."""
+    pid = os.getpid()
+    owner = f"{pid}:{start_ticks_of(pid)}:{name}"
+    return Once(
+        KeptAnswers(run_file(config, KEPT_FILE), owner=owner, now_ns=clock.monotonic_ns),
+        admission=admission,
+        clock=clock,
+        counted=lambda result: telemetry.count("greenserve_idempotent_requests_total", result=result),
+    )
 
 
 def observers_of(config: Config, models: Models, clock: Clock) -> Observers:

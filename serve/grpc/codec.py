@@ -7,7 +7,7 @@ from greenserve.errors import InvalidRequest
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve.call import Answer, Call
 from greenserve.serve.grpc.contents import RAW_ONLY, fill, typed_data
-from greenserve.serve.hints import credential_of, hints_of
+from greenserve.serve.hints import credential_of, hints_of, idempotency_key_of
 from greenserve.serve.names import parameters_of
 from greenserve.serve.tensors import MOST_INPUTS, Tensor, checked_datatype, checked_shape, data_of_raw, raw_of
 from greenserve.units import US_PER_S
@@ -56,6 +56,7 @@ def call_of(
         timeout_s=timeout_s,
         client_id=message.id or None,
         traceparent=metadata.get("traceparent"),
+        idempotency_key=idempotency_key_of(metadata),
     )
 
 

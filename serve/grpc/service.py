@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from greenserve.errors import Draining, KeyBlocked, NotFound, NotImplementedHere
+from greenserve.errors import Draining, InvalidRequest, KeyBlocked, NotFound, NotImplementedHere
 from greenserve.ports import Clock
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import describe, names
@@ -145,6 +145,8 @@ class InferenceService:
         metadata = _readable(context)
 
         async def answering(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+            if names.IDEMPOTENCY_KEY in metadata:
+                raise InvalidRequest("Idempotency-Key: it names one request, a stream holds many; call ModelInfer")
             answer = await self._gateway.handle(self._call(request, metadata, context.time_remaining()))
             return response_of(answer, raw=bool(request.raw_input_contents))
 

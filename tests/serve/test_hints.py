@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from greenserve.errors import InvalidKey, InvalidRequest
 from greenserve.records import Hints
-from greenserve.serve.hints import credential_of, hints_of
+from greenserve.serve.hints import credential_of, hints_of, idempotency_key_of
 
 
 def test_no_hint_means_nothing_asked() -> None:
@@ -115,3 +115,23 @@ def test_another_scheme_is_refused_without_being_repeated(given_header: str) -> 
         credential_of({"authorization": given_header})
 
     assert "dXNlcg" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "key"), [("8e03978e", "8e03978e"), ('"8e03978e"', "8e03978e"), ("a" * 255, "a" * 255)]
+)
+def test_an_idempotency_key_is_bare_or_quoted(given: str, key: str) -> None:
+    """As most clients write it, and as the draft of its standard does."""
+    assert key == idempotency_key_of({"idempotency-key": given})
+
+
+@pytest.mark.parametrize("given", ["", '""', "a b", "a" * 256, "caf\xe9", "a\x7f"])
+def test_an_idempotency_key_that_cannot_be_one_is_refused(given: str) -> None:
+    """The message says what is allowed."""
+    with pytest.raises(InvalidRequest, match=r"Idempotency-Key: 1\.\.255 visible ASCII"):
+        idempotency_key_of({"idempotency-key": given})
+
+
+def test_no_idempotency_key_is_none() -> None:
+    """Most calls have none."""
+    assert idempotency_key_of({}) is None
