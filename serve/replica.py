@@ -27,8 +27,7 @@ from greenserve.serve.balance import Board
 from greenserve.serve.cache import AnswerCache, secret_from
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.gauges import Gauges
-from greenserve.serve.grpc.server import GrpcServer
-from greenserve.serve.grpc.service import InferenceService
+from greenserve.serve.grpc.build import grpc_server_of
 from greenserve.serve.health import Health
 from greenserve.serve.http.app import HttpApp
 from greenserve.serve.http.mounts import Mounts, reload_by_driver
@@ -57,7 +56,6 @@ BALANCE_FILE = Path("ray") / "balance"
 """In the part of the run folder that is removed with the run, also after its driver was killed."""
 KEPT_FILE = Path("ray") / "kept.db"
 METRICS_FOLDER = Path("ray") / "metrics"
-MESSAGE_SLACK_BYTES = 2**20
 SWITCH_INTERVAL_S = 0.0005
 """A finished batch waits for the interpreter as long as this; at Python's 5 ms a quarter of the throughput is lost."""
 
@@ -262,15 +260,6 @@ class GatewayReplica:
         config, limits = self._config, self._config.server.limits
         certificate, guard = certificate_of(config), guard_of(config)
         statistics, telemetry = gateway.observers.statistics, gateway.observers.telemetry
-        service = InferenceService(
-            gateway=gateway,
-            health=self.health,
-            clock=self._clock,
-            statistics=statistics,
-            max_body_bytes=limits.max_body_bytes,
-            max_elements=limits.max_elements,
-            trusted=guard.trusted if guard.only_trusted else None,
-        )
         http_app = HttpApp(
             gateway=gateway,
             health=self.health,
@@ -281,7 +270,7 @@ class GatewayReplica:
         )
         return Listeners(
             HttpListener(http_app, guard=guard, tls=tls_context(certificate)),
-            GrpcServer(service, max_message_bytes=limits.max_body_bytes + MESSAGE_SLACK_BYTES, certificate=certificate),
+            grpc_server_of(config, gateway, mounts, health=self.health, clock=self._clock),
             board=Board(run_file(config, BALANCE_FILE), clock=self._clock),
         )
 

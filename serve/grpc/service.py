@@ -11,7 +11,7 @@ from greenserve.ports import Clock
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import describe, names
 from greenserve.serve.gateway import Gateway
-from greenserve.serve.grpc.admitting import Gate, check_peer
+from greenserve.serve.grpc.admitting import Gate, check_peer, readable
 from greenserve.serve.grpc.codec import call_of, response_of
 from greenserve.serve.grpc.described import message_of
 from greenserve.serve.grpc.parsing import parsed
@@ -137,12 +137,12 @@ class InferenceService:
         return message_of({"models": listed}, pb.RepositoryIndexResponse)
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
-        answer = await self._gateway.handle(self._call(request, _readable(context), context.time_remaining()))
+        answer = await self._gateway.handle(self._call(request, readable(context), context.time_remaining()))
         context.set_trailing_metadata(metadata_of(names.facts_of(answer)))
         return response_of(answer, raw=bool(request.raw_input_contents))
 
     async def _model_stream_infer(self, _requests: Any, context: Any) -> None:
-        metadata = _readable(context)
+        metadata = readable(context)
 
         async def answering(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
             if names.IDEMPOTENCY_KEY in metadata:
@@ -169,8 +169,3 @@ class InferenceService:
             remaining_s=remaining_s,
             most_elements=self._max_elements,
         )
-
-
-def _readable(context: Any) -> dict[str, str]:
-    """The call's metadata without binary values."""
-    return {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
