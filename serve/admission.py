@@ -11,13 +11,15 @@ from types import MappingProxyType
 from greenserve.carbon.budgets import Budget, subjects_of
 from greenserve.carbon.keys import hmac_of, parse, same_hmac
 from greenserve.carbon.tenancy import INFERENCE, KeyRecord, KeyRules, Tenancy
-from greenserve.errors import InvalidKey, KeyBlocked, ModelNotAllowed
+from greenserve.errors import InvalidKey, InvalidRequest, KeyBlocked, ModelNotAllowed
 from greenserve.ports import Clock
 from greenserve.records import Admitted, InferenceRequest, Protocol, Tenant
 from greenserve.sections import TenantDefaults
+from greenserve.serve.call import Call, deadline_ns_of
 from greenserve.serve.pacing import Limits, Pacer, limits_of
 from greenserve.serve.recorder import Recorded
 from greenserve.serve.reservations import UNBOUND, CostBound, Reservations
+from greenserve.units import NS_PER_S, US_PER_S
 
 ANONYMOUS = Tenant(tenant_id="anonymous", name="anonymous callers", exposure="off")
 ENDPOINTS = MappingProxyType(
@@ -55,11 +57,21 @@ class Administrator:
 class Admission:
     """Lets requests in. `replicas` gateways share each limit and what is left of each budget equally.
 
-    `timeout_s` [s] is the longest that any request may take.
+    `timeout_s` [s] is the longest that any request may take, `max_defer_s` [s] one that may wait for a cleaner grid.
     """
 
-    def __init__(self, *, auth: str, defaults: TenantDefaults, replicas: int, timeout_s: float, clock: Clock) -> None:
-        self.timeout_s = timeout_s
+    def __init__(
+        self,
+        *,
+        auth: str,
+        defaults: TenantDefaults,
+        replicas: int,
+        timeout_s: float,
+        clock: Clock,
+        max_defer_s: float = 900.0,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._max_defer_s = max_defer_s
         self._auth = auth
         self._defaults = defaults
         self._clock = clock
@@ -144,6 +156,19 @@ class Admission:
         if path is not None:
             _check_path(record.key_id, record.rules, path)
         return Administrator(key_id=record.key_id)
+
+    def deadline_ns(self, call: Call) -> int:
+        """When a call must be answered [monotonic ns]; raises InvalidRequest for a time to wait that is not to come."""
+        longest_s, until_us = self._timeout_s, call.hints.defer_until_us
+        if until_us is not None:
+            longest_s = (until_us - self._clock.unix_us()) / US_PER_S
+            if not 0.0 < longest_s <= self._max_defer_s:
+                far = f"{-longest_s:.0f} s ago" if longest_s <= 0 else f"{longest_s:.0f} s from now"
+                raise InvalidRequest(
+                    f"GreenServe-Defer-Until: a time within the next {self._max_defer_s:g} s is needed, it is {far}"
+                )
+            longest_s += (self._clock.monotonic_ns() - call.received_ns) / NS_PER_S
+        return deadline_ns_of(call, longest_s=longest_s)
 
     def check_scope(self, caller: Caller, *, model: str, variant: str | None, protocol: Protocol) -> None:
         """Raises ModelNotAllowed or KeyBlocked where a key may not ask that model, pin a variant, use that protocol."""

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 
 from greenserve.carbon.entries import Outcome
-from greenserve.errors import DeadlineExceeded, InvalidRequest, NotImplementedHere
+from greenserve.errors import DeadlineExceeded, InvalidRequest, NotImplementedHere, Overloaded
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays, CachedAnswer, Clock
 from greenserve.records import Admitted, Decision, InferenceRequest, Item
@@ -18,7 +18,8 @@ from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.batching.flight import Flight, Landed, Waiter
 from greenserve.serve.batching.landing import PATIENCE_OF
 from greenserve.serve.cache import NOTHING, AnswerCache, floor_of
-from greenserve.serve.call import Answer, CacheResult, Call, deadline_ns_of
+from greenserve.serve.call import Answer, CacheResult, Call
+from greenserve.serve.deferral import Deferral
 from greenserve.serve.models import Models, ServedModel
 from greenserve.serve.observers import Observers
 from greenserve.serve.once import Once
@@ -27,6 +28,8 @@ from greenserve.serve.router import Router
 from greenserve.units import NS_PER_S
 
 NO_REMOTE: Mapping[str, Batcher] = MappingProxyType({})
+DEFERRED = "deferred"
+"""The flag on the ledger line of a request that could wait for a cleaner grid."""
 
 
 class Gateway:
@@ -55,6 +58,7 @@ class Gateway:
         self.batcher = batcher
         self.remote: Mapping[str, Batcher] = NO_REMOTE
         self.once: Once | None = None
+        self.deferral = Deferral(outlook=router.outlook, busy=self._is_busy, clock=clock)
         self.recorder = recorder
         self.observers = observers
         self._clock = clock
@@ -74,7 +78,7 @@ class Gateway:
             admitted = self.admission.admit(caller, request, upper=partial(cost, max), least=partial(cost, min))
             self._mark(times, "admit")
             try:
-                finished = await self._answer(admitted, model, times)
+                finished = await self._in_time(admitted, model, times)
                 recorded = await self.recorder.submit(finished)
             finally:
                 self.admission.release(admitted)
@@ -88,6 +92,26 @@ class Gateway:
             raise
         finally:
             self.recorder.end()
+
+    async def _in_time(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
+        """At once, or for a request that may wait when the grid is cleaner."""
+        if admitted.request.hints.defer_until_us is None:
+            return await self._answer(admitted, model, times)
+        async with self.deferral.turn(admitted):
+            self._mark(times, "defer")
+            kept = len(times)
+            while True:
+                try:
+                    # It may have been reloaded meanwhile.
+                    finished = await self._answer(admitted, self.models.find(model.name), times)
+                except Overloaded as refused:
+                    del times[kept:]
+                    if not self.deferral.has_time(admitted):
+                        raise
+                    await asyncio.sleep(refused.retry_after_s or 1)
+                else:
+                    made = finished.decision
+                    return replace(finished, decision=replace(made, flags=(*made.flags, DEFERRED)))
 
     async def _answer(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
         """Each item from the cache, from an identical item in flight, or by a run of the variant that routing picks."""
@@ -168,6 +192,9 @@ class Gateway:
         for key, flight in by_key.items():
             self.cache.take_off(key, flight)
 
+    def _is_busy(self) -> bool:
+        return any(batcher.queued for batcher in (self.batcher, *self.remote.values()))
+
     def _once_of(self, call: Call) -> Once:
         if self.once is None:
             raise NotImplementedHere("Idempotency-Key: this gateway keeps no answers by key; leave it out")
@@ -214,7 +241,7 @@ class Gateway:
             outputs=call.outputs or tuple(spec.name for spec in task.outputs),
             protocol=call.protocol,
             received_ns=call.received_ns,
-            deadline_ns=deadline_ns_of(call, longest_s=self.admission.timeout_s),
+            deadline_ns=self.admission.deadline_ns(call),
             hints=call.hints,
             client_id=call.client_id,
         )

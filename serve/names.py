@@ -22,6 +22,7 @@ DEADLINE_MS = "greenserve-deadline-ms"
 MIN_QUALITY = "greenserve-min-quality"
 REGIONS = "greenserve-regions"
 CACHE_HINT = "greenserve-cache"
+DEFER_UNTIL = "greenserve-defer-until"
 IDEMPOTENCY_KEY = "idempotency-key"
 
 NS_PER_MS = 1_000_000

@@ -21,7 +21,7 @@ from greenserve.errors import (
 )
 from greenserve.ports import Clock
 from greenserve.serve.admission import Admission, Caller
-from greenserve.serve.call import Answer, Call, deadline_ns_of
+from greenserve.serve.call import Answer, Call
 from greenserve.serve.call_thread import CallThread
 from greenserve.serve.kept import Claim, KeptAnswers, Wanted
 from greenserve.serve.kept_codec import content_of, decode, encode, name_of
@@ -83,7 +83,7 @@ class Once:
         self._admission.check_scope(caller, model=call.model, variant=call.hints.variant, protocol=call.protocol)
         tenant = caller.tenant.tenant_id
         wanted = Wanted(name=name_of(tenant, call.idempotency_key), tenant=tenant, content=content_of(call))
-        ends_ns = deadline_ns_of(call, longest_s=self._admission.timeout_s)
+        ends_ns = self._admission.deadline_ns(call)
         while True:
             running = self._running.get(wanted.name)
             joins = running is not None

@@ -184,6 +184,7 @@ class GatewayReplica:
         self._started.set()
         await self._stop.wait()
         self.health.draining = True
+        gateway.deferral.hurry()
         await listeners.drain()
         refreshing.cancel()
         if gateway.once is not None:
@@ -232,6 +233,7 @@ class GatewayReplica:
                 defaults=config.tenancy.defaults,
                 replicas=self._replicas,
                 timeout_s=config.server.limits.request_timeout_s,
+                max_defer_s=config.server.limits.max_defer_s,
                 clock=clock,
             ),
             cache=cache,

@@ -33,5 +33,6 @@ def grpc_server_of(config: Config, gateway: Gateway, mounts: Mounts, *, health: 
         inference,
         carbon,
         max_message_bytes=limits.max_body_bytes + MESSAGE_SLACK_BYTES,
+        longest_s=limits.max_defer_s,
         certificate=certificate_of(config),
     )

@@ -88,7 +88,12 @@ def call_of(
         protocol="http",
         received_ns=received_ns,
         credential=credential_of(headers),
-        hints=hints_of(headers, variant=parameters.get("greenserve_variant"), priority=parameters.get("priority")),
+        hints=hints_of(
+            headers,
+            variant=parameters.get("greenserve_variant"),
+            priority=parameters.get("priority"),
+            defer_until=parameters.get("greenserve_defer_until"),
+        ),
         timeout_s=timeout_of(parameters),
         client_id=client_id,
         traceparent=headers.get("traceparent"),

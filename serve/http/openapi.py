@@ -31,6 +31,7 @@ HINTS: dict[str, Node] = {
     "GreenServe-Min-Quality": {"type": "number", "minimum": 0, "maximum": 1},
     "GreenServe-Regions": {"type": "string", "pattern": "^[A-Za-z0-9_-]+(,[A-Za-z0-9_-]+)*$"},
     "GreenServe-Cache": {"type": "string", "enum": ["no-store"]},
+    "GreenServe-Defer-Until": {"type": "string", "format": "date-time"},
     "Idempotency-Key": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 REQUEST_UUID: Node = {
