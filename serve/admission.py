@@ -21,6 +21,7 @@ from greenserve.serve.recorder import Recorded
 from greenserve.serve.reservations import UNBOUND, CostBound, Reservations
 from greenserve.units import NS_PER_S, US_PER_S
 
+NO_WEIGHTS: Mapping[str, float] = MappingProxyType({})
 ANONYMOUS = Tenant(tenant_id="anonymous", name="anonymous callers", exposure="off")
 ENDPOINTS = MappingProxyType(
     {
@@ -76,6 +77,8 @@ class Admission:
         self._defaults = defaults
         self._clock = clock
         self._tenancy: Tenancy | None = None
+        self.weights: Mapping[str, float] = NO_WEIGHTS
+        """Tenants' parts of a crowded queue: their rates over the default one; 1 for those that are not named."""
         self._callers: dict[str, Caller] = {}
         self._matching: dict[tuple[str, str], tuple[Budget, ...]] = {}
         self._pacer = Pacer()
@@ -99,6 +102,7 @@ class Admission:
         if self._tenancy is None or tenancy.revision != self._tenancy.revision:
             self._callers.clear()
             self._matching.clear()
+            self.weights = _weights(tenancy, self._defaults.rate_per_s)
         self._tenancy = tenancy
         self._reservations.refresh(used, confirmed=confirmed)
 
@@ -288,6 +292,12 @@ class Admission:
             found = tuple(budget for subject in subjects for budget in tenancy.budgets.get(subject, ()))
             self._matching[caller.key_id, model] = found
         return found
+
+
+def _weights(tenancy: Tenancy, default_per_s: float) -> Mapping[str, float]:
+    """Who may send more has a larger part of what can be answered."""
+    rates = {name: tenant.rate_per_s for name, tenant in tenancy.tenants.items()}
+    return MappingProxyType({name: rate / default_per_s for name, rate in rates.items() if rate is not None})
 
 
 def _policies(tenant: Tenant, key_id: str) -> tuple[str, str]:

@@ -32,6 +32,7 @@ from greenserve.serve.health import Health
 from greenserve.serve.http.app import HttpApp
 from greenserve.serve.http.mounts import Mounts, reload_by_driver
 from greenserve.serve.kept import KeptAnswers
+from greenserve.serve.lineup import MODELS, told
 from greenserve.serve.listeners import HttpListener, Listeners, certificate_of, guard_of, tls_context
 from greenserve.serve.models import EngineFactory, Models, ServedModel
 from greenserve.serve.observers import Observers
@@ -129,6 +130,7 @@ class GatewayReplica:
             "missing": self.health.missing,
             "http_connections": self._open.http_connections if self._open else 0,
             "queued": self._batchers.queued if self._batchers else 0,
+            MODELS: told(self._gateway.models) if self._gateway else {},
             "tasks": len(asyncio.all_tasks(self._loop)) if self._loop and not self._loop.is_closed() else 0,
         }
 
@@ -290,6 +292,7 @@ class GatewayReplica:
                 self._refresh(gateway, await asyncio.to_thread(reader.read, gateway.admission.watched))
                 self.health.has("ledger")
                 batchers.grid(*gateway.router.home_grid())
+                batchers.weigh(gateway.admission.weights)
             except Exception:
                 log.exception("the ledger's store could not be read; the last state stays in force")
                 self.health.lost("ledger")

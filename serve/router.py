@@ -208,4 +208,5 @@ class Router:
             profile = self._profiles.get(key)
             if rows and profile is not None:
                 backlog_s += profile.seconds(batch=rows, length=TYPICAL_TOKENS)
-        self._state.observe(self._regions[0].name, PoolState(backlog_s=backlog_s, residual_s=batcher.residual_s()))
+        state = PoolState(backlog_s=backlog_s / batcher.policy.executors, residual_s=batcher.residual_s())
+        self._state.observe(self._regions[0].name, state)
