@@ -59,7 +59,7 @@ format: $(READY)  ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 proto: $(READY)  ## Generate the message classes of the wire protocols again
-	cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. greenserve/proto/inference.proto
+	cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. greenserve/proto/inference.proto greenserve/proto/carbon.proto
 
 bench: $(READY)  ## Measure, and record under benchmarks/results/
 	@$(BIN)/python -m benchmarks.run

@@ -11,15 +11,18 @@ from types import MappingProxyType
 from greenserve.carbon.budgets import Budget, subjects_of
 from greenserve.carbon.keys import hmac_of, parse, same_hmac
 from greenserve.carbon.tenancy import INFERENCE, KeyRecord, KeyRules, Tenancy
-from greenserve.errors import InvalidKey, KeyBlocked, ModelNotAllowed
+from greenserve.errors import InvalidKey, InvalidRequest, KeyBlocked, ModelNotAllowed
 from greenserve.ports import Clock
-from greenserve.records import Admitted, InferenceRequest, Tenant
+from greenserve.records import Admitted, InferenceRequest, Protocol, Tenant
 from greenserve.sections import TenantDefaults
+from greenserve.serve.call import Call, deadline_ns_of
 from greenserve.serve.door import Door
 from greenserve.serve.pacing import Limits, Pacer, limits_of
 from greenserve.serve.recorder import Recorded
 from greenserve.serve.reservations import UNBOUND, CostBound, Reservations
+from greenserve.units import NS_PER_S, US_PER_S
 
+NO_WEIGHTS: Mapping[str, float] = MappingProxyType({})
 ANONYMOUS = Tenant(tenant_id="anonymous", name="anonymous callers", exposure="off")
 ENDPOINTS = MappingProxyType(
     {
@@ -56,16 +59,28 @@ class Administrator:
 class Admission:
     """Lets requests in. `replicas` gateways share each limit and what is left of each budget equally.
 
-    `timeout_s` [s] is the longest that any request may take.
+    `timeout_s` [s] is the longest that any request may take, `max_defer_s` [s] one that may wait for a cleaner grid.
     """
 
-    def __init__(self, *, auth: str, defaults: TenantDefaults, replicas: int, timeout_s: float, clock: Clock) -> None:
-        self.timeout_s = timeout_s
+    def __init__(
+        self,
+        *,
+        auth: str,
+        defaults: TenantDefaults,
+        replicas: int,
+        timeout_s: float,
+        clock: Clock,
+        max_defer_s: float = 900.0,
+    ) -> None:
         self.door = Door()
+        self._timeout_s = timeout_s
+        self._max_defer_s = max_defer_s
         self._auth = auth
         self._defaults = defaults
         self._clock = clock
         self._tenancy: Tenancy | None = None
+        self.weights: Mapping[str, float] = NO_WEIGHTS
+        """Tenants' parts of a crowded queue: their rates over the default one; 1 for those that are not named."""
         self._callers: dict[str, Caller] = {}
         self._matching: dict[tuple[str, str], tuple[Budget, ...]] = {}
         self._pacer = Pacer()
@@ -89,6 +104,7 @@ class Admission:
         if self._tenancy is None or tenancy.revision != self._tenancy.revision:
             self._callers.clear()
             self._matching.clear()
+            self.weights = _weights(tenancy, self._defaults.rate_per_s)
         self._tenancy = tenancy
         self._reservations.refresh(used, confirmed=confirmed)
 
@@ -148,6 +164,38 @@ class Admission:
             _check_path(record.key_id, record.rules, path)
         return Administrator(key_id=record.key_id)
 
+    def deadline_ns(self, call: Call) -> int:
+        """When a call must be answered [monotonic ns]; raises InvalidRequest for a time to wait that is not to come."""
+        longest_s, until_us = self._timeout_s, call.hints.defer_until_us
+        if until_us is not None:
+            longest_s = (until_us - self._clock.unix_us()) / US_PER_S
+            if not 0.0 < longest_s <= self._max_defer_s:
+                far = f"{-longest_s:.0f} s ago" if longest_s <= 0 else f"{longest_s:.0f} s from now"
+                raise InvalidRequest(
+                    f"GreenServe-Defer-Until: a time within the next {self._max_defer_s:g} s is needed, it is {far}"
+                )
+            longest_s += (self._clock.monotonic_ns() - call.received_ns) / NS_PER_S
+        return deadline_ns_of(call, longest_s=longest_s)
+
+    def check_scope(self, caller: Caller, *, model: str, variant: str | None, protocol: Protocol) -> None:
+        """Raises ModelNotAllowed or KeyBlocked where a key may not ask that model, pin a variant, use that protocol."""
+        rules = caller.rules
+        if rules.models is not None and model not in rules.models:
+            raise ModelNotAllowed(
+                f"key {caller.key_id} may not use the model {model}; it may use {', '.join(sorted(rules.models))}"
+            )
+        if variant is not None and not rules.pin:
+            raise ModelNotAllowed(
+                f"key {caller.key_id} may not pin a variant, and {variant} was asked for; leave it out, and routing "
+                "chooses one"
+            )
+        if rules.paths is not None:
+            _check_path(caller.key_id, rules, ENDPOINTS[protocol].format(model=model))
+
+    def pace(self, caller: Caller) -> None:
+        """Count a call that is answered without being admitted against the rates; raises RateLimited."""
+        self._pacer.take(caller.limits, self._clock.monotonic_ns(), 0)
+
     def admit(
         self, caller: Caller, request: InferenceRequest, *, upper: CostBound, least: CostBound | None = None
     ) -> Admitted:
@@ -156,7 +204,7 @@ class Admission:
         `upper` tells what it may cost at most, `least` what it costs at most by the cheapest answer that is allowed
         (None: as much). Neither is asked where no budget of energy or carbon is.
         """
-        _check_scope(caller, request)
+        self.check_scope(caller, model=request.model, variant=request.hints.variant, protocol=request.protocol)
         tokens = request.tokens
         self._pacer.take(caller.limits, self._clock.monotonic_ns(), tokens)
         budgets = self._budgets_of(caller, request.model)
@@ -249,23 +297,14 @@ class Admission:
         return found
 
 
+def _weights(tenancy: Tenancy, default_per_s: float) -> Mapping[str, float]:
+    """Who may send more has a larger part of what can be answered."""
+    rates = {name: tenant.rate_per_s for name, tenant in tenancy.tenants.items()}
+    return MappingProxyType({name: rate / default_per_s for name, rate in rates.items() if rate is not None})
+
+
 def _policies(tenant: Tenant, key_id: str) -> tuple[str, str]:
     return tenant.tenant_id, f"key-{key_id}"
-
-
-def _check_scope(caller: Caller, request: InferenceRequest) -> None:
-    rules = caller.rules
-    if rules.models is not None and request.model not in rules.models:
-        raise ModelNotAllowed(
-            f"key {caller.key_id} may not use the model {request.model}; it may use {', '.join(sorted(rules.models))}"
-        )
-    if request.hints.variant is not None and not rules.pin:
-        raise ModelNotAllowed(
-            f"key {caller.key_id} may not pin a variant, and {request.hints.variant} was asked for; leave it out, "
-            "and routing chooses one"
-        )
-    if rules.paths is not None:
-        _check_path(caller.key_id, rules, ENDPOINTS[request.protocol].format(model=request.model))
 
 
 def _check_path(key_id: str, rules: KeyRules, path: str) -> None:

@@ -21,6 +21,7 @@ from greenserve.host import describe_host
 from greenserve.sections import Model
 from greenserve.serve.cluster import GATEWAY_APP, LEDGER_APP
 from greenserve.serve.engines.pick import engine_for
+from greenserve.serve.lineup import Lineup, lineup_of
 from greenserve.serve.models import load_model
 from greenserve.serve.reload import PREPARE, Reloaded, Report, failed, reload_everywhere
 from greenserve.serve.remote import NoRoom, ReplicaGone
@@ -235,6 +236,14 @@ def reload_model(config: Config, name: str) -> Reloaded:
     return done
 
 
+def lineup() -> Lineup:
+    """What the gateways that run say that they serve."""
+    states = _Replicas(GATEWAY).states()
+    if not states:
+        raise GreenServeError("no gateway replica answers; `greenserve status` shows what runs")
+    return lineup_of(states)
+
+
 def replica_counts() -> dict[str, int]:
     """How many replicas of each deployment run now."""
     from ray import serve
@@ -254,6 +263,14 @@ class _Replicas:
 
     def __init__(self, deployment: str) -> None:
         self._deployment = deployment
+
+    def states(self) -> list[Mapping[str, Any]]:
+        """What each says of itself; one that died in between says nothing."""
+        from ray import serve
+
+        handle = serve.get_deployment_handle(self._deployment, GATEWAY_APP).options(_by_reference=True)
+        answers = handle.broadcast("state").results(timeout_s=STEP_S, return_exceptions=True)
+        return [each for each in answers if isinstance(each, dict)]
 
     def ask(self, step: str, model: str) -> Sequence[Report]:
         """One step of a reload on every replica. One that died takes the new manifest when it comes back."""

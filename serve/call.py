@@ -5,6 +5,7 @@ from typing import Literal
 
 from greenserve.records import Decision, Hints, Protocol, Tenant, Usage
 from greenserve.serve.tensors import Tensor
+from greenserve.units import ns_from_seconds
 
 CacheResult = Literal["miss", "hit", "joined", "off"]
 
@@ -29,6 +30,7 @@ class Call:
     client_id: str | None = None
     token_rows: tuple[tuple[int, ...], ...] | None = None
     traceparent: str | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Answer:
     """The outputs in the order asked for, and what they cost; `tokens` counts the inputs', before padding.
 
     `emissions_ng` is None where no intensity was known; `times_ns` holds (stage, monotonic ns at its end).
+    `replayed`: it is the answer to an earlier call with the same idempotency key, and its figures are that one's.
     """
 
     request_id: str
@@ -50,3 +53,10 @@ class Answer:
     tenant: Tenant
     cache: CacheResult
     times_ns: tuple[tuple[str, int], ...]
+    replayed: bool = False
+
+
+def deadline_ns_of(call: Call, *, longest_s: float) -> int:
+    """When a call must be answered [monotonic ns]: by what it asks for, at most `longest_s` [s] after it came."""
+    wishes = (longest_s, call.timeout_s, call.hints.deadline_s)
+    return call.received_ns + ns_from_seconds(min(wish for wish in wishes if wish is not None))

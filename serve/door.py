@@ -1,8 +1,10 @@
 """The door of a replica: past its capacity a request is turned away before anybody has decoded it.
 
 Admission refuses exactly, but only after decoding, and past two or three times the capacity decoding alone takes all
-the time there is. So the door lets in as many per tick as leave admission a tenth to refuse. Pure in time: `now_ns` [monotonic
-ns] is an argument. State: the counts of this tick, what is remembered of earlier ones, the quota.
+the time there is. So the door lets in as many per tick as leave admission a tenth to refuse.
+
+Pure in time: `now_ns` [monotonic ns] is an argument. State: the counts of this tick, what is remembered of earlier
+ones, the quota.
 """
 
 from collections.abc import Hashable

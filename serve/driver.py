@@ -14,6 +14,7 @@ from greenserve.errors import ConfigInvalid, GreenServeError, InvalidRequest, Mo
 from greenserve.sections import Replicas
 from greenserve.serve.app import Wanted, wanted_at_start
 from greenserve.serve.control import Command
+from greenserve.serve.lineup import Lineup
 from greenserve.serve.reload import Reloaded
 from greenserve.serve.run_folder import RunState
 
@@ -35,6 +36,9 @@ class Stage(Protocol):
 
     def variants(self, config: Config) -> Mapping[str, list[str]]:
         """The variants of each model, after its files were compared with their digests; raises ManifestInvalid."""
+
+    def lineup(self) -> Lineup:
+        """What the gateways that run say that they serve."""
 
 
 class Driver:
@@ -62,6 +66,14 @@ class Driver:
 
     def __repr__(self) -> str:
         return f"<Driver {self._wanted}>"
+
+    def deployed(self) -> RunState:
+        """Publish what is served from now on, as the gateways themselves say it."""
+        lineup = self._stage.lineup()
+        left_out = {model: dict(reasons) for model, reasons in lineup.left_out.items()}
+        self._state = replace(self._state, models=dict(lineup.served), left_out=left_out)
+        self._publish(self._state)
+        return self._state
 
     def handle(self, command: Command) -> Mapping[str, Any]:
         """Carry out a command: `scale` (replicas, model), `update`, `reload` (model, or all); its result."""
@@ -92,7 +104,7 @@ class Driver:
     def _update(self) -> Mapping[str, Any]:
         config = self._load()
         refuse_restart(self._config, config)
-        models = self._stage.variants(config)
+        self._stage.variants(config)
         self._stage.check(config)
         fresh = wanted_at_start(config, self._cores)
         wanted = replace(fresh, generation=self._wanted.generation + 1)
@@ -103,15 +115,13 @@ class Driver:
             log.error("the update failed; what ran before stays")
             self._apply(running, before)
             raise
-        self._state = replace(self._state, models=dict(models))
-        self._publish(self._state)
+        self.deployed()
         return {"before": asdict(before), "now": asdict(wanted)}
 
     def _reload(self, model: object) -> Mapping[str, Any]:
         names = [each.name for each in self._config.models] if model is None else [str(model)]
         done = [asdict(self._stage.reload_model(self._config, name)) for name in names]
-        self._state = replace(self._state, models=dict(self._stage.variants(self._config)))
-        self._publish(self._state)
+        self.deployed()
         return {"models": done}
 
     def _apply(self, config: Config, wanted: Wanted) -> None:

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 
 from greenserve.carbon.entries import Outcome
-from greenserve.errors import DeadlineExceeded, InvalidRequest, Overloaded
+from greenserve.errors import DeadlineExceeded, InvalidRequest, NotImplementedHere, Overloaded
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays, CachedAnswer, Clock
 from greenserve.records import Admitted, Decision, InferenceRequest, Item
@@ -19,13 +19,17 @@ from greenserve.serve.batching.flight import Flight, Landed, Waiter
 from greenserve.serve.batching.landing import PATIENCE_OF
 from greenserve.serve.cache import NOTHING, AnswerCache, floor_of
 from greenserve.serve.call import Answer, CacheResult, Call
+from greenserve.serve.deferral import Deferral
 from greenserve.serve.models import Models, ServedModel
 from greenserve.serve.observers import Observers
+from greenserve.serve.once import Once
 from greenserve.serve.recorder import Finished, Recorded, Recorder, run_of
 from greenserve.serve.router import Router
-from greenserve.units import NS_PER_S, ns_from_seconds
+from greenserve.units import NS_PER_S
 
 NO_REMOTE: Mapping[str, Batcher] = MappingProxyType({})
+DEFERRED = "deferred"
+"""The flag on the ledger line of a request that could wait for a cleaner grid."""
 
 
 class Gateway:
@@ -43,19 +47,26 @@ class Gateway:
         observers: Observers,
         clock: Clock,
     ) -> None:
-        """`batcher` has the models whose engines run here; `remote`, set afterwards, those of others by name."""
+        """`batcher` has the models whose engines run here; `remote`, set afterwards, those of others by name.
+
+        `once`, set afterwards too, answers calls with an idempotency key.
+        """
         self.models = models
         self.admission = admission
         self.cache = cache
         self.router = router
         self.batcher = batcher
         self.remote: Mapping[str, Batcher] = NO_REMOTE
+        self.once: Once | None = None
+        self.deferral = Deferral(outlook=router.outlook, busy=self._is_busy, clock=clock)
         self.recorder = recorder
         self.observers = observers
         self._clock = clock
 
     async def handle(self, call: Call) -> Answer:
         """The answer of a call; raises a GreenServeError for everything that a user can meet."""
+        if call.idempotency_key is not None:
+            return await self._once_of(call).handle(call, self.handle)
         times = [("received", call.received_ns)]
         self.recorder.begin()
         try:
@@ -67,14 +78,15 @@ class Gateway:
             admitted = self.admission.admit(caller, request, upper=partial(cost, max), least=partial(cost, min))
             self._mark(times, "admit")
             try:
-                finished = await self._answer(admitted, model, times)
+                finished = await self._in_time(admitted, model, times)
                 recorded = await self.recorder.submit(finished)
             finally:
                 self.admission.release(admitted)
             self.admission.settle(admitted, recorded)
             self._mark(times, "record")
             if finished.run is not None:
-                self._batcher_of(model).policy.followed(times[-1][1] - finished.run.end_ns)
+                policy = self._batcher_of(model).policy
+                policy.overhead_ns = policy.tail.note(times[-1][1] - finished.run.end_ns)
             answer = _encode(finished, recorded, model, tuple(times))
             self.admission.door.done()
             self.observers.answered(call, answer)
@@ -86,6 +98,26 @@ class Gateway:
             raise
         finally:
             self.recorder.end()
+
+    async def _in_time(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
+        """At once, or for a request that may wait when the grid is cleaner."""
+        if admitted.request.hints.defer_until_us is None:
+            return await self._answer(admitted, model, times)
+        async with self.deferral.turn(admitted):
+            self._mark(times, "defer")
+            kept = len(times)
+            while True:
+                try:
+                    # It may have been reloaded meanwhile.
+                    finished = await self._answer(admitted, self.models.find(model.name), times)
+                except Overloaded as refused:
+                    del times[kept:]
+                    if not self.deferral.has_time(admitted):
+                        raise
+                    await asyncio.sleep(refused.retry_after_s or 1)
+                else:
+                    made = finished.decision
+                    return replace(finished, decision=replace(made, flags=(*made.flags, DEFERRED)))
 
     async def _answer(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
         """Each item from the cache, from an identical item in flight, or by a run of the variant that routing picks."""
@@ -167,6 +199,14 @@ class Gateway:
         for key, flight in by_key.items():
             self.cache.take_off(key, flight)
 
+    def _is_busy(self) -> bool:
+        return any(batcher.queued for batcher in (self.batcher, *self.remote.values()))
+
+    def _once_of(self, call: Call) -> Once:
+        if self.once is None:
+            raise NotImplementedHere("Idempotency-Key: this gateway keeps no answers by key; leave it out")
+        return self.once
+
     def _batcher_of(self, model: ServedModel) -> Batcher:
         return self.remote.get(model.name, self.batcher)
 
@@ -195,7 +235,7 @@ class Gateway:
             self.recorder.submit_unanswered(finished)
 
     def _decode(self, call: Call, model: ServedModel) -> InferenceRequest:
-        task, wishes = model.task, (self.admission.timeout_s, call.timeout_s, call.hints.deadline_s)
+        task = model.task
         for name in call.outputs:
             if name not in task.offered:
                 raise InvalidRequest(
@@ -208,7 +248,7 @@ class Gateway:
             outputs=call.outputs or tuple(spec.name for spec in task.outputs),
             protocol=call.protocol,
             received_ns=call.received_ns,
-            deadline_ns=call.received_ns + ns_from_seconds(min(wish for wish in wishes if wish is not None)),
+            deadline_ns=self.admission.deadline_ns(call),
             hints=call.hints,
             client_id=call.client_id,
         )

@@ -25,6 +25,7 @@ class Gauges:
         """Say how much there is of everything now."""
         tell = self._telemetry.gauge
         tell("greenserve_connections", http_connections, protocol="http")
+        tell("greenserve_deferred_requests", self._gateway.deferral.held)
         for key, items in self._batchers.backlog().items():
             model, _, variant = key.partition("/")
             tell("greenserve_queue_requests", items, model=model, variant=variant)

@@ -78,6 +78,11 @@ class Models:
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._by_name.values())
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Under which names."""
+        return frozenset(self._by_name)
+
     def replace(self, model: ServedModel) -> None:
         """Serve this from now on instead of the model of its name."""
         self._by_name = MappingProxyType({**self._by_name, model.name: model})

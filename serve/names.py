@@ -15,12 +15,15 @@ CARBON = "GreenServe-Carbon"
 CARBON_GRAMS = "GreenServe-Carbon-Grams"
 RECEIPT = "GreenServe-Receipt"
 CACHE = "GreenServe-Cache"
+REPLAYED = "GreenServe-Replayed"
 SERVER_TIMING = "Server-Timing"
 POLICY = "greenserve-policy"
 DEADLINE_MS = "greenserve-deadline-ms"
 MIN_QUALITY = "greenserve-min-quality"
 REGIONS = "greenserve-regions"
 CACHE_HINT = "greenserve-cache"
+DEFER_UNTIL = "greenserve-defer-until"
+IDEMPOTENCY_KEY = "idempotency-key"
 
 NS_PER_MS = 1_000_000
 TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
@@ -39,6 +42,8 @@ def facts_of(answer: Answer) -> Facts:
         (RECEIPT, f'"/v1/receipts/{answer.request_id}";state={answer.usage.state}' if shown else "withheld"),
         (SERVER_TIMING, _server_timing(answer)),
     ]
+    if answer.replayed:
+        facts.append((REPLAYED, "true"))
     return facts + _energy_facts(answer) + _carbon_facts(answer) if shown else facts
 
 
@@ -52,6 +57,8 @@ def parameters_of(answer: Answer) -> dict[str, str | int]:
         "greenserve_reason": answer.decision.reason,
         "greenserve_cached": answer.cache,
     }
+    if answer.replayed:
+        parameters["greenserve_replayed"] = "true"
     if answer.tenant.exposure == "off":
         return parameters
     energy_uj, emissions_ng = _shown(answer)

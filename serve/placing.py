@@ -134,7 +134,14 @@ class Batchers:
     def share(self, *, gateways: int, replicas: Mapping[str, int]) -> None:
         """So many gateways send work to so many replicas of each remote model now."""
         for name, executor in self._executors.items():
-            executor.slots = credits(replicas=replicas.get(name, 1), gateways=gateways)
+            count = replicas.get(name, 1)
+            executor.slots = credits(replicas=count, gateways=gateways)
+            self.remote[name].policy.executors = count / gateways
+
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Tenants' parts of a crowded queue, 1 for those that are not named."""
+        for batcher in self._all:
+            batcher.policy.weights = weights
 
     def swapped(self, old: ServedModel, fresh: ServedModel) -> None:
         """A model was replaced: its variants are batched as the new one says, and are healthy until they fail."""

@@ -13,7 +13,7 @@ from typing import Any
 import uvloop
 
 from greenserve.carbon.feeds.build import feed_from
-from greenserve.carbon.ledger.spool import SpoolWriter, boot_id
+from greenserve.carbon.ledger.spool import SpoolWriter, boot_id, start_ticks_of
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.carbon.power_model import CpuPower
@@ -27,14 +27,16 @@ from greenserve.serve.balance import Board
 from greenserve.serve.cache import AnswerCache, secret_from
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.gauges import Gauges
-from greenserve.serve.grpc.server import GrpcServer
-from greenserve.serve.grpc.service import InferenceService
+from greenserve.serve.grpc.build import grpc_server_of
 from greenserve.serve.health import Health
 from greenserve.serve.http.app import HttpApp
 from greenserve.serve.http.mounts import Mounts, reload_by_driver
+from greenserve.serve.kept import KeptAnswers
+from greenserve.serve.lineup import MODELS, told
 from greenserve.serve.listeners import HttpListener, Listeners, certificate_of, guard_of, tls_context
 from greenserve.serve.models import EngineFactory, Models, ServedModel
 from greenserve.serve.observers import Observers
+from greenserve.serve.once import Once
 from greenserve.serve.placing import NOWHERE, Batchers, ModelLoader, Reaches
 from greenserve.serve.ports import listeners_of
 from greenserve.serve.profile import check_profile, listening_faults
@@ -44,7 +46,7 @@ from greenserve.serve.router import Router
 from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.shared_cache import open_shared
 from greenserve.serve.statistics import Statistics
-from greenserve.serve.telemetry.hub import telemetry_of
+from greenserve.serve.telemetry.hub import Telemetry, telemetry_of
 from greenserve.serve.telemetry.metrics_app import MetricsApp
 from greenserve.serve.tenancy_reader import Fresh, TenancyReader
 from greenserve.units import MILLI
@@ -53,8 +55,8 @@ log = logging.getLogger("greenserve.replica")
 REFRESH_S = 0.5
 BALANCE_FILE = Path("ray") / "balance"
 """In the part of the run folder that is removed with the run, also after its driver was killed."""
+KEPT_FILE = Path("ray") / "kept.db"
 METRICS_FOLDER = Path("ray") / "metrics"
-MESSAGE_SLACK_BYTES = 2**20
 SWITCH_INTERVAL_S = 0.0005
 """A finished batch waits for the interpreter as long as this; at Python's 5 ms a quarter of the throughput is lost."""
 
@@ -128,6 +130,7 @@ class GatewayReplica:
             "missing": self.health.missing,
             "http_connections": self._open.http_connections if self._open else 0,
             "queued": self._batchers.queued if self._batchers else 0,
+            MODELS: told(self._gateway.models) if self._gateway else {},
             "tasks": len(asyncio.all_tasks(self._loop)) if self._loop and not self._loop.is_closed() else 0,
         }
 
@@ -176,15 +179,18 @@ class GatewayReplica:
         mounts = mounts_of(self._config, gateway, ledger, self._clock)
         listeners = self._open = self._listeners(gateway, mounts)
         await listeners.start(self._config)
-        self._look_at_sockets()
+        check_sockets(self._config)
         self.health.has("listeners")
         gauges = Gauges(telemetry=observers.telemetry, batchers=batchers, gateway=gateway, clock=self._clock)
         refreshing = asyncio.create_task(self._keep_fresh(gateway, reader, batchers, gauges), name="refreshing")
         self._started.set()
         await self._stop.wait()
         self.health.draining = True
+        gateway.deferral.hurry()
         await listeners.drain()
         refreshing.cancel()
+        if gateway.once is not None:
+            await gateway.once.close()
         await batchers.close()
         mounts.close()
         await gateway.recorder.close()
@@ -229,6 +235,7 @@ class GatewayReplica:
                 defaults=config.tenancy.defaults,
                 replicas=self._replicas,
                 timeout_s=config.server.limits.request_timeout_s,
+                max_defer_s=config.server.limits.max_defer_s,
                 clock=clock,
             ),
             cache=cache,
@@ -250,22 +257,13 @@ class GatewayReplica:
             clock=clock,
         )
         gateway.remote = batchers.remote
+        gateway.once = once_of(config, gateway.admission, observers.telemetry, name=self._name, clock=clock)
         return gateway
 
     def _listeners(self, gateway: Gateway, mounts: Mounts) -> Listeners:
         config, limits = self._config, self._config.server.limits
         certificate, guard = certificate_of(config), guard_of(config, gateway.admission.door)
         statistics, telemetry = gateway.observers.statistics, gateway.observers.telemetry
-        service = InferenceService(
-            gateway=gateway,
-            health=self.health,
-            clock=self._clock,
-            statistics=statistics,
-            max_body_bytes=limits.max_body_bytes,
-            max_elements=limits.max_elements,
-            trusted=guard.trusted if guard.only_trusted else None,
-            door=guard.door,
-        )
         http_app = HttpApp(
             gateway=gateway,
             health=self.health,
@@ -276,21 +274,9 @@ class GatewayReplica:
         )
         return Listeners(
             HttpListener(http_app, guard=guard, tls=tls_context(certificate)),
-            GrpcServer(service, max_message_bytes=limits.max_body_bytes + MESSAGE_SLACK_BYTES, certificate=certificate),
-            board=self._board(),
+            grpc_server_of(config, gateway, mounts, health=self.health, clock=self._clock),
+            board=Board(run_file(config, BALANCE_FILE), clock=self._clock),
         )
-
-    def _board(self) -> Board:
-        folder = RunFolder(port=self._config.server.http.port).path
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = folder / BALANCE_FILE
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        return Board(file, clock=self._clock)
-
-    def _look_at_sockets(self) -> None:
-        """What was configured is one thing, what the kernel has is another: a loopback port must be one."""
-        if faults := listening_faults(self._config, listeners_of([os.getpid()])):
-            raise GreenServeError("; ".join(faults))
 
     async def _keep_fresh(self, gateway: Gateway, reader: TenancyReader, batchers: Batchers, gauges: Gauges) -> None:
         while True:
@@ -301,6 +287,7 @@ class GatewayReplica:
                 _refresh(gateway, await asyncio.to_thread(reader.read, gateway.admission.watched))
                 self.health.has("ledger")
                 batchers.grid(*gateway.router.home_grid())
+                batchers.weigh(gateway.admission.weights)
             except Exception:
                 log.exception("the ledger's store could not be read; the last state stays in force")
                 self.health.lost("ledger")
@@ -309,6 +296,33 @@ class GatewayReplica:
 def _refresh(gateway: Gateway, fresh: Fresh) -> None:
     gateway.admission.refresh(fresh.tenancy, fresh.used, confirmed=fresh.confirmed)
     gateway.router.refresh()
+
+
+def run_file(config: Config, name: Path) -> Path:
+    """A file of the run folder, whose folder is there."""
+    folder = RunFolder(port=config.server.http.port).path
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / name
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    return file
+
+
+def check_sockets(config: Config) -> None:
+    """What was configured is one thing, what the kernel has is another: a loopback port must be one."""
+    if faults := listening_faults(config, listeners_of([os.getpid()])):
+        raise GreenServeError("; ".join(faults))
+
+
+def once_of(config: Config, admission: Admission, telemetry: Telemetry, *, name: str, clock: Clock) -> Once:
+    """The answers to calls with an idempotency key, which the replicas of this node share."""
+    pid = os.getpid()
+    owner = f"{pid}:{start_ticks_of(pid)}:{name}"
+    return Once(
+        KeptAnswers(run_file(config, KEPT_FILE), owner=owner, now_ns=clock.monotonic_ns),
+        admission=admission,
+        clock=clock,
+        counted=lambda result: telemetry.count("greenserve_idempotent_requests_total", result=result),
+    )
 
 
 def observers_of(config: Config, models: Models, clock: Clock) -> Observers:

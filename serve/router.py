@@ -13,12 +13,13 @@ from greenserve.errors import DeadlineExceeded, GreenServeError, InvalidRequest,
 from greenserve.ports import Clock, IntensityFeed
 from greenserve.records import Admitted, Decision, Hints, InferenceRequest, IntensityReading
 from greenserve.routing.build import Served, snapshot_from
+from greenserve.routing.defer import Slot
 from greenserve.routing.picker import pick
 from greenserve.routing.records import Features, Objective, PoolState, Region, Snapshot, features_of
 from greenserve.routing.state import RoutingState
 from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.models import Models, ServedModel
-from greenserve.units import NS_PER_S, US_PER_S, uj_from_joules
+from greenserve.units import MILLI, NS_PER_S, US_PER_S, uj_from_joules
 
 US_PER_DAY = 86_400 * US_PER_S
 US_PER_HOUR = 3_600 * US_PER_S
@@ -26,6 +27,9 @@ HOURS_PER_DAY = 24
 ASK_AGAIN_US = 60 * US_PER_S
 """How soon the feeds are asked again while a reading still holds: a better source than the one that answered, or any
 for an unknown zone, may have come back."""
+MOST_SLOTS = 1_000
+"""How far an outlook goes: more than a day of the shortest slots of any grid."""
+
 TYPICAL_TOKENS = 32
 UNKNOWN_GRID_MG_PER_KWH = 820_000
 UNKNOWN_ENERGY_J = 1.0
@@ -84,6 +88,21 @@ class Router:
             reading = self._readings.get(zone)
             self._home_grid = (None if reading is None else reading.mg_per_kwh, fmean(known) if known else None)
         return self._home_grid
+
+    def outlook(self, admitted: Admitted, until_us: int) -> tuple[Slot, ...]:
+        """The cleanest region that a request may use, slot by slot from now until then [us UTC], as feeds know it."""
+        allowed = [only for only in (admitted.tenant.regions, admitted.request.hints.regions) if only is not None]
+        regions = [each for each in self._regions if all(each.name in only for only in allowed)]
+        slots: list[Slot] = []
+        at_us = self._clock.unix_us()
+        while at_us <= until_us and len(slots) < MOST_SLOTS:
+            readings = [(region, self._feed.read(zone=region.zone, at_us=at_us)) for region in regions]
+            known = [(region.pue_milli, reading) for region, reading in readings if reading is not None]
+            end_us = min([reading.end_us for _, reading in known], default=at_us + ASK_AGAIN_US)
+            rates = [reading.mg_per_kwh * pue_milli / MILLI for pue_milli, reading in known]
+            slots.append(Slot(at_us, end_us, min(rates, default=None)))
+            at_us = end_us
+        return tuple(slots)
 
     def models_changed(self) -> None:
         """A model was replaced by another manifest's: route by that one."""
@@ -189,4 +208,5 @@ class Router:
             profile = self._profiles.get(key)
             if rows and profile is not None:
                 backlog_s += profile.seconds(batch=rows, length=TYPICAL_TOKENS)
-        self._state.observe(self._regions[0].name, PoolState(backlog_s=backlog_s, residual_s=batcher.residual_s()))
+        state = PoolState(backlog_s=backlog_s / batcher.policy.executors, residual_s=batcher.residual_s())
+        self._state.observe(self._regions[0].name, state)

@@ -24,8 +24,8 @@ class RunState:
     """What a running gateway says of itself: the driver's process, addresses, and what it serves and meters with.
 
     `ray` is `local`, or the address of the cluster that it runs on; `engines` counts the replicas of each remote
-    model. `ready` once every replica takes requests; `processes` then holds (pid, start in ticks) of all that it
-    started.
+    model; `left_out` says of each model's variants that do not run here why. `ready` once every replica takes requests;
+    `processes` then holds (pid, start in ticks) of all that it started.
     """
 
     run_id: str
@@ -43,6 +43,7 @@ class RunState:
     meters_rejected: dict[str, str]
     ray: str = "local"
     engines: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
     ready: bool = False
     processes: list[tuple[int, int]] = field(default_factory=list)
 

@@ -31,6 +31,7 @@ STATUS = MappingProxyType(
         "receive-timeout": Status(http=408, grpc="CANCELLED", openai=BAD),
         "idempotency-conflict": Status(http=409, grpc="ALREADY_EXISTS", openai=BAD),
         "reload-failed": Status(http=409, grpc="FAILED_PRECONDITION", openai=BAD),
+        "already-exists": Status(http=409, grpc="ALREADY_EXISTS", openai=BAD),
         "revision-conflict": Status(http=412, grpc="FAILED_PRECONDITION", openai=BAD),
         "body-too-large": Status(http=413, grpc="INVALID_ARGUMENT", openai=BAD),
         "unsupported-encoding": Status(http=415, grpc="INVALID_ARGUMENT", openai=BAD),

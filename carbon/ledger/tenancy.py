@@ -16,7 +16,7 @@ from greenserve.carbon.ledger.budget_store import BudgetStore
 from greenserve.carbon.ledger.key_store import KeyStore
 from greenserve.carbon.ledger.pepper import read_pepper
 from greenserve.carbon.tenancy import BudgetRecord, KeyRecord, KeyRules, Tenancy, TenantRecord, check_tenant, has_owner
-from greenserve.errors import InvalidRequest
+from greenserve.errors import AlreadyExists, InvalidRequest
 from greenserve.records import Tenant
 
 __all__ = ["BudgetRecord", "KeyRecord", "KeyRules", "Tenancy", "TenancyStore", "TenantRecord"]
@@ -69,13 +69,13 @@ class TenancyStore(KeyStore, BudgetStore):
             return rows.tenant_record(rows.find_tenant(connection, tenant_id))
 
     def create_tenant(self, tenant: Tenant) -> TenantRecord:
-        """Add a tenant; InvalidRequest for an id that is taken, malformed, or settings outside their range."""
+        """Add a tenant; AlreadyExists for an id that is taken, InvalidRequest for what is malformed or out of range."""
         check_tenant(tenant)
         now_us = self._clock.unix_us()
         with self._ledger.writing() as connection:
             known = connection.execute(select(schema.tenant.c.tenant_id)).scalars().all()
             if tenant.tenant_id in known:
-                raise InvalidRequest(f"there is a tenant {tenant.tenant_id} already; `tenant update` changes it")
+                raise AlreadyExists(f"there is a tenant {tenant.tenant_id} already; `tenant update` changes it")
             values = {"tenant_id": tenant.tenant_id, "revision": 0, "created_us": now_us} | rows.tenant_values(tenant)
             connection.execute(schema.tenant.insert().values(**values))
             rows.record_change(connection, tenant_entry(tenant, revision=0, at_us=now_us, closed=False))

@@ -48,7 +48,7 @@ class Batcher:
         self._share_milli = share_milli
         self._options = options or Options()
         self._executor: Executor = self._options.executor or InlineExecutor()
-        self.policy = Policy((), max_queued=max_queued, executors=self._executor.slots, weights=self._options.weights)
+        self.policy = Policy((), max_queued=max_queued, executors=self._executor.slots)
         self._loaded: dict[str, ServedVariant] = {}
         self._tickets: dict[Flight, Ticket] = {}
         self._out: dict[int, tuple[Launch, asyncio.Future[list[Ran]]]] = {}

@@ -156,7 +156,7 @@ class Lane:
         rates = self.rates(ticket.bucket)
         return now_ns + (rates.one_high_ns if rates is not None else 0) > ticket.deadline_ns
 
-    def needed(self, bucket: int, executors: int, now_ns: int) -> int:
+    def needed(self, bucket: int, executors: float, now_ns: int) -> int:
         """b_need: the least batch of that length with which `executors` engines keep up with what arrives."""
         rates = self.rates(bucket)
         most = self.most(rates)

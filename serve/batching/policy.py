@@ -70,28 +70,26 @@ Cut = Launch | WaitUntil | Idle
 
 
 class Policy:
-    """GreenBatch over the variants of one replica, which share `executors` engines."""
+    """GreenBatch over one replica's variants. To be set: `executors` (of an engine that others use too, a part of one),
+    and `weights`, tenants' parts of a crowded queue (1 where not named)."""
 
-    def __init__(
-        self, lanes: Sequence[Lane], *, max_queued: int, executors: int = 1, weights: Mapping[str, float] | None = None
-    ) -> None:
+    def __init__(self, lanes: Sequence[Lane], *, max_queued: int, executors: float = 1.0) -> None:
         self._lanes = {lane.key: lane for lane in lanes}
         self._all = tuple(lanes)
         self._max_queued = max_queued
-        self._executors = executors
-        self._weights = weights or {}
+        self.executors = executors
+        self.weights: Mapping[str, float] = {}
         self._sequence = 0
         self._seen_ns: dict[str, int] = {}
-        self._ends_ns: list[int] = []
-        self._brownout = brownout_latch()
-        self._goodput = goodput_latch()
+        self._ends_ns: dict[int, int] = {}
+        self._brownout, self._goodput = brownout_latch(), goodput_latch()
         self._load_seen_ns = 0
         self._load = 0.0
         self.hurry = False
         """Whether nobody waits for company any more, since the replica drains."""
         self.overhead_ns = FIRST_NS
         """What encoding, recording and sending take after a batch [ns], kept free before objectives and deadlines."""
-        self._tail = Tail()
+        self.tail = Tail()
 
     def __repr__(self) -> str:
         return f"<Policy {list(self._lanes.values())!r} {'goodput' if self._goodput.on else 'calm'}>"
@@ -188,13 +186,13 @@ class Policy:
 
     def _work_s(self, level: int) -> float:
         """Predicted time [s] of the rows of all variants that wait on that level or above it."""
-        return sum([each.work_s(level) for each in self._all if each.queue.rows]) / self._executors
+        return sum([each.work_s(level) for each in self._all if each.queue.rows]) / self.executors
 
     def _over_share(self, lane: Lane, bucket: int, tenant: str, own_s: float) -> bool:
         queued: list[Mapping[str, Sequence[float]]] = [each.queue.by_tenant for each in self._all if each.queue.rows]
         queued.append(dict.fromkeys(self._seen_ns, NOTHING))  # who was refused a moment ago keeps its part of the queue
-        horizon_s = self._horizon_s(lane, bucket) * self._executors / (lane.stretch * lane.margin)
-        return over_share(tenant, own_s, queued=queued, weights=self._weights, horizon_s=horizon_s)
+        horizon_s = self._horizon_s(lane, bucket) * self.executors / (lane.stretch * lane.margin)
+        return over_share(tenant, own_s, queued=queued, weights=self.weights, horizon_s=horizon_s)
 
     def _last_s(self, lane: Lane, bucket: int) -> float:
         """What must be left for the run that a row of that bucket will be in [s]: of a large batch behind a long queue.
@@ -217,16 +215,21 @@ class Policy:
 
     def residual_s(self, now_ns: int) -> float:
         """Predicted time until an engine is free [s]."""
-        if len(self._ends_ns) < self._executors:
-            return 0.0
-        return max(0.0, (min(self._ends_ns) - now_ns) / NS_PER_S)
+        return max(0.0, (self._free_ns(now_ns) - now_ns) / NS_PER_S)
+
+    def _free_ns(self, now_ns: int) -> int:
+        """When an engine can take one more batch, behind those that are out [ns]; `now_ns` where one can already."""
+        engines = max(1, round(self.executors))
+        if len(self._ends_ns) < engines:
+            return now_ns
+        return max(now_ns, sorted(self._ends_ns.values())[len(self._ends_ns) - engines])
 
     def pressure(self, now_ns: int) -> float:
         """Running and queued work over the work that can still be answered in time; 1 = nothing more fits."""
         lanes = [lane for lane in self._all if len(lane.queue)]
         if not lanes:
             return 0.0
-        work_s = self.residual_s(now_ns) + sum([lane.work_s(EVERYBODY) for lane in lanes]) / self._executors
+        work_s = self.residual_s(now_ns) + sum([lane.work_s(EVERYBODY) for lane in lanes]) / self.executors
         firsts = [(lane, next(index for index, size in enumerate(lane.queue.sizes) if size)) for lane in lanes]
         return work_s / min([self._horizon_s(lane, bucket) for lane, bucket in firsts])
 
@@ -238,7 +241,7 @@ class Policy:
         if now_ns - self._load_seen_ns >= LOAD_EVERY_NS:
             self._load_seen_ns = now_ns
             self._seen_ns = {name: at_ns for name, at_ns in self._seen_ns.items() if now_ns - at_ns < ACTIVE_NS}
-            self._load = sum([lane.load(now_ns) for lane in self._all]) / self._executors
+            self._load = sum([lane.load(now_ns) for lane in self._all]) / self.executors
             self._goodput.see(self._load, now_ns)
 
     # 3. An engine is free
@@ -267,19 +270,16 @@ class Policy:
                 until_ns = at_ns if until_ns is None else min(until_ns, at_ns)
             elif until_ns is None or _fits(lane, head, until_ns, now_ns):
                 cut = launch(lane, head, now_ns, dropped)
-                self._ends_ns.append(cut.ends_ns)
+                # One that is staged behind others begins when an engine is free.
+                self._ends_ns[id(cut)] = cut.ends_ns - now_ns + self._free_ns(now_ns)
                 lane.running += 1
                 return cut
         return Idle(tuple(dropped)) if until_ns is None else WaitUntil(until_ns, tuple(dropped))
 
     def freed(self, cut: Launch) -> None:
         """A launched batch is back: its engine is free."""
-        self._ends_ns.remove(cut.ends_ns)
+        del self._ends_ns[id(cut)]
         cut.lane.running -= 1
-
-    def followed(self, took_ns: int) -> None:
-        """An answer was ready to be sent `took_ns` [ns] after its run."""
-        self.overhead_ns = self._tail.note(took_ns)
 
     def learn(self, cut: Launch, *, end_ns: int, runs: Sequence[Run]) -> None:
         """Learn from a batch that was done at `end_ns`, by its runs (several where it was bisected)."""
@@ -313,7 +313,7 @@ class Policy:
 
     def _gives_way(self, lane: Lane, head: Ticket, now_ns: int) -> bool:
         """Whether the head would cost others their answers; tenants over their share go first."""
-        if not wasteful(lane, head, lane.needed(head.bucket, self._executors, now_ns), now_ns):
+        if not wasteful(lane, head, lane.needed(head.bucket, self.executors, now_ns), now_ns):
             return False
         tenants = {tenant for each in self._all for tenant in each.queue.by_tenant}
         greedy = {tenant for tenant in tenants if self._over_share(lane, head.bucket, tenant, 0.0)}

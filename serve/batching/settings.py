@@ -18,14 +18,13 @@ class Options:
     """What a batcher may be told beyond its queue: all has a default.
 
     `lanes` by model/variant; `power` estimates the joules of a span from its CPU time (None: energy stays unknown, and
-    the profile's energy stands); `executor` runs the batches (None: a thread of this process); `weights` by tenant for
-    fair shares; `on_span` is called once per executed span with its model/variant and predicted time [s].
+    the profile's energy stands); `executor` runs the batches (None: a thread of this process); `on_span` is
+    called once per executed span with its model/variant and predicted time [s].
     """
 
     lanes: Mapping[str, LaneSettings] = field(default_factory=dict)
     power: CpuPower | None = None
     executor: Executor | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
     on_span: SpanSeen | None = None
 
 

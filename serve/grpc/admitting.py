@@ -49,3 +49,8 @@ def host_of(peer: str) -> str:
     """The address in gRPC's word for a peer, `ipv4:127.0.0.1:5000` or `ipv6:[::1]:5000`; empty for other kinds."""
     kind, _, rest = unquote(peer).partition(":")
     return rest.rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else ""
+
+
+def readable(context: Any) -> dict[str, str]:
+    """The call's metadata without binary values."""
+    return {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}

@@ -7,7 +7,7 @@ from greenserve.errors import InvalidRequest
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve.call import Answer, Call
 from greenserve.serve.grpc.contents import RAW_ONLY, fill, typed_data
-from greenserve.serve.hints import credential_of, hints_of
+from greenserve.serve.hints import credential_of, hints_of, idempotency_key_of
 from greenserve.serve.names import parameters_of
 from greenserve.serve.tensors import MOST_INPUTS, Tensor, checked_datatype, checked_shape, data_of_raw, raw_of
 from greenserve.units import US_PER_S
@@ -35,7 +35,7 @@ def call_of(
     most_elements: int,
 ) -> Call:
     """The call that a message makes; raises InvalidRequest naming the field, what was given and what is allowed."""
-    timeout_s, variant, priority = remaining_s, None, None
+    timeout_s, variant, priority, defer_until = remaining_s, None, None, None
     if message.parameters:
         parameters = message.parameters
         _check_served(parameters, "parameters")
@@ -44,6 +44,7 @@ def call_of(
             timeout_s = asked_s if timeout_s is None else min(timeout_s, asked_s)
         variant = _value(parameters, "greenserve_variant")
         priority = _value(parameters, "priority")
+        defer_until = _value(parameters, "greenserve_defer_until")
     return Call(
         model=message.model_name,
         version=message.model_version,
@@ -52,10 +53,11 @@ def call_of(
         protocol="grpc",
         received_ns=received_ns,
         credential=credential_of(metadata),
-        hints=hints_of(metadata, variant=variant, priority=priority),
+        hints=hints_of(metadata, variant=variant, priority=priority, defer_until=defer_until),
         timeout_s=timeout_s,
         client_id=message.id or None,
         traceparent=metadata.get("traceparent"),
+        idempotency_key=idempotency_key_of(metadata),
     )
 
 

@@ -1,4 +1,4 @@
-"""The grpc.aio server on a port that all replicas share: inference, health, reflection."""
+"""The grpc.aio server on a port that all replicas share: inference, energy and carbon, health, reflection."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,10 @@ from typing import Any
 import grpc
 from grpc_reflection.v1alpha import reflection
 
+from greenserve.serve.grpc.carbon import CARBON_SERVICE, CarbonService
 from greenserve.serve.grpc.ready import HEALTH_SERVICE, ReadyHealth
 from greenserve.serve.grpc.service import SERVICE, InferenceService
+from greenserve.units import MILLI
 
 CONCURRENT_RPCS = 768
 OPTIONS = (
@@ -17,10 +19,11 @@ OPTIONS = (
     ("grpc.max_metadata_size", 16_384),
     ("grpc.max_concurrent_streams", 100),
     ("grpc.max_connection_age_ms", 300_000),
-    ("grpc.max_connection_age_grace_ms", 20_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
+SERVICES = (SERVICE, CARBON_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
+GRACE_MS = 20_000
 QUIET_S = 0.2
 """How long answers are held back before and after clients are told to go elsewhere."""
 
@@ -32,18 +35,29 @@ class GrpcServer:
     """
 
     def __init__(
-        self, service: InferenceService, *, max_message_bytes: int, certificate: tuple[Path, Path] | None = None
+        self,
+        service: InferenceService,
+        carbon: CarbonService,
+        *,
+        max_message_bytes: int,
+        longest_s: float = 0.0,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
+        """`longest_s` [s] is how long a call may take: a connection that is old does not end before its calls."""
         self._credentials = None if certificate is None else _credentials(*certificate)
         self._server = grpc.aio.server(
             maximum_concurrent_rpcs=CONCURRENT_RPCS,
-            options=(*OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)),
+            options=(
+                *OPTIONS,
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_connection_age_grace_ms", GRACE_MS + int(longest_s * MILLI)),
+            ),
         )
-        self._streams, self._gate = service.streams, service.gate
-        self._server.add_generic_rpc_handlers((service,))
-        self._health = ReadyHealth(service.health, services=("", SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME))
+        self._streams, self._gate, self._carbon = service.streams, service.gate, carbon
+        self._server.add_generic_rpc_handlers((service, carbon))
+        self._health = ReadyHealth(service.health, services=("", *SERVICES))
         self._server.add_generic_rpc_handlers((self._health.handlers(),))
-        reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection(SERVICES, self._server)
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self, *, host: str, port: int) -> int:
@@ -65,6 +79,7 @@ class GrpcServer:
         """Report NOT_SERVING, refuse new calls, let running ones end within `grace_s` [s]."""
         await self._health.enter_shutdown()
         self._streams.end()
+        self._carbon.end()
         if self._watching is not None:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -6,13 +6,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from greenserve.errors import Draining, KeyBlocked, NotFound, NotImplementedHere
+from greenserve.errors import Draining, InvalidRequest, KeyBlocked, NotFound, NotImplementedHere
 from greenserve.ports import Clock
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import describe, names
 from greenserve.serve.door import Door, turned_away
 from greenserve.serve.gateway import Gateway
-from greenserve.serve.grpc.admitting import Gate, check_peer
+from greenserve.serve.grpc.admitting import Gate, check_peer, readable
 from greenserve.serve.grpc.codec import call_of, response_of
 from greenserve.serve.grpc.described import message_of
 from greenserve.serve.grpc.parsing import parsed
@@ -140,7 +140,7 @@ class InferenceService:
         return message_of({"models": listed}, pb.RepositoryIndexResponse)
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
-        metadata = _readable(context)
+        metadata = readable(context)
         credential = metadata.get("authorization", "").partition(" ")[2].strip() or None
         if not self._door.lets_in(credential, request.model_name, self._clock.monotonic_ns()):
             raise turned_away()
@@ -149,9 +149,11 @@ class InferenceService:
         return response_of(answer, raw=bool(request.raw_input_contents))
 
     async def _model_stream_infer(self, _requests: Any, context: Any) -> None:
-        metadata = _readable(context)
+        metadata = readable(context)
 
         async def answering(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+            if names.IDEMPOTENCY_KEY in metadata:
+                raise InvalidRequest("Idempotency-Key: it names one request, a stream holds many; call ModelInfer")
             answer = await self._gateway.handle(self._call(request, metadata, context.time_remaining()))
             return response_of(answer, raw=bool(request.raw_input_contents))
 
@@ -174,8 +176,3 @@ class InferenceService:
             remaining_s=remaining_s,
             most_elements=self._max_elements,
         )
-
-
-def _readable(context: Any) -> dict[str, str]:
-    """The call's metadata without binary values."""
-    return {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}

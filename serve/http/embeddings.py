@@ -9,7 +9,7 @@ from greenserve.errors import InvalidRequest, ModelUnknown, NotFound
 from greenserve.sections import Limits
 from greenserve.serve.call import Call
 from greenserve.serve.gateway import Gateway
-from greenserve.serve.hints import credential_of, hints_of
+from greenserve.serve.hints import credential_of, hints_of, idempotency_key_of
 from greenserve.serve.http import openai
 from greenserve.serve.http.body import read_body
 from greenserve.serve.http.facts import facts_as_headers
@@ -51,6 +51,7 @@ class OpenAi:
             hints=hints_of(headers),
             token_rows=asked.token_rows,
             traceparent=headers.get("traceparent"),
+            idempotency_key=idempotency_key_of(headers),
         )
         try:
             self._check_tokens(call, model, asked)

@@ -32,6 +32,7 @@ TITLES = MappingProxyType(
         "receive-timeout": "The request did not arrive in time",
         "idempotency-conflict": "The idempotency key came with another body",
         "reload-failed": "The new manifest does not load",
+        "already-exists": "It is there already",
         "revision-conflict": "It was changed meanwhile",
         "body-too-large": "The body is too large",
         "unsupported-encoding": "The encoding is not read here",

@@ -10,9 +10,11 @@ from greenserve.ports import Clock
 from greenserve.serve.control import ask
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.http.admin.app import AdminApp
+from greenserve.serve.http.admin.explaining import Explainer
 from greenserve.serve.http.admin.office import Reload, Reserved
 from greenserve.serve.http.message import AsgiApp
 from greenserve.serve.http.receipts import ReceiptsApp
+from greenserve.serve.receipts import Receipts
 
 RELOAD_S = 600.0
 
@@ -31,6 +33,7 @@ class Mounts:
         reserved: Reserved | None = None,
         reload: Reload | None = None,
     ) -> None:
+        self.explainer = Explainer(gateway=gateway, config=config, clock=clock, fingerprint=fingerprint)
         self._admin = AdminApp(
             gateway=gateway,
             config=config,
@@ -44,6 +47,11 @@ class Mounts:
 
     def __repr__(self) -> str:
         return f"<Mounts: {self._admin!r}, {self._receipts!r}>"
+
+    @property
+    def receipts(self) -> Receipts:
+        """What looks receipts up, for other protocols too."""
+        return self._receipts.receipts
 
     @property
     def apps(self) -> Mapping[tuple[str, ...], AsgiApp]:

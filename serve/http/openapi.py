@@ -11,7 +11,7 @@ Node = dict[str, Any]
 OCTETS = "application/octet-stream"
 READING = (404, 431, 500, 503)
 ASKING = (401, 403, 404, 429, 431, 500, 503)
-INFERRING = (400, 401, 403, 404, 408, 413, 415, 429, 431, 500, 501, 503, 504)
+INFERRING = (400, 401, 403, 404, 408, 409, 413, 415, 429, 431, 500, 501, 503, 504)
 ERROR_OF: dict[Shape, str] = {"oip": "Error", "openai": "OpenAiError", "problem": "Problem"}
 WAITING = frozenset({429, 503})
 FACT_HEADERS = (
@@ -22,6 +22,7 @@ FACT_HEADERS = (
     "GreenServe-Energy-Joules",
     "GreenServe-Carbon",
     "GreenServe-Carbon-Grams",
+    "GreenServe-Replayed",
     "Server-Timing",
 )
 HINTS: dict[str, Node] = {
@@ -30,6 +31,8 @@ HINTS: dict[str, Node] = {
     "GreenServe-Min-Quality": {"type": "number", "minimum": 0, "maximum": 1},
     "GreenServe-Regions": {"type": "string", "pattern": "^[A-Za-z0-9_-]+(,[A-Za-z0-9_-]+)*$"},
     "GreenServe-Cache": {"type": "string", "enum": ["no-store"]},
+    "GreenServe-Defer-Until": {"type": "string", "format": "date-time"},
+    "Idempotency-Key": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 REQUEST_UUID: Node = {
     "type": "string",

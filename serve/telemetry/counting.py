@@ -42,7 +42,7 @@ def _count(series: Series, group: Sequence[Facts]) -> None:
         series.observe_all("greenserve_stage_duration_seconds", (stage,), took_s[:, index])
         if stage == "queue":
             series.observe_all("greenserve_queue_wait_seconds", (first.model, first.variant), took_s[:, index])
-        if stage in {"queue", "model"}:
+        if stage in {"defer", "queue", "model"}:
             elsewhere_s += took_s[:, index]
     whole_s = (ends_ns[:, -1] - ends_ns[:, 0]) / NS_PER_S
     series.observe_all("greenserve_request_duration_seconds", where, whole_s)

@@ -63,14 +63,22 @@ _ALL = (
     _counter("requests_total", "Requests by how they ended; code is ok or an error's.", *_WHERE, "protocol", "code"),
     _counter("refused_total", "Requests that were refused or failed, by the error's code.", "code"),
     _counter("cache_requests_total", "Answered requests by what the cache did.", *_WHERE, "result"),
+    _counter(
+        "idempotent_requests_total",
+        "Requests whose idempotency key was known: the answer was kept, joined while it was made, or in conflict.",
+        "result",
+    ),
     _histogram("request_duration_seconds", "From the request's receipt to its durable record.", SECONDS, *_WHERE),
     _histogram("stage_duration_seconds", "Time of each stage of a request.", SECONDS, "stage"),
-    _histogram("gateway_overhead_seconds", "Request time outside queue and model.", SECONDS, *_WHERE),
+    _histogram(
+        "gateway_overhead_seconds", "Request time outside queue and model, and before a cleaner grid.", SECONDS, *_WHERE
+    ),
     _histogram("queue_wait_seconds", "Time in the queue before a batch took the request.", SECONDS, "model", "variant"),
     _histogram(
         "request_energy_joules", "Provisional energy of an answered request, by evidence.", JOULES, *_WHERE, "tier"
     ),
     _gauge("connections", "Open connections.", "protocol"),
+    _gauge("deferred_requests", "Requests that wait for a cleaner grid."),
     _gauge("queue_requests", "Items that wait for a batch.", "model", "variant"),
     _histogram("batch_size", "Items of a batch.", SIZES, "model", "variant"),
     _histogram("batch_duration_seconds", "Time of a batch on its device.", SECONDS, "model", "variant"),

@@ -178,6 +178,12 @@ class RevisionConflict(InvalidRequest):
     code = "revision-conflict"
 
 
+class AlreadyExists(InvalidRequest):
+    """What should be created is there already."""
+
+    code = "already-exists"
+
+
 class LedgerUnavailable(GreenServeError):
     """The ledger cannot take the record, so no answer may leave."""
 

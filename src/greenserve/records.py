@@ -49,7 +49,7 @@ Item = tuple[int, ...] | TensorItem
 class Hints:
     """What a caller asks for on top of its tenant's rules; hints only narrow. None = not asked.
 
-    `priority` is 1 (first), 2 or 3.
+    `priority` is 1 (first), 2 or 3. `defer_until_us` [us UTC]: the answer may wait for a cleaner grid until then.
     """
 
     policy: Policy | None = None
@@ -59,6 +59,7 @@ class Hints:
     variant: str | None = None
     no_store: bool = False
     priority: int = 2
+    defer_until_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

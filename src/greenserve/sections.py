@@ -117,6 +117,7 @@ class Limits(Section):
     """Ceilings; clients may shorten the time, never lift one."""
 
     request_timeout_s: Seconds = Field(default=_default("30s"), alias="request_timeout", gt=0)
+    max_defer_s: Seconds = Field(default=_default("15m"), alias="max_defer", gt=0, le=86_400)
     header_timeout_s: Seconds = Field(default=_default("10s"), alias="header_timeout", gt=0)
     body_timeout_s: Seconds = Field(default=_default("15s"), alias="body_timeout", gt=0)
     idle_timeout_s: Seconds = Field(default=_default("75s"), alias="idle_timeout", gt=0)

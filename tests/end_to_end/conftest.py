@@ -122,8 +122,15 @@ class Stopped(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def stopped(gateway: GatewayProcess) -> Stopped:
-    """The same gateway after `greenserve stop`, with its clients still connected. Tests that take this run last."""
+def stopped(gateway: GatewayProcess, http: OverHttp, grpc: OverGrpc, ask: Asking) -> Stopped:
+    """The same gateway after `greenserve stop`, with its clients still connected. Tests that take this run last.
+
+    Each tenant that they look at has asked both ways, one question twice, whatever else ran before.
+    """
+    for caller in ("acme", "strict", "silent", "fading-http"):
+        for client in (http, grpc):
+            for text in ("a last word", f"a last word over {client.name}"):
+                ask(client, Ask(texts=(text,), caller=caller))
     gateway.look()
     said = gateway.run("stop")
     gateway.wait_stopped(10.0)

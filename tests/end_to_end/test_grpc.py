@@ -7,7 +7,9 @@ import grpc as grpc_client
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from greenserve.proto import carbon_pb2 as carbon
 from greenserve.proto import inference_pb2 as pb
+from greenserve.serve.supervisor import wait_until
 from tests.end_to_end.protocols import SERVICE, Ask, OverGrpc, message_of
 from tests.gateway_process import GatewayProcess
 
@@ -60,11 +62,45 @@ def test_configuration_and_repository_show_the_model(grpc: OverGrpc) -> None:
     assert ("tiny", "READY") in [(model.name, model.state) for model in index.models]
 
 
+def test_the_carbon_service_knows_the_request(grpc: OverGrpc, keys: dict[str, str], metadata: Any) -> None:
+    """Its receipt once the ledger has it, why it went where it went, and the grid that it ran on."""
+
+    def call(name: str, request: Any, response: Any, kind: str = "unary_unary") -> Any:
+        path = f"/greenserve.v1.Carbon/{name}"
+        method = getattr(grpc.channel, kind)(
+            path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
+        )
+        return method(request, metadata=metadata, timeout=20.0)
+
+    def receipt_of(request_id: str) -> Any:
+        try:
+            return call("GetReceipt", carbon.GetReceiptRequest(request_id=request_id), carbon.Receipt)
+        except grpc_client.RpcError as error:
+            pending: Any = error
+            assert "NOT_FOUND" == pending.code().name
+            return None
+
+    told = grpc.ask(Ask(), keys["acme"])
+    request_id = str(told.parameters["greenserve_request_id"])
+    wait_until(lambda: receipt_of(request_id) is not None, 10.0)
+    receipt = receipt_of(request_id)
+    explained = call("Explain", carbon.ExplainRequest(model="tiny"), carbon.Explanation)
+    stream = call("StreamIntensity", carbon.StreamIntensityRequest(), carbon.Intensity, "unary_stream")
+    grid = {next(stream).zone for _ in range(2)}
+    stream.cancel()
+
+    assert (request_id, "acme", "grpc") == (receipt.request_id, receipt.tenant, receipt.protocol)
+    assert receipt.energy.tier
+    assert receipt.energy.energy_joules
+    assert explained.grids[0].picked
+    assert {"ZZ-HERE", "ZZ-NORTH"} == grid
+
+
 def test_health_is_told_per_service(grpc: OverGrpc) -> None:
     """With the standard client's own stub."""
     stub = health_pb2_grpc.HealthStub(grpc.channel)
 
-    for service in ("", SERVICE):
+    for service in ("", SERVICE, "greenserve.v1.Carbon"):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5.0)
         assert health_pb2.HealthCheckResponse.SERVING == answer.status
     with pytest.raises(grpc_client.RpcError):

@@ -1,6 +1,6 @@
 """A real gRPC server on a gateway of the tests, and short words to call it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -11,6 +11,8 @@ from greenserve.clock import SystemClock
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve.call import Answer, Call
 from greenserve.serve.gateway import Gateway
+from greenserve.serve.grpc.admitting import Gate
+from greenserve.serve.grpc.carbon import CarbonService
 from greenserve.serve.grpc.server import GrpcServer
 from greenserve.serve.grpc.service import SERVICE, InferenceService
 from greenserve.serve.health import Health
@@ -19,6 +21,14 @@ from greenserve.serve.trust import TrustedPeers
 
 MAX_BODY_BYTES = 64 * 1024
 HOST = "127.0.0.1"
+
+
+Carbon = Callable[[Gateway, Gate], CarbonService]
+
+
+def without_ledger(gateway: Gateway, gate: Gate) -> CarbonService:
+    """The service of a gateway that has no ledger and explains nothing: only its streams work."""
+    return CarbonService(gateway=gateway, receipts=cast(Any, None), explainer=cast(Any, None), gate=gate)
 
 
 class Counting:
@@ -41,7 +51,7 @@ class Counting:
 class Served:
     """A server that listens, its health and statistics, and a channel to it."""
 
-    def __init__(self, gateway: Gateway, trusted: TrustedPeers | None = None) -> None:
+    def __init__(self, gateway: Gateway, trusted: TrustedPeers | None = None, carbon: Carbon | None = None) -> None:
         self.calls = Counting(gateway)
         self.health = Health(missing=set())
         self.statistics = Statistics(clock=SystemClock())
@@ -54,7 +64,8 @@ class Served:
             max_body_bytes=MAX_BODY_BYTES,
             max_elements=4_096,
         )
-        self.server = GrpcServer(self.service, max_message_bytes=2 * MAX_BODY_BYTES)
+        self.carbon = (carbon or without_ledger)(gateway, self.service.gate)
+        self.server = GrpcServer(self.service, self.carbon, max_message_bytes=2 * MAX_BODY_BYTES)
         self.port = 0
         self.channel: Any = None
 
@@ -90,9 +101,11 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(gateway: Gateway, *, trusted: TrustedPeers | None = None) -> AsyncIterator[Served]:
-    """The gateway behind a real server on a free port of loopback."""
-    served = Served(gateway, trusted)
+async def serving(
+    gateway: Gateway, *, trusted: TrustedPeers | None = None, carbon: Carbon | None = None
+) -> AsyncIterator[Served]:
+    """The gateway behind a real server on a free port of loopback; `carbon` makes the other service."""
+    served = Served(gateway, trusted, carbon)
     served.port = await served.server.start(host=HOST, port=0)
     served.channel = grpc.aio.insecure_channel(f"{HOST}:{served.port}")
     try:

@@ -27,7 +27,7 @@ BAD: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", TENANTS, b" " * 70_000, 413, "65,536 bytes"),
     # Tenants.
     ("POST", TENANTS, {}, 422, "tenant: Field required"),
-    ("POST", TENANTS, {"tenant": "acme"}, 422, "there is a tenant acme already"),
+    ("POST", TENANTS, {"tenant": "acme"}, 409, "there is a tenant acme already"),
     ("POST", TENANTS, {"tenant": ""}, 422, "tenant: "),
     ("POST", TENANTS, {"tenant": "No Spaces"}, 422, "id 'No Spaces'"),
     ("POST", TENANTS, {"tenant": "../x"}, 422, "id '../x'"),

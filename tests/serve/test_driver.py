@@ -10,6 +10,7 @@ from greenserve.config import Config
 from greenserve.errors import ConfigInvalid, GreenServeError, InvalidRequest, ModelUnknown
 from greenserve.serve.app import Wanted
 from greenserve.serve.driver import Driver
+from greenserve.serve.lineup import Lineup
 from greenserve.serve.reload import Reloaded
 from greenserve.serve.run_folder import RunState
 from tests.serve.building import a_config
@@ -43,6 +44,10 @@ class Stage:
     def variants(self, config: Config) -> Mapping[str, list[str]]:
         """One variant each."""
         return {model.name: ["fp32"] for model in config.models}
+
+    def lineup(self) -> Lineup:
+        """One variant runs, one does not."""
+        return Lineup(served={"tiny": ["fp32"]}, left_out={"tiny": {"fp16": "torch is not installed"}})
 
 
 class Running:
@@ -94,6 +99,16 @@ def running(tiny_manifest: Path, tmp_path: Path) -> Running:
     return Running(tiny_manifest, tmp_path)
 
 
+def test_the_state_names_what_runs_and_what_is_left_out(running: Running) -> None:
+    """As the gateways say it, after a start, a reload and an update."""
+    running.driver.deployed()
+    running.driver.handle({"command": "reload"})
+    running.driver.handle({"command": "update"})
+
+    assert {"tiny": ["fp32"]} == running.states[0].models == running.states[-1].models
+    assert {"tiny": {"fp16": "torch is not installed"}} == running.states[0].left_out == running.states[-1].left_out
+
+
 def test_gateways_are_scaled_and_the_state_says_so(running: Running) -> None:
     """The same generation: those that run stay."""
     running.driver.handle({"command": "scale", "replicas": 4})
@@ -138,7 +153,7 @@ def test_an_update_takes_the_file_as_it_is_and_replaces_everybody(running: Runni
 
     assert [Wanted(gateways=3, replicas={"far": 1}, generation=2)] == running.stage.wanted
     assert [running.config] == running.stage.configs
-    assert {"tiny": ["fp32"], "far": ["fp32"]} == running.states[-1].models
+    assert {"tiny": ["fp32"]} == running.states[-1].models
 
 
 def test_an_update_that_fails_goes_back_to_what_ran(running: Running) -> None:

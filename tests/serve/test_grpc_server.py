@@ -17,6 +17,7 @@ from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import describe
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.grpc.admitting import host_of
+from greenserve.serve.grpc.carbon import CARBON_SERVICE
 from greenserve.serve.grpc.service import SERVICE
 from greenserve.serve.trust import TrustedPeers
 from tests.serve.building import HeldEngines, until
@@ -323,7 +324,7 @@ def test_the_host_of_a_peer_is_read(peer: str, host: str) -> None:
     assert host == host_of(peer)
 
 
-@pytest.mark.parametrize("service", ["", SERVICE, HEALTH, "grpc.reflection.v1alpha.ServerReflection"])
+@pytest.mark.parametrize("service", ["", SERVICE, CARBON_SERVICE, HEALTH, "grpc.reflection.v1alpha.ServerReflection"])
 async def test_health_follows_the_replicas_own(served: Served, service: str) -> None:
     """SERVING while requests are taken, NOT_SERVING at once when it drains."""
     before = await status_of(served, service)
@@ -357,16 +358,19 @@ async def test_who_watches_health_hears_of_the_drain_and_holds_up_no_stop(served
     assert [response.SERVING, response.NOT_SERVING] == [first.status, second.status]
 
 
-async def test_reflection_shows_every_rpc(served: Served) -> None:
+@pytest.mark.parametrize(
+    ("service", "rpcs"), [(SERVICE, RPCS), (CARBON_SERVICE, {"GetReceipt", "Explain", "StreamIntensity"})]
+)
+async def test_reflection_shows_every_rpc(served: Served, service: str, rpcs: set[str]) -> None:
     """Those that are answered and no others."""
     ask = served.channel.stream_stream(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )()
-    await ask.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE))
+    await ask.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=service))
     answer = await ask.read()
     await ask.done_writing()
 
     (file,) = map(FileDescriptorProto.FromString, answer.file_descriptor_response.file_descriptor_proto)
-    assert RPCS == {method.name for service in file.service for method in service.method}
+    assert rpcs == {method.name for described in file.service for method in described.method}

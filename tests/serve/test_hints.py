@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from greenserve.errors import InvalidKey, InvalidRequest
 from greenserve.records import Hints
-from greenserve.serve.hints import credential_of, hints_of
+from greenserve.serve.hints import credential_of, hints_of, idempotency_key_of
 
 
 def test_no_hint_means_nothing_asked() -> None:
@@ -115,3 +115,58 @@ def test_another_scheme_is_refused_without_being_repeated(given_header: str) -> 
         credential_of({"authorization": given_header})
 
     assert "dXNlcg" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "key"), [("8e03978e", "8e03978e"), ('"8e03978e"', "8e03978e"), ("a" * 255, "a" * 255)]
+)
+def test_an_idempotency_key_is_bare_or_quoted(given: str, key: str) -> None:
+    """As most clients write it, and as the draft of its standard does."""
+    assert key == idempotency_key_of({"idempotency-key": given})
+
+
+@pytest.mark.parametrize("given", ["", '""', "a b", "a" * 256, "caf\xe9", "a\x7f"])
+def test_an_idempotency_key_that_cannot_be_one_is_refused(given: str) -> None:
+    """The message says what is allowed."""
+    with pytest.raises(InvalidRequest, match=r"Idempotency-Key: 1\.\.255 visible ASCII"):
+        idempotency_key_of({"idempotency-key": given})
+
+
+def test_no_idempotency_key_is_none() -> None:
+    """Most calls have none."""
+    assert idempotency_key_of({}) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "until_us"),
+    [
+        ("2027-01-31T08:30:00Z", 1_801_384_200_000_000),
+        ("2027-01-31T09:30:00.5+01:00", 1_801_384_200_500_000),
+    ],
+)
+def test_a_time_to_wait_until_is_read_from_header_or_parameter(given: str, until_us: int) -> None:
+    """What may wait goes last and waits for company, unless the caller says otherwise."""
+    for hints in (hints_of({"greenserve-defer-until": given}), hints_of({}, defer_until=given)):
+        assert (until_us, 3, "min-carbon") == (hints.defer_until_us, hints.priority, hints.policy)
+    urgent = hints_of({"greenserve-policy": "balanced", "greenserve-defer-until": given}, priority=1)
+    assert (1, "balanced") == (urgent.priority, urgent.policy)
+
+
+@pytest.mark.parametrize("given", ["", "tomorrow", "2027-01-31T08:30:00", "1801384200", "08:30Z", "2027-13-01T00:00Z"])
+def test_a_time_that_cannot_be_read_is_refused(given: str) -> None:
+    """Also one without its offset: nobody knows whose clock it is."""
+    with pytest.raises(InvalidRequest, match=r"GreenServe-Defer-Until: .*RFC 3339.* such as 2027-01-31T08:30:00Z"):
+        hints_of({"greenserve-defer-until": given})
+
+
+@pytest.mark.parametrize("given", [5, True, ["2027-01-31T08:30:00Z"], 1.5])
+def test_a_time_as_a_parameter_is_a_string(given: object) -> None:
+    """The message names the parameter."""
+    with pytest.raises(InvalidRequest, match=r"parameters\.greenserve_defer_until"):
+        hints_of({}, defer_until=given)
+
+
+def test_header_and_parameter_may_not_contradict_each_other() -> None:
+    """Neither wins in silence."""
+    with pytest.raises(InvalidRequest, match="send one of them"):
+        hints_of({"greenserve-defer-until": "2027-01-31T08:30:00Z"}, defer_until="2027-01-31T08:31:00Z")

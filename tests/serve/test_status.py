@@ -38,6 +38,7 @@ def test_what_heals_by_waiting_is_a_429() -> None:
         ("invalid-key", 401, "UNAUTHENTICATED", "authentication_error"),
         ("key-blocked", 403, "PERMISSION_DENIED", "permission_error"),
         ("idempotency-conflict", 409, "ALREADY_EXISTS", "invalid_request_error"),
+        ("already-exists", 409, "ALREADY_EXISTS", "invalid_request_error"),
         ("reload-failed", 409, "FAILED_PRECONDITION", "invalid_request_error"),
         ("headers-too-large", 431, "INVALID_ARGUMENT", "invalid_request_error"),
         ("overloaded", 429, "RESOURCE_EXHAUSTED", "rate_limit_error"),

@@ -52,7 +52,7 @@ class Problems(APIRoute):
             except GreenServeError as error:
                 return problem(error, request)
             except RequestValidationError as error:
-                return problem(_invalid(error.errors()), request)
+                return problem(invalid_of(error.errors()), request)
             except HTTPException as error:
                 return problem(InvalidRequest(f"the body cannot be read: {error.detail}"), request)
             except Exception:
@@ -98,7 +98,8 @@ def expected(if_match: str | None) -> int | None:
     raise InvalidRequest(f'If-Match: give the ETag of one answer as it was, such as "r3", or *; got {if_match!r:.60}')
 
 
-def _invalid(faults: Sequence[Mapping[str, Any]]) -> InvalidRequest:
+def invalid_of(faults: Sequence[Mapping[str, Any]]) -> InvalidRequest:
+    """The error of a body's faults, as pydantic lists them, each with its field."""
     found = [_fault(fault) for fault in faults[:MOST_FAULTS]]
     more = f" (and {len(faults) - MOST_FAULTS} more)" if len(faults) > MOST_FAULTS else ""
     words = "; ".join(f"{fault['field']}: {fault['message']}" for fault in found)

@@ -9,17 +9,20 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from greenserve.config import Config
 from greenserve.errors import InvalidRequest
 from greenserve.inputs import bucket_of
+from greenserve.ports import Clock
 from greenserve.records import IntensityReading, Policy, Tenant
 from greenserve.routing.build import Served, snapshot_from
 from greenserve.routing.explain import Explanation, explain, with_intensity
 from greenserve.routing.records import Features, Objective, Region, Snapshot
 from greenserve.routing.state import RoutingState
+from greenserve.serve.gateway import Gateway
 from greenserve.serve.http.admin import fields
 from greenserve.serve.http.admin.answers import Problems, answer
 from greenserve.serve.http.admin.grid import IntensityShown, reading_shown
-from greenserve.serve.http.admin.office import Office
+from greenserve.serve.http.admin.office import Office, check_names
 from greenserve.serve.models import ServedModel
 from greenserve.units import MILLI, US_PER_S, mg_per_kwh_from_g, ns_from_seconds
 
@@ -83,37 +86,16 @@ class Explained(BaseModel):
     grids: list[Weighed]
 
 
-class RoutePaths:
-    """Weigh a request."""
+class Explainer:
+    """Weighs requests by what the gateway knows now."""
 
-    def __init__(self, office: Office) -> None:
-        self._office = office
+    def __init__(self, *, gateway: Gateway, config: Config, clock: Clock, fingerprint: str) -> None:
+        self._gateway, self._config, self._clock, self._fingerprint = gateway, config, clock, fingerprint
 
-    def router(self) -> APIRouter:
-        """All paths."""
-        router = APIRouter(route_class=Problems, tags=["routing"])
-        router.post("/routes:explain", responses={200: {"model": Explained}})(self.explain)
-        return router
-
-    async def explain(self, body: Question) -> Response:
-        """Every candidate for a request, on the grid as it is or on others."""
-        office = self._office
-        served = self._served(body.model)
-        office.check_regions("regions", body.regions)
-        if body.variant is not None and body.variant not in served.variants:
-            there = ", ".join(served.variants)
-            raise InvalidRequest(f"variant: no variant {body.variant!r:.80} of {served.name}; there are {there}")
-        tenant = None
-        if body.tenant is not None:
-            tenant = (await office.desk.run(partial(office.store.tenant, body.tenant))).tenant
-        return answer(await office.desk.run(partial(self._explained, body, served, tenant)))
-
-    def _served(self, name: str | None) -> ServedModel:
-        self._office.check_models("model", None if name is None else [name])
-        return next(model for model in self._office.gateway.models if name in (None, model.name))
-
-    def _explained(self, body: Question, served: ServedModel, tenant: Tenant | None) -> Explained:
-        now_us = self._office.clock.unix_us()
+    def explained(self, body: Question, tenant: Tenant | None) -> Explained:
+        """Every candidate for a request; raises InvalidRequest for a model, region or variant that is not there."""
+        served = self._served(body)
+        now_us = self._clock.unix_us()
         snapshot = self._snapshot(served, body)
         features = self._features(body, served, tenant)
         grids = [snapshot]
@@ -130,16 +112,25 @@ class RoutePaths:
             grids=[_weighed(grid, explain(grid, RoutingState(), features, 0), now_us) for grid in grids],
         )
 
+    def _served(self, body: Question) -> ServedModel:
+        check_names("model", "model", None if body.model is None else [body.model], self._gateway.models.names)
+        check_names("regions", "region", body.regions, {region.name for region in self._config.regions})
+        served = next(model for model in self._gateway.models if body.model in (None, model.name))
+        if body.variant is not None and body.variant not in served.variants:
+            there = ", ".join(served.variants)
+            raise InvalidRequest(f"variant: no variant {body.variant!r:.80} of {served.name}; there are {there}")
+        return served
+
     def _snapshot(self, served: ServedModel, body: Question) -> Snapshot:
-        config, objective = self._office.config, served.settings.objective
+        config, objective = self._config, served.settings.objective
         return snapshot_from(
             Served(name=served.name, manifest=served.manifest, loaded=frozenset(served.variants)),
             [
                 Region(name=region.name, zone=region.zone, pue_milli=region.pue_milli, emulated=region.emulated)
                 for region in config.regions
             ],
-            self._office.gateway.router.readings,
-            fingerprint=self._office.fingerprint,
+            self._gateway.router.readings,
+            fingerprint=self._fingerprint,
             objective=Objective(
                 latency_s=objective.p95_s if body.p95_ms is None else body.p95_ms / MILLI,
                 quality_floor=objective.quality_floor,
@@ -156,7 +147,7 @@ class RoutePaths:
             tenant="example" if tenant is None else tenant.tenant_id,
             length=length,
             rows=body.rows,
-            deadline_ns=ns_from_seconds(self._office.config.server.limits.request_timeout_s),
+            deadline_ns=ns_from_seconds(self._config.server.limits.request_timeout_s),
             quality_floor=None if tenant is None else tenant.quality_floor,
             quality_mean=None if tenant is None else tenant.quality_mean,
             min_quality=body.min_quality,
@@ -165,6 +156,30 @@ class RoutePaths:
             regions=None if body.regions is None else frozenset(body.regions),
             variant=body.variant,
         )
+
+
+class RoutePaths:
+    """Weigh a request."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+        self._explainer = Explainer(
+            gateway=office.gateway, config=office.config, clock=office.clock, fingerprint=office.fingerprint
+        )
+
+    def router(self) -> APIRouter:
+        """All paths."""
+        router = APIRouter(route_class=Problems, tags=["routing"])
+        router.post("/routes:explain", responses={200: {"model": Explained}})(self.explain)
+        return router
+
+    async def explain(self, body: Question) -> Response:
+        """Every candidate for a request, on the grid as it is or on others."""
+        office = self._office
+        tenant = None
+        if body.tenant is not None:
+            tenant = (await office.desk.run(partial(office.store.tenant, body.tenant))).tenant
+        return answer(await office.desk.run(partial(self._explainer.explained, body, tenant)))
 
 
 def _given(snapshot: Snapshot, grams: float, now_us: int) -> Mapping[str, IntensityReading | None]:

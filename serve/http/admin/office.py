@@ -1,6 +1,7 @@
 """What every administrative path works with."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +52,11 @@ class Office:
     def check_models(self, field: str, names: list[str] | frozenset[str] | None) -> None:
         """InvalidRequest where one of the names is no model that is served."""
         known = {model.name for model in self.gateway.models}
-        _check(field, "model", names, known)
+        check_names(field, "model", names, known)
 
     def check_regions(self, field: str, names: list[str] | frozenset[str] | None) -> None:
         """InvalidRequest where one of the names is no region."""
-        _check(field, "region", names, {region.name for region in self.config.regions})
+        check_names(field, "region", names, {region.name for region in self.config.regions})
 
     def end_us(self, field: str, text: str | None) -> int | None:
         """`90d` from now or a time as us UTC; InvalidRequest names the field."""
@@ -86,7 +87,8 @@ def administrator_of(request: Request) -> Administrator:
     return found
 
 
-def _check(field: str, kind: str, names: list[str] | frozenset[str] | None, known: set[str]) -> None:
+def check_names(field: str, kind: str, names: Collection[str] | None, known: AbstractSet[str]) -> None:
+    """InvalidRequest where one of the names is none of the known ones."""
     unknown = sorted(set(names) - known) if names else []
     if unknown:
         raise InvalidRequest(f"{field}: no {kind} {unknown[0]!r:.80}; there are {', '.join(sorted(known))}")

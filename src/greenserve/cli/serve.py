@@ -23,6 +23,7 @@ from greenserve.serve import app as serve_app
 from greenserve.serve.control import ControlSocket
 from greenserve.serve.driver import Driver
 from greenserve.serve.grounds import Ground, LocalRay, RunningRay
+from greenserve.serve.lineup import Lineup
 from greenserve.serve.models import verified_manifest
 from greenserve.serve.ports import holder_of, is_free
 from greenserve.serve.precheck import check_loads
@@ -148,7 +149,7 @@ class _Run:
             self._ground.start()
             asked.listen()
             self._deploy()
-            self._publish(self._state)
+            self._state = self._driver.deployed()
             control.start()
             _announce(self._state, time.monotonic() - started_s, as_json)
             self._stay(asked)
@@ -176,6 +177,10 @@ class _Run:
     def variants(self, config: Config) -> Mapping[str, list[str]]:
         """What every model's manifest names."""
         return _variants(config)
+
+    def lineup(self) -> Lineup:
+        """What the gateways serve."""
+        return serve_app.lineup()
 
     def check(self, config: Config) -> None:
         """Whether every model loads, before anything changes."""
@@ -262,6 +267,8 @@ def _announce(state: RunState, took_s: float, as_json: bool) -> None:
     messages.print(f"ready in {took_s:.1f} s: HTTP {state.http}  gRPC {state.grpc}  {state.replicas} replicas")
     for model, variants in state.models.items():
         messages.print(f"model {model}: {', '.join(variants)}")
+        for name, reason in state.left_out.get(model, {}).items():
+            messages.print(f"  left out {name}: {reason}", markup=False)
     messages.print(f"regions: {regions}")
     messages.print(f"energy: {state.meter['source']}, tier {state.meter['tier']}")
     messages.print("Ctrl-C or `greenserve stop` ends it")

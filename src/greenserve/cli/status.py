@@ -44,6 +44,8 @@ def status(
         for model, variants in state.models.items():
             placed = f", on {state.engines[model]} replicas of its own" if model in state.engines else ""
             data.print(f"model   {model}: {', '.join(variants)}{placed}")
+            for name, reason in state.left_out.get(model, {}).items():
+                data.print(f"        left out {name}: {reason}", markup=False)
         for region in state.regions:
             where = "executed on this machine" if region["emulated"] else "this machine"
             data.print(f"region  {region['name']}: zone {region['zone']}, {where}")

@@ -1,0 +1,181 @@
+"""The file of idempotency keys: one holder at a time over all replicas, ten minutes, bounded room."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenserve.carbon.ledger.spool import start_ticks_of
+from greenserve.clock import ManualClock
+from greenserve.serve.kept import KEPT_NS, KEY_BYTES, Claim, KeptAnswers, Wanted, is_alive
+
+ALIVE = f"{os.getpid()}:{start_ticks_of(os.getpid())}"
+GONE = f"{os.getpid()}:1"
+S_NS = 1_000_000_000
+
+
+def wanted(name: str = "a", *, content: str = "x", tenant: str = "acme") -> Wanted:
+    """A key of a tenant for a content."""
+    return Wanted(name=name.encode(), tenant=tenant, content=content.encode())
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Time that a test moves."""
+    return ManualClock()
+
+
+@pytest.fixture
+def two(tmp_path: Path, clock: ManualClock) -> Iterator[tuple[KeptAnswers, KeptAnswers]]:
+    """Two replicas' ways to one file."""
+    pair = tuple(
+        KeptAnswers(
+            tmp_path / "kept.db", owner=f"{ALIVE}:{name}", now_ns=clock.monotonic_ns, most_keys=4, most_bytes=4_000
+        )
+        for name in ("one", "two")
+    )
+    yield (pair[0], pair[1])
+    for each in pair:
+        each.close()
+
+
+def test_a_key_is_held_once_over_all_replicas(two: tuple[KeptAnswers, KeptAnswers]) -> None:
+    """The second replica learns that it is held, and later what was answered."""
+    one, other = two
+
+    assert "mine" == one.claim(wanted()).kind
+    assert "held" == other.claim(wanted()).kind
+    one.keep(wanted(), b"answer")
+    assert Claim("kept", b"answer") == other.claim(wanted())
+
+
+def test_a_key_stands_for_one_content(two: tuple[KeptAnswers, KeptAnswers]) -> None:
+    """While it is held as well as after its answer."""
+    one, other = two
+    one.claim(wanted())
+
+    assert "other" == other.claim(wanted(content="y")).kind
+    one.keep(wanted(), b"answer")
+    assert "other" == other.claim(wanted(content="y")).kind
+
+
+def test_an_answer_is_kept_for_ten_minutes(two: tuple[KeptAnswers, KeptAnswers], clock: ManualClock) -> None:
+    """To the nanosecond; then the key is free, and so is its room."""
+    one, other = two
+    one.claim(wanted())
+    one.keep(wanted(), b"answer")
+
+    clock.advance(duration_ns=KEPT_NS - 1)
+    assert "kept" == other.claim(wanted()).kind
+    clock.advance(duration_ns=1)
+    assert "mine" == other.claim(wanted(content="y")).kind
+    assert (1, KEY_BYTES) == other.taken()
+
+
+def test_a_released_key_is_free(two: tuple[KeptAnswers, KeptAnswers]) -> None:
+    """Nothing was answered: the next one may try, with whatever content. Others' keys are not released."""
+    one, other = two
+    one.claim(wanted())
+
+    other.release(wanted())
+    assert "held" == other.claim(wanted()).kind
+    one.release(wanted())
+    assert "mine" == other.claim(wanted(content="y")).kind
+
+
+def test_the_key_of_a_dead_replica_is_free(tmp_path: Path, clock: ManualClock) -> None:
+    """It was killed before it answered; a kept answer stays whoever made it."""
+    path = tmp_path / "kept.db"
+    dead = KeptAnswers(path, owner=f"{GONE}:dead", now_ns=clock.monotonic_ns)
+    dead.claim(wanted("a"))
+    dead.claim(wanted("b"))
+    dead.keep(wanted("b"), b"answer")
+    dead.close()
+    living = KeptAnswers(path, owner=f"{ALIVE}:living", now_ns=clock.monotonic_ns)
+
+    assert "mine" == living.claim(wanted("a", content="y")).kind
+    assert "kept" == living.claim(wanted("b")).kind
+    living.close()
+
+
+def test_one_tenant_takes_half_of_the_room_at_most(two: tuple[KeptAnswers, KeptAnswers], clock: ManualClock) -> None:
+    """Its third key of four is refused until the first one's time is over; another tenant still has room."""
+    one, _ = two
+    one.claim(wanted("a"))
+    one.keep(wanted("a"), b"answer")
+    clock.advance(duration_ns=100 * S_NS)
+    one.claim(wanted("b"))
+
+    full = one.claim(wanted("c"))
+
+    assert Claim("full", retry_after_s=500) == full
+    assert "mine" == one.claim(wanted("d", tenant="globex")).kind
+    clock.advance(duration_ns=500 * S_NS)
+    assert "mine" == one.claim(wanted("c")).kind
+
+
+def test_answers_take_room_by_their_bytes(two: tuple[KeptAnswers, KeptAnswers]) -> None:
+    """A large answer is kept, and leaves no room for its tenant's next key."""
+    one, _ = two
+    one.claim(wanted("a"))
+    one.keep(wanted("a"), bytes(2_000))
+
+    assert (1, KEY_BYTES + 2_000) == one.taken()
+    assert "full" == one.claim(wanted("b")).kind
+
+
+def test_a_process_with_the_same_number_is_another_one() -> None:
+    """Numbers come again; a process is its number and its start."""
+    assert is_alive(f"{ALIVE}:x")
+    assert not is_alive(f"{GONE}:x")
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["claim", "keep", "release", "wait"]), st.integers(0, 1), st.sampled_from("abcd"), st.booleans()
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(OPERATIONS)
+def test_any_order_of_claims_answers_and_releases_does_what_a_table_would(
+    operations: list[tuple[str, int, str, bool]],
+) -> None:
+    """A model of a few lines agrees on every claim and on the room that is taken."""
+    with TemporaryDirectory() as folder:
+        clock = ManualClock()
+        replicas = [
+            KeptAnswers(Path(folder, "k"), owner=f"{ALIVE}:{index}", now_ns=clock.monotonic_ns) for index in (0, 1)
+        ]
+        held: dict[str, int] = {}
+        kept: dict[str, int] = {}
+        for what, who, name, long in operations:
+            if what == "claim":
+                state = "held" if name in held else "kept" if name in kept else "mine"
+                assert state == replicas[who].claim(wanted(name)).kind
+                if state == "mine":
+                    held[name] = who
+            elif what == "wait":
+                clock.advance(duration_ns=KEPT_NS if long else KEPT_NS // 3)
+                kept = {each: at_ns for each, at_ns in kept.items() if clock.monotonic_ns() < at_ns + KEPT_NS}
+            elif held.get(name) == who:
+                if what == "keep":
+                    replicas[who].keep(wanted(name), b"answer")
+                    kept[name] = clock.monotonic_ns()
+                else:
+                    replicas[who].release(wanted(name))
+                del held[name]
+            else:
+                replicas[who].release(wanted(name))
+        replicas[0].claim(wanted("end", tenant="other"))  # a claim clears what is over
+
+        bytes_taken = KEY_BYTES * (len(held) + len(kept) + 1) + len(b"answer") * len(kept)
+        assert (len(held) + len(kept) + 1, bytes_taken) == replicas[1].taken()
+        for replica in replicas:
+            replica.close()
