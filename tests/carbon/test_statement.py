@@ -173,7 +173,7 @@ def test_watermarks_say_why(a_line: Lines) -> None:
 
     marks = {mark["mark"]: mark["reasons"] for mark in member(statement_of([entry]), "watermarks")}
 
-    assert {"synthetic grid series", "emulated regions", "simulated energy", "unsigned"} == marks.keys()
+    assert {"synthetic grid series", "emulated regions", "simulated energy"} == marks.keys()
     assert ["zone SE comes from synthetic (seed 7)"] == marks["synthetic grid series"]
 
 
