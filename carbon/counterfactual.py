@@ -51,7 +51,7 @@ class Counterfactual:
                 {
                     "model": one.model,
                     "about": one.about,
-                    "joules_per_request": decimal_joules(one.request_uj),
+                    "request_joules": decimal_joules(one.request_uj),
                     "half_width_pct": f"{Decimal(one.half_width_bp).scaleb(-2):f}",
                     "intensity": "each request's own" if one.mg_per_kwh is None else "declared",
                     "source": one.source,

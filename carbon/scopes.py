@@ -64,8 +64,8 @@ def _instruments(folded: Folded) -> list[dict[str, object]]:
             "region": one.region,
             "from": iso(one.start_us),
             "to": iso(one.end_us),
-            "kwh": decimal_kwh(one.energy_uj),
-            "gco2e_per_kwh": decimal_g_per_kwh(one.mg_per_kwh),
+            "energy_kwh": decimal_kwh(one.energy_uj),
+            "intensity_gco2e_per_kwh": decimal_g_per_kwh(one.mg_per_kwh),
             "evidence_sha256": one.evidence_sha256,
         }
         for one in market.instruments

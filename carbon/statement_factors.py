@@ -59,7 +59,7 @@ def _hardware(folded: Folded) -> list[dict[str, object]]:
         {
             "factor": "embodied rate",
             "device": device,
-            "gco2e_per_second": decimal_grams(rate),
+            "rate_gco2e_per_s": decimal_grams(rate),
             "half_width_pct": str(HALF_WIDTH_BP // 100),
         }
         for device, rate in sorted(rates.items())
@@ -74,7 +74,7 @@ def _market(folded: Folded) -> list[dict[str, object]]:
         {
             "factor": "residual mix",
             "region": one.region,
-            "gco2e_per_kwh": decimal_g_per_kwh(one.mg_per_kwh),
+            "intensity_gco2e_per_kwh": decimal_g_per_kwh(one.mg_per_kwh),
             "source": one.source,
         }
         for one in market.residuals

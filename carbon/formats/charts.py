@@ -6,8 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-WIDTH, PLOT_LEFT, PLOT_HEIGHT = 760, 84, 150
-BAR_WIDTH, LABEL_WIDTH = 480, 0
+WIDTH, PLOT_HEIGHT = 760, 150
 MOST_DAYS = 62
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a7a7a", "#b8a800")
 _PREFIXES = (
@@ -32,13 +31,13 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Columns over days with an axis: `top` is the axis' largest figure as text, `said` the chart in words."""
+    """Columns over days: each `width` wide; `top` is the largest figure, `said` the chart in words, `ticks` days."""
 
     bars: Sequence[Bar]
     width: float
     top: str
-    middle: str
     said: str
+    ticks: Sequence[str]
 
 
 def humane(value: Decimal | str | None, unit: str) -> str:
@@ -61,22 +60,6 @@ def _three_digits(value: Decimal) -> str:
     return f"{value:,.{places}f}"
 
 
-def bars(sums: Mapping[str, Decimal | None], unit: str) -> list[Bar]:
-    """Horizontal bars, the largest first; what is not known has no length and says so."""
-    longest = max((value for value in sums.values() if value is not None), default=Decimal(0))
-    ordered = sorted(sums.items(), key=lambda item: (-(item[1] or Decimal(0)), item[0]))
-    return [
-        Bar(
-            label=label,
-            figure=humane(value, unit),
-            start=0,
-            length=_px(value, longest, BAR_WIDTH),
-            colour=COLOURS[0],
-        )
-        for label, value in ordered
-    ]
-
-
 def stacked(parts: Mapping[str, Decimal], unit: str) -> list[Bar]:
     """One bar of parts from left to right; parts of nothing are left out."""
     whole = sum(parts.values(), Decimal(0))
@@ -84,7 +67,7 @@ def stacked(parts: Mapping[str, Decimal], unit: str) -> list[Bar]:
     start = 0.0
     shown = [(name, value) for name, value in parts.items() if value > 0]
     for (name, value), colour in zip(shown, COLOURS * 2, strict=False):
-        length = _px(value, whole, WIDTH)
+        length = px(value, whole, WIDTH)
         share = f"{100 * value / whole:.1f} %"
         found.append(
             Bar(label=name, figure=f"{humane(value, unit)} ({share})", start=start, length=length, colour=colour)
@@ -101,21 +84,23 @@ def by_day(lines: Sequence[Mapping[str, Any]], figure: str, unit: str, *, start:
         unknown = value is None and (so_far is None or not so_far)
         sums[line["day"]] = None if unknown else (so_far or Decimal(0)) + Decimal(value or 0)
     top = max((value for value in sums.values() if value is not None), default=Decimal(0))
-    slot = (WIDTH - PLOT_LEFT) / max(1, len(sums))
+    slot = WIDTH / max(1, len(sums))
     width = min(60.0, slot * 0.72)
     columns = [
         Bar(
             label=day,
             figure=humane(value, unit),
-            start=round(PLOT_LEFT + slot * place + (slot - width) / 2, 2),
-            length=_px(value, top, PLOT_HEIGHT),
+            start=round(slot * place + (slot - width) / 2, 2),
+            length=px(value, top, PLOT_HEIGHT),
             colour=COLOURS[0],
         )
         for place, (day, value) in enumerate(sums.items())
     ]
     told = [column for column in columns if column.length or column.figure == "unknown"]
     said = "; ".join(f"{column.label} {column.figure}" for column in told) or "nothing in this period"
-    return Columns(bars=columns, width=round(width, 2), top=humane(top, unit), middle=humane(top / 2, unit), said=said)
+    days = list(sums)
+    ticks = [days[0], days[len(days) // 2], days[-1]] if len(days) > 2 else days
+    return Columns(bars=columns, width=round(width, 2), top=humane(top, unit), said=said, ticks=ticks)
 
 
 def days_of(start: str, end: str, lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -129,5 +114,6 @@ def days_of(start: str, end: str, lines: Sequence[Mapping[str, Any]]) -> list[st
     return [(first + timedelta(days=place)).isoformat() for place in range(count)]
 
 
-def _px(value: Decimal | None, whole: Decimal, width: int) -> float:
+def px(value: Decimal | None, whole: Decimal, width: int) -> float:
+    """The length of a bar of `width` for the whole; 0 for nothing and for what is not known, else at least 1."""
     return 0.0 if not value or not whole else round(max(1.0, float(value * width / whole)), 2)

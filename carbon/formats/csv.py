@@ -2,17 +2,16 @@
 
 import csv
 import io
-from collections.abc import Mapping
-from typing import Any
 
 from greenserve.carbon.formats.cells import known, safe_text
+from greenserve.carbon.formats.reading_order import in_reading_order
 from greenserve.carbon.statement_document import BREAKDOWN
 from greenserve.records import Statement
 
 
 def render(statement: Statement) -> bytes:
     """RFC 4180 CSV in UTF-8; what is not known is the word `unknown`, never 0."""
-    document: Mapping[str, Any] = statement.document
+    document = in_reading_order(statement.document)
     totals = document["totals"]
     about = {
         "statement_id": document["statement_id"],

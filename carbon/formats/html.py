@@ -9,40 +9,43 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from greenserve.carbon.formats import charts
 from greenserve.carbon.formats.cells import UNKNOWN, known
+from greenserve.carbon.formats.reading_order import in_reading_order
 from greenserve.carbon.statement_document import BREAKDOWN
 from greenserve.records import Statement
 
 SHOWN = (
     "requests",
     "cache_hit",
-    "tokens_in",
     "energy_joules",
     "request_p50_joules",
     "request_p95_joules",
-    "facility_kwh",
+    "facility_joules",
     "intensity_mean_gco2e_per_kwh",
     "loc_lifecycle_gco2e",
-    "embodied_gco2e",
-    "sci_per_request_gco2e",
     "tier",
 )
 """Columns of the page's breakdown; the JSON, CSV and Parquet files have all."""
+ADDED = ("requests", "cache_hit", "energy_joules", "facility_joules", "loc_lifecycle_gco2e", "embodied_gco2e")
+"""Figures of the summary over the days: those that add."""
+BAR = 100
 PLACES = ("this_tenant", "other_tenants", "platform", "idle", "background", "foreign", "gap", "pending_after")
 _UNITS = (
     ("_gco2e_per_kwh", "gCO2e/kWh"),
+    ("_gco2e_per_s", "gCO2e/s"),
     ("_gco2e", "gCO2e"),
     ("_joules", "J"),
     ("_kwh", "kWh"),
     ("_ns", "ns"),
     ("_pct", "%"),
     ("_ppm", "ppm"),
+    ("_s", "s"),
 )
 _WORDS = {"loc": "location-based", "sci": "SCI", "gco2e": "gCO2e", "p50": "p50", "p95": "p95"}
 
 
 def render(statement: Statement) -> bytes:
     """The statement as HTML in UTF-8; every chart has its figures in a table on the same page."""
-    document: Mapping[str, Any] = statement.document
+    document = in_reading_order(statement.document)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -60,7 +63,8 @@ def render(statement: Statement) -> bytes:
         keys=BREAKDOWN,
         shown=SHOWN,
         colour=charts.COLOURS[0],
-        by_variant=charts.bars(_summed(breakdown, ("model", "variant", "region"), "energy_joules"), "J"),
+        summary=_summary(breakdown),
+        added=ADDED,
         by_day=charts.by_day(breakdown, "loc_lifecycle_gco2e", "gCO2e", start=document["start"], end=document["end"]),
         tenant_rows=[{name: line[name] for name in ("tenant", *SHOWN)} for line in document["tenants"]],
         comparison=_flat(document["counterfactual"] or {}),
@@ -89,11 +93,18 @@ def words(name: str) -> str:
     return " ".join(_WORDS.get(part, part) for part in name.split("_"))
 
 
-def _summed(lines: Sequence[Mapping[str, Any]], by: tuple[str, ...], figure: str) -> dict[str, Decimal | None]:
-    """Sums of a figure by some of the keys; None where no line knows it."""
-    sums: dict[str, Decimal | None] = {}
+def _summary(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sums over the days by model, variant and region, the most energy first; None where no day knows a figure."""
+    sums: dict[tuple[str, ...], dict[str, Decimal | None]] = {}
     for line in lines:
-        name = " / ".join(str(line[part] or UNKNOWN) for part in by)
-        so_far, value = sums.get(name), line[figure]
-        sums[name] = so_far if value is None else (so_far or Decimal(0)) + Decimal(value)
-    return sums
+        here = sums.setdefault(tuple(line[name] or UNKNOWN for name in BREAKDOWN[1:]), dict.fromkeys(ADDED))
+        for figure in ADDED:
+            if line[figure] is not None:
+                here[figure] = (here[figure] or Decimal(0)) + Decimal(line[figure])
+    longest = max((one["energy_joules"] or Decimal(0) for one in sums.values()), default=Decimal(0))
+    return [
+        dict(zip(BREAKDOWN[1:], key, strict=True))
+        | {name: None if value is None else f"{value:f}" for name, value in figures.items()}
+        | {"bar": charts.px(figures["energy_joules"], longest, BAR)}
+        for key, figures in sorted(sums.items(), key=lambda item: (-(item[1]["energy_joules"] or 0), item[0]))
+    ]

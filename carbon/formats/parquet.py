@@ -1,10 +1,10 @@
 """The breakdown as a Parquet table for analysis; exact decimals, and the whole master in the file's metadata."""
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from greenserve.canonical import canonical_json
+from greenserve.carbon.formats.reading_order import in_reading_order
 from greenserve.carbon.statement_document import BREAKDOWN
 from greenserve.errors import DependencyMissing
 from greenserve.records import Statement
@@ -25,7 +25,7 @@ def render(statement: Statement) -> bytes:
         raise DependencyMissing(
             "the format parquet needs pyarrow: install greenserve with the extra `parquet`, or choose csv"
         ) from None
-    document: Mapping[str, Any] = statement.document
+    document = in_reading_order(statement.document)
     names = [*BREAKDOWN, *document["totals"]]
     fields = [pa.field(name, _type(pa, name, document["totals"].get(name))) for name in names]
     schema = pa.schema(fields, metadata={MASTER: canonical_json(document)})

@@ -100,8 +100,8 @@ def _period(period: str | None, month: str | None) -> str:
 
 def _fold(book: SqliteLedger, members: Mapping[str, Any]) -> Mapping[str, Any]:
     head = book.head()
-    scope = Scope(**({"size": head.size, "chain": head.chain} | dict(members)))
-    return build_statement(book.entries(), scope).document
+    whole: dict[str, Any] = {"size": head.size, "chain": head.chain} | dict(members)
+    return build_statement(book.entries(), Scope(**whole)).document
 
 
 def _write(statement: Statement, wanted: list[Format], out: Path, stem: str) -> list[Path]:
