@@ -48,8 +48,10 @@ def corrections(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
     old, new = _lines(before), _lines(after)
     for key in sorted(old.keys() | new.keys()):
         for figure in CORRECTED:
-            was, now = _figure(old, key, figure), _figure(new, key, figure)
-            if was != now:
+            was = _figure(old, key, figure) if key in old else "0"
+            now = _figure(new, key, figure) if key in new else "0"
+            appeared = key not in old or key not in new
+            if was != now and not (appeared and None in (was, now)):
                 difference = None if was is None or now is None else f"{Decimal(now) - Decimal(was):f}"
                 place = {name: value or None for name, value in zip(BREAKDOWN, key, strict=True)}
                 yield place | {"figure": figure, "old": was, "new": now, "difference": difference, "reason": reason}
@@ -60,8 +62,6 @@ def _lines(document: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, An
 
 
 def _figure(lines: Mapping[tuple[str, ...], Mapping[str, Any]], key: tuple[str, ...], figure: str) -> str | None:
-    if key not in lines:
-        return "0"
     value = lines[key].get(figure)
     return None if value is None else str(value)
 

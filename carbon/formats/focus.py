@@ -43,12 +43,12 @@ def contexts(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         figures = {name: _told(differences.get(name), line[name]) for name in CORRECTED}
         yield _context(document, line, figures, charge_class=None)
     for key, differences in changed.items():
-        gone: Mapping[str, Any] = dict.fromkeys(("tier", "energy_low_joules", "energy_high_joules"))
-        line = lines.get(key) or {**dict(zip(BREAKDOWN, key, strict=True)), **gone, "energy_joules": None}
+        gone: Mapping[str, Any] = dict.fromkeys(("tier", "energy_low_joules", "energy_high_joules", *CORRECTED))
+        line = lines.get(key) or {**dict(zip(BREAKDOWN, key, strict=True)), **gone}
         if key not in lines:
-            was = {name: differences[name]["old"] if name in differences else "0" for name in CORRECTED}
+            was = {name: differences[name]["old"] if name in differences else None for name in CORRECTED}
             yield _context(document, line, was, charge_class=None)
-        yield _context(document, line, _difference(differences), charge_class="Correction")
+        yield _context(document, line, _difference(differences, line), charge_class="Correction")
 
 
 def _told(difference: Mapping[str, Any] | None, now: Any) -> Any:
@@ -56,9 +56,9 @@ def _told(difference: Mapping[str, Any] | None, now: Any) -> Any:
     return now if difference is None or now is None else difference["old"]
 
 
-def _difference(differences: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _difference(differences: Mapping[str, Mapping[str, Any]], line: Mapping[str, Any]) -> dict[str, Any]:
     """A figure that was unknown and is known now is a correction by all of it; one that became unknown has none."""
-    figures: dict[str, Any] = dict.fromkeys(CORRECTED, "0")
+    figures: dict[str, Any] = {name: None if line[name] is None else "0" for name in CORRECTED}
     for name, one in differences.items():
         figures[name] = one["new"] if one["old"] is None else one["difference"]
     return figures

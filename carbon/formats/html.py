@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from greenserve.carbon.formats import charts
 from greenserve.carbon.formats.cells import UNKNOWN, known
@@ -46,17 +47,9 @@ _WORDS = {"loc": "location-based", "sci": "SCI", "gco2e": "gCO2e", "p50": "p50",
 def render(statement: Statement) -> bytes:
     """The statement as HTML in UTF-8; every chart has its figures in a table on the same page."""
     document = in_reading_order(statement.document)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"known": known, "label": label, "humane": charts.humane, "words": words}
     breakdown = document["breakdown"]
     node = document["reconciliation"]
-    page = environment.get_template("statement.html").render(
+    page = _template().render(
         statement=document,
         totals=document["totals"],
         breakdown=breakdown,
@@ -72,6 +65,19 @@ def render(statement: Statement) -> bytes:
         places=charts.stacked({words(place): Decimal(node[f"{place}_joules"]) for place in PLACES}, "J"),
     )
     return page.encode()
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"known": known, "label": label, "humane": charts.humane, "words": words}
+    return environment.get_template("statement.html")
 
 
 def _flat(members: Mapping[str, Any]) -> dict[str, Any]:
