@@ -199,6 +199,7 @@ def test_parquet_carries_the_master(a_line: Lines) -> None:
     assert canonical_json(statement.document) == metadata[parquet.MASTER]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file.*sRGB:ResourceWarning")  # WeasyPrint leaves its profile open
 def test_pdf_is_made_and_holds_the_master(a_line: Lines) -> None:
     """A PDF/A-3 file with the statement's JSON attached; skipped where Pango is missing."""
     pytest.importorskip("weasyprint", exc_type=OSError, reason="needs the system library Pango")
