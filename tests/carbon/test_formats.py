@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from html.parser import HTMLParser
+from importlib import import_module
 from typing import Any
 
 import orjson
@@ -202,7 +203,10 @@ def test_parquet_carries_the_master(a_line: Lines) -> None:
 @pytest.mark.filterwarnings("ignore:unclosed file.*sRGB:ResourceWarning")  # WeasyPrint leaves its profile open
 def test_pdf_is_made_and_holds_the_master(a_line: Lines) -> None:
     """A PDF/A-3 file with the statement's JSON attached; skipped where Pango is missing."""
-    pytest.importorskip("weasyprint", exc_type=OSError, reason="needs the system library Pango")
+    try:
+        import_module("weasyprint")
+    except (ImportError, OSError) as error:
+        pytest.skip(f"needs the extra `pdf` and the system library Pango (apt install libpango-1.0-0): {error}")
     statement = statement_of([usage_entry(a_line())])
 
     data = FORMATS["pdf"].render(statement)
@@ -250,7 +254,7 @@ def test_figures_for_people_have_three_digits(value: str | None, unit: str, show
 
 def test_days_without_requests_are_drawn_as_nothing() -> None:
     """A month has all its days; a longer period only those with requests; an unknown day has no column of 0."""
-    lines = [{"day": "2026-11-02", "g": "2"}, {"day": "2026-11-03", "g": None}]
+    lines: list[dict[str, Any]] = [{"day": "2026-11-02", "g": "2"}, {"day": "2026-11-03", "g": None}]
 
     month = charts.by_day(lines, "g", "g", start="2026-11-01T00:00:00Z", end="2026-12-01T00:00:00Z")
     year = charts.by_day(lines, "g", "g", start="2026-01-01T00:00:00Z", end="2027-01-01T00:00:00Z")
