@@ -1,32 +1,77 @@
 """Where the node's metered energy of a period went, and how one tenant's total follows from it: to the microjoule."""
 
+from collections import Counter
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from greenserve.carbon.entries import PLATFORM, UNMETERED, it_uj
 from greenserve.units import decimal_joules
 
-_COPIED = ("idle_uj", "background_uj", "foreign_uj", "gap_uj", "waste_uj")
+POOLS = ("idle_uj", "background_uj", "foreign_uj", "gap_uj", "waste_uj")
+PERCENT_PLACES = Decimal(1).scaleb(-3)
+
+
+class Sensor:
+    """What a device's meter said in a period. State: sums that `take` alone changes."""
+
+    def __init__(self) -> None:
+        self.intervals = self.metered_uj = self.time_ns = self.unmetered_ns = 0
+        self.sources: set[str] = set()
+        self.tiers: set[str] = set()
+        self.boots: set[str] = set()
+        self.flags: Counter[str] = Counter()
+
+    def take(self, body: Mapping[str, Any]) -> None:
+        """Add an interval."""
+        self.intervals += body["intervals"]
+        self.metered_uj += body["metered_uj"]
+        self.time_ns += body["end_ns"] - body["start_ns"]
+        self.unmetered_ns += body["unmetered_ns"]
+        self.sources.add(body["source"])
+        self.tiers.add(body["tier"])
+        self.boots.add(body["boot_id"])
+        self.flags.update(body["flags"])
+
+    def document(self, device: str) -> dict[str, object]:
+        """One line of the sensor sheet; coverage in percent of the time between first and last reading."""
+        covered = None
+        if self.time_ns:
+            share = Decimal(100 * max(0, self.time_ns - self.unmetered_ns)) / self.time_ns
+            covered = f"{share.quantize(PERCENT_PLACES):f}"
+        return {
+            "device": device,
+            "sources": sorted(self.sources),
+            "tiers": sorted(self.tiers),
+            "metered_joules": decimal_joules(self.metered_uj),
+            "readings": self.intervals,
+            "time_ns": self.time_ns,
+            "unmetered_time_ns": self.unmetered_ns,
+            "covered_pct": covered,
+            "boots": len(self.boots),
+            "flags": dict(sorted(self.flags.items())),
+        }
 
 
 class Reconciliation:
     """Folds settled lines and device intervals in order of index; an interval closes the lines before it.
 
     State: energy [uJ] by place for the intervals that closed within [start_us, end_us), and the tenant's own lines
-    by whether they ended in the period and whether their interval closed in it.
+    by whether they ended in the period and whether their interval closed in it. `everybody`: all lines are own.
     """
 
-    def __init__(self, *, tenant: str, start_us: int, end_us: int) -> None:
+    def __init__(self, *, tenant: str, start_us: int, end_us: int, everybody: bool = False) -> None:
         self._tenant, self._start_us, self._end_us = tenant, start_us, end_us
+        self._everybody = everybody
         self._since: list[tuple[str, int, bool]] = []
-        self._pools = dict.fromkeys(_COPIED, 0)
+        self._pools = dict.fromkeys(POOLS, 0)
+        self._over_uj: int | None = None
         self._before_uj: dict[str, int] = {}
         self._after_uj: dict[str, int] = {}
         self.intervals = self.unmetered_ns = 0
         self.metered_uj = self.own_uj = self.others_uj = self.platform_uj = 0
         self.own_of_other_periods_uj = self.own_closed_elsewhere_uj = 0
-        self.sources: set[str] = set()
-        self.tiers: set[str] = set()
+        self.sensors: dict[str, Sensor] = {}
 
     def settle(self, body: Mapping[str, Any]) -> None:
         """Take a settled line; what no meter saw or nobody is charged for is not a tenant's part."""
@@ -38,11 +83,11 @@ class Reconciliation:
         """Take a device interval: the lines settled since the one before it are its own."""
         lines, self._since = self._since, []
         if not self._within(body["at_us"]):
-            own = (uj for name, uj, within in lines if name == self._tenant and within)
+            own = (uj for name, uj, within in lines if self._is_own(name) and within)
             self.own_closed_elsewhere_uj += sum(own)
             return
         for name, energy_uj, within in lines:
-            if name == self._tenant:
+            if self._is_own(name):
                 self.own_uj += energy_uj
                 self.own_of_other_periods_uj += 0 if within else energy_uj
             elif name == PLATFORM:
@@ -52,13 +97,18 @@ class Reconciliation:
         device = body["device"]
         self._before_uj.setdefault(device, body["pending_before_uj"])
         self._after_uj[device] = body["pending_after_uj"]
-        for pool in _COPIED:
+        for pool in POOLS:
             self._pools[pool] += body[pool]
+        if "over_attributed_uj" in body:
+            self._over_uj = (self._over_uj or 0) + body["over_attributed_uj"]
         self.intervals += body["intervals"]
         self.unmetered_ns += body["unmetered_ns"]
         self.metered_uj += body["metered_uj"]
-        self.sources.add(body["source"])
-        self.tiers.add(body["tier"])
+        self.sensors.setdefault(device, Sensor()).take(body)
+
+    def pool_uj(self, name: str) -> int:
+        """The node's energy in one of POOLS [uJ]."""
+        return self._pools[name]
 
     def difference_uj(self) -> int:
         """Metered minus placed [uJ]; 0 in a ledger that verifies."""
@@ -79,9 +129,11 @@ class Reconciliation:
             "difference": self.difference_uj(),
         }
         return {f"{name}_joules": decimal_joules(uj) for name, uj in lines.items()} | {
+            "peers_served_joules": None,
+            "over_attributed_joules": None if self._over_uj is None else decimal_joules(self._over_uj),
             "intervals": self.intervals,
             "unmetered_time_ns": self.unmetered_ns,
-            "sources": sorted(self.sources),
+            "sources": sorted({source for sensor in self.sensors.values() for source in sensor.sources}),
         }
 
     def bridge(self, *, total_uj: int, provisional_uj: int, unreconciled_uj: int) -> dict[str, object]:
@@ -97,6 +149,9 @@ class Reconciliation:
             "difference": total_uj - explained - provisional_uj - unreconciled_uj,
         }
         return {f"{name}_joules": decimal_joules(uj) for name, uj in lines.items()}
+
+    def _is_own(self, tenant: str) -> bool:
+        return self._everybody or tenant == self._tenant
 
     def _within(self, at_us: int) -> bool:
         return self._start_us <= at_us < self._end_us

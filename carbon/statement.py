@@ -2,71 +2,29 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from greenserve.carbon.budgets import iso
-from greenserve.carbon.entries import METHOD
+from greenserve.carbon.counterfactual import Counterfactual
+from greenserve.carbon.embodied import embodied_ng, rates_ng_per_s
+from greenserve.carbon.entries import PLATFORM, US_PER_HOUR
+from greenserve.carbon.folded import EVERYBODY, Folded, Scope
+from greenserve.carbon.market import MarketFold
+from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
-from greenserve.carbon.tally import Tally, decimal_g_per_kwh
+from greenserve.carbon.statement_document import BREAKDOWN, SCHEMA, document_of
+from greenserve.carbon.statement_line import Line
+from greenserve.carbon.terms import Terms
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry, Statement
-from greenserve.units import decimal_joules
 
-SCHEMA = "greenserve.statement/1"
-BREAKDOWN = ("day", "model", "variant", "region")
+__all__ = ["BREAKDOWN", "EVERYBODY", "SCHEMA", "Scope", "build_statement", "fold"]
 Body = Mapping[str, Any]
-
-_METHOD_NOTES = (
-    "E1: power of a node without an energy counter = idle + dynamic x busy CPU time; the tier says so (modelled, "
-    "class_average).",
-    "E7, E8: a batch's energy is split over its rows by Shapley value of the padded batch's cost, exact to 1 uJ.",
-    "E9: facility energy = IT energy x PUE, rounded half to even per request; the PUE is taken as given.",
-    "E11: emissions = facility energy x grid intensity of the hour and zone, average and location-based, rounded half "
-    "to even to 1 ng per request; sums add rounded requests.",
-    "E12: 90 % ranges combine the meter's half width (common to all requests), 10 % per request divided by the root "
-    "of their number, 3 % per class, and for emissions the grid's by origin: observed 5, estimated 10, forecast 15, "
-    "recorded 30, annual 40 %. The PUE's uncertainty is not known and not contained.",
-    "Settled requests are shares of metered intervals; provisional ones are estimates until their interval closes; "
-    "unreconciled ones keep their estimate, since the meter was not read while they ran.",
-)
-_EXCLUDED = (
-    "idle and background energy of the node (shown under reconciliation, charged to nobody)",
-    "emissions of making the hardware",
-    "networks and the caller's own device",
-)
-_LIMIT = (
-    "The ledger proves what was recorded and that it did not change since; it does not prove that the meter was right."
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What a statement covers: a tenant, [start_us, end_us) UTC, who issues it, and the ledger's end that it is
-    folded to (`size` rows, `chain` hash in hex)."""
-
-    tenant: str
-    start_us: int
-    end_us: int
-    issuer: str
-    software: str
-    size: int
-    chain: str
-
-    def __post_init__(self) -> None:
-        if self.end_us <= self.start_us:
-            raise ValueError(f"a period ends after it starts, got {iso(self.start_us)} to {iso(self.end_us)}")
-
-    def holds(self, at_us: int) -> bool:
-        """Whether a moment lies in the period."""
-        return self.start_us <= at_us < self.end_us
 
 
 def build_statement(entries: Iterable[tuple[int, Entry]], scope: Scope) -> Statement:
     """Fold all entries of the ledger, in order of index up to `scope.size`, into the tenant's statement."""
-    fold = _Fold(scope)
-    fold.run(entries)
-    document = fold.document()
+    document = document_of(fold(entries, scope))
     return Statement(
         statement_id=str(document["statement_id"]),
         tenant=scope.tenant,
@@ -76,35 +34,67 @@ def build_statement(entries: Iterable[tuple[int, Entry]], scope: Scope) -> State
     )
 
 
+def fold(entries: Iterable[tuple[int, Entry]], scope: Scope) -> Folded:
+    """The sums of a statement from single entries, in order of index up to `scope.size`.
+
+    LedgerUnavailable where a settled line has no open one before it.
+    """
+    folding = _Fold(scope)
+    folding.run(entries)
+    return folding.folded()
+
+
 class _Fold:
     """State: the total and the lines of the breakdown, the reconciliation, facts that need a watermark or a factor."""
 
     def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-        self._total = Tally()
-        self._lines: dict[tuple[str, ...], Tally] = {}
-        self._reconciliation = Reconciliation(tenant=scope.tenant, start_us=scope.start_us, end_us=scope.end_us)
+        self._scope, self._terms = scope, Terms.of(scope.terms)
+        self._rates = rates_ng_per_s(self._terms.hardware)
+        self._total = self._line()
+        self._lines: dict[tuple[str, ...], Line] = {}
+        self._tenants: dict[str, Line] = {}
+        self._reconciliation = Reconciliation(
+            tenant=scope.tenant, start_us=scope.start_us, end_us=scope.end_us, everybody=scope.tenant == EVERYBODY
+        )
+        self._market, self._pooled = MarketFold(), Pooled()
+        self._counterfactual = Counterfactual(self._terms.baselines)
         self._uncharged = 0
-        self._marks: dict[str, Counter[str]] = {}
-        self._factors: dict[tuple[str, ...], list[int]] = {}
-        self._sites: dict[tuple[str, int | None], int] = {}
+        self._marks: dict[str, set[str]] = {}
+        self._factors: dict[tuple[str, ...], tuple[int, int]] = {}
+        self._sites: Counter[tuple[str, int | None]] = Counter()
         self._flags: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._codes: Counter[str] = Counter()
+        self._levels_uj: Counter[str] = Counter()
+        self._budgets: dict[str, Body] = {}
+        self._budget_changes: Counter[str] = Counter()
         self._first: int | None = None
         self._last: int | None = None
 
     def run(self, entries: Iterable[tuple[int, Entry]]) -> None:
-        """Fold the newest line of each of the tenant's requests, and every device interval."""
+        """Fold the newest line of each request of the period, every device interval and every budget's change."""
         for body in self._newest(entries):
-            if not self._scope.holds(body["ended_us"]) or body["tenant"] != self._scope.tenant:
+            if not self._scope.holds(body["ended_us"]):
                 continue
+            own, hour = self._scope.covers(body["tenant"]), body["ended_us"] // US_PER_HOUR
             if not body["charged"]:
-                self._uncharged += 1
+                self._uncharged += own
                 continue
-            day = iso(body["ended_us"])[:10]
-            key = (day, body["model"], body["variant"] or "", body["region"] or "")
-            self._lines.setdefault(key, Tally()).add(body)
-            self._total.add(body)
-            self._note(body)
+            key = (iso(body["ended_us"])[:10], body["model"], body["variant"] or "", body["region"] or "")
+            self._market.add(body, hour, key if own else None)
+            self._pooled.add(body, hour)
+            if own:
+                self._take(body, key)
+
+    def _take(self, body: Body, key: tuple[str, ...]) -> None:
+        share_ng = embodied_ng(body, self._rates)
+        lines = [self._total, self._lines.setdefault(key, self._line())]
+        if self._scope.tenant == EVERYBODY:
+            lines.append(self._tenants.setdefault(body["tenant"], self._line()))
+        for line in lines:
+            line.add(body, share_ng)
+        self._counterfactual.add(body)
+        self._note(body)
 
     def _newest(self, entries: Iterable[tuple[int, Entry]]) -> Iterator[Body]:
         """Each usage once: settled over provisional. A provisional line waits here until its settled one comes."""
@@ -113,10 +103,12 @@ class _Fold:
             if idx >= self._scope.size:
                 break
             if entry.kind == "device_interval":
-                self._reconciliation.close(entry.body)
+                self._close(entry.body)
+            elif entry.kind == "budget":
+                self._budget(entry.body)
             if entry.kind != "usage":
                 continue
-            if entry.tenant == self._scope.tenant and self._scope.holds(entry.body["ended_us"]):  # type: ignore[arg-type]
+            if self._scope.covers(entry.tenant) and self._scope.holds(entry.body["ended_us"]):  # type: ignore[arg-type]
                 self._first = idx if self._first is None else self._first
                 self._last = idx
             request = (entry.key, entry.attempt)
@@ -131,111 +123,75 @@ class _Fold:
                 yield {**waiting.pop(request), **entry.body}
         yield from waiting.values()
 
+    def _close(self, body: Body) -> None:
+        self._reconciliation.close(body)
+        if self._scope.holds(body["at_us"]):
+            hour = body["at_us"] // US_PER_HOUR
+            self._market.close(hour, body["metered_uj"])
+            self._pooled.close(body, hour)
+
+    def _budget(self, body: Body) -> None:
+        """A budget in force in the period: changes after its end are another statement's."""
+        if body["at_us"] < self._scope.end_us and body["tenant"] in (self._scope.tenant, PLATFORM):
+            self._budgets[body["budget_id"]] = body
+            self._budget_changes[body["budget_id"]] += self._scope.holds(body["at_us"])
+
     def _note(self, body: Body) -> None:
         self._flags.update(body["flags"])
+        self._reasons[body["reason"] or "not recorded"] += 1
+        if body["code"] is not None:
+            self._codes[body["code"]] += 1
         reading = body["ci"]
         if body["emulated"]:
             self._mark("emulated regions", f"region {body['region']} was executed on the gateway's own machine")
         if body["tier"] == "simulated":
             self._mark("simulated energy", "energy was replayed from a series, not measured")
-        site = (body["region"] or "", body["pue_milli"])
-        self._sites[site] = self._sites.get(site, 0) + 1
+        self._sites[body["region"] or "", body["pue_milli"]] += 1
         if reading is None:
             return
+        if "level" in reading and body["active_uj"] is not None:
+            energy_uj = body["active_uj"] + body["held_uj"] + body["host_uj"]
+            self._levels_uj[str(reading["level"])] += energy_uj
         if "synthetic" in reading["provider"].lower():
             self._mark("synthetic grid series", f"zone {reading['zone']} comes from {reading['provider']}")
         elif reading["origin"] == "recorded":
             self._mark("recorded grid series", f"zone {reading['zone']} comes from {reading['provider']}")
         factor = tuple(reading[name] for name in ("zone", "provider", "origin", "basis", "kind"))
-        self._factors.setdefault(factor, []).append(reading["mg_per_kwh"])
-        if len(self._factors[factor]) > 2:
-            values = self._factors[factor]
-            self._factors[factor] = [min(values), max(values)]
+        value = reading["mg_per_kwh"]
+        low, high = self._factors.get(factor, (value, value))
+        self._factors[factor] = (min(low, value), max(high, value))
 
     def _mark(self, mark: str, reason: str) -> None:
-        self._marks.setdefault(mark, Counter())[reason] += 1
+        self._marks.setdefault(mark, set()).add(reason)
 
-    def document(self) -> dict[str, object]:
-        """The canonical document."""
-        scope, total = self._scope, self._total
-        period = f"{iso(scope.start_us)[:13]}-{iso(scope.end_us)[:13]}".replace(":", "").replace("T", "h")
-        return {
-            "schema": SCHEMA,
-            "statement_id": f"{scope.tenant}-{period}-{scope.chain[:12]}",
-            "tenant": scope.tenant,
-            "start": iso(scope.start_us),
-            "end": iso(scope.end_us),
-            "timezone": "UTC",
-            "issuer": scope.issuer,
-            "software": scope.software,
-            "method": METHOD,
-            "boundary": {
-                "included": ["active, held and host energy of this tenant's requests, at the site by PUE"],
-                "excluded": list(_EXCLUDED),
-            },
-            "watermarks": self._watermarks(),
-            "totals": total.document(),
-            "not_charged_requests": self._uncharged,
-            "unknown_reasons": {
-                "market_gco2e": "not available: no evidence file of contracts",
-                "embodied_gco2e": "not available: embodied emissions are not configured",
-                "loc_direct_gco2e": "null where no source gave a direct intensity",
-                "loc_lifecycle_gco2e": "null where no source gave a lifecycle intensity",
-            },
-            "breakdown": [self._line(key) for key in sorted(self._lines)],
-            "reconciliation": self._reconciliation.document(),
-            "reconciliation_of_tenant": self._reconciliation.bridge(
-                total_uj=total.energy_uj,
-                provisional_uj=total.provisional_uj,
-                unreconciled_uj=total.unreconciled_uj,
-            ),
-            "data_quality": {
-                "joules_by_tier": _joules(total.by_tier),
-                "joules_by_intensity_origin": _joules(total.by_origin),
-                "requests_by_flag": dict(sorted(self._flags.items())),
-            },
-            "factors": self._factor_lines(),
-            "method_notes": list(_METHOD_NOTES),
-            "limit": _LIMIT,
-            "proof": {
-                "size": scope.size,
-                "chain": scope.chain,
-                "first_index": self._first,
-                "last_index": self._last,
-                "verify": f"greenserve ledger verify --against {scope.size}:{scope.chain}",
-            },
-        }
+    def _line(self) -> Line:
+        return Line(embodied=bool(self._rates))
 
-    def _line(self, key: tuple[str, ...]) -> dict[str, object]:
-        named = {name: value or None for name, value in zip(BREAKDOWN, key, strict=True)}
-        return named | self._lines[key].document()
-
-    def _watermarks(self) -> list[dict[str, object]]:
-        marks: list[dict[str, object]] = [
-            {"mark": mark, "reasons": sorted(reasons)} for mark, reasons in sorted(self._marks.items())
-        ]
-        return [*marks, {"mark": "unsigned", "reasons": ["this version does not sign statements"]}]
-
-    def _factor_lines(self) -> list[dict[str, object]]:
-        lines: list[dict[str, object]] = []
-        for (zone, provider, origin, basis, kind), values in sorted(self._factors.items()):
-            lines.append(
-                {
-                    "factor": "grid intensity",
-                    "zone": zone,
-                    "provider": provider,
-                    "origin": origin,
-                    "basis": basis,
-                    "kind": kind,
-                    "min_gco2e_per_kwh": decimal_g_per_kwh(min(values)),
-                    "max_gco2e_per_kwh": decimal_g_per_kwh(max(values)),
-                }
-            )
-        for (region, pue_milli), requests in sorted(self._sites.items(), key=str):
-            pue = None if pue_milli is None else decimal_g_per_kwh(pue_milli)
-            lines.append({"factor": "PUE", "region": region or None, "pue": pue, "requests": requests})
-        return lines
-
-
-def _joules(counted: Counter[str]) -> dict[str, str]:
-    return {name: decimal_joules(uj) for name, uj in sorted(counted.items())}
+    def folded(self) -> Folded:
+        """The sums, contracts applied."""
+        if self._terms.market is not None:
+            priced = self._market.priced(self._terms.market)
+            for key, one in priced.items():
+                self._lines[key].price(one)
+                self._total.price(one)
+        return Folded(
+            scope=self._scope,
+            terms=self._terms,
+            total=self._total,
+            lines=self._lines,
+            tenants=self._tenants,
+            reconciliation=self._reconciliation,
+            counterfactual=self._counterfactual,
+            uncharged=self._uncharged,
+            unassigned=self._pooled.unassigned(),
+            marks={mark: sorted(reasons) for mark, reasons in self._marks.items()},
+            factors=self._factors,
+            sites=self._sites,
+            flags=self._flags,
+            reasons=self._reasons,
+            codes=self._codes,
+            levels_uj=self._levels_uj,
+            budgets=self._budgets,
+            budget_changes=self._budget_changes,
+            indexes=(self._first, self._last),
+        )

@@ -1,1 +1,1 @@
-"""A statement as a file: JSON is the master, CSV and HTML derive from it."""
+"""A statement as a file: JSON is the master, every other format derives from it alone."""

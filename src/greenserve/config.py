@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from greenserve.carbon_section import Carbon
 from greenserve.errors import ConfigInvalid
 from greenserve.sections import (
     Energy,
@@ -56,6 +57,7 @@ class Config(BaseSettings):
     tenancy: Tenancy = Tenancy()
     ledger: Ledger = Ledger()
     reporting: Reporting = Reporting()
+    carbon: Carbon = Carbon()
     cache: SharedCache = SharedCache()
     telemetry: Telemetry = Telemetry()
 

@@ -7,6 +7,10 @@ from types import MappingProxyType
 _NUMBER_UNIT = re.compile(r"^\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?)\s*([A-Za-z%/0-9]*)\s*$")
 _SECONDS = MappingProxyType({"us": "0.000001", "ms": "0.001", "s": "1", "m": "60", "h": "3600", "d": "86400"})
 _BYTES = MappingProxyType({"B": 1, "kB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30})
+_ENERGY_UJ = MappingProxyType(
+    {"uJ": 1, "mJ": 10**3, "J": 10**6, "kJ": 10**9, "Wh": 36 * 10**8, "kWh": 36 * 10**11, "MWh": 36 * 10**14}
+)
+_EMISSIONS_G = MappingProxyType({"gCO2e": 1, "kgCO2e": 10**3, "tCO2e": 10**6})
 _INTENSITY_MG = MappingProxyType({"gCO2e/kWh": 1000, "mgCO2e/kWh": 1, "kgCO2e/MWh": 1000})
 
 
@@ -45,6 +49,24 @@ def parse_mg_per_kwh(given: object) -> int:
     value = number * _INTENSITY_MG[unit]
     if value != int(value) or not 0 <= value <= 2_000_000:
         raise ValueError(f"{given!r} is {value} mg/kWh; a whole number in 0..2,000,000 is needed")
+    return int(value)
+
+
+def parse_energy_uj(given: object) -> int:
+    """`120mJ`, `0.5J`, `100kWh` to uJ, exact."""
+    number, unit = _split(given, example=f"{given}mJ or {given}kWh", allowed=tuple(_ENERGY_UJ))
+    value = number * _ENERGY_UJ[unit]
+    if value != int(value):
+        raise ValueError(f"{given!r} is {value} uJ; a whole number of uJ is needed")
+    return int(value)
+
+
+def parse_emissions_g(given: object) -> int:
+    """`164kgCO2e` to g CO2e, exact."""
+    number, unit = _split(given, example=f"{given}kgCO2e", allowed=tuple(_EMISSIONS_G))
+    value = number * _EMISSIONS_G[unit]
+    if value != int(value):
+        raise ValueError(f"{given!r} is {value} g; a whole number of grams is needed")
     return int(value)
 
 

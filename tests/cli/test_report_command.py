@@ -17,8 +17,17 @@ WRONG = {
     "report --tenant nobody": "no tenant 'nobody'",
     "report --tenant acme --period 2026-13": "2026-11",
     "report --tenant acme --period 2026-02-30": "2026-11",
-    "report --tenant acme -f pdf": "json, html, csv",
-    "report": "--tenant",
+    "report --tenant acme -f docx": "json, html, csv, focus, boamps, parquet, pdf",
+    "report": "give one tenant",
+    "report acme --operator": "give one tenant",
+    "report acme --tenant globex": "give one tenant",
+    "report acme --month 2026-01 --period 2026": "give one of them",
+    "report acme --month january": "such as 2026-11",
+    "report acme -f json,csv -o one.json": "a folder or one format",
+    "report acme --baseline fp16": "carbon.baselines",
+    "report --verify out.json": "needs --key PUB",
+    "report --verify none.json --key none.pub": "none.json: cannot be read",
+    "report acme --key none.pub": "belongs to --verify",
 }
 
 
@@ -68,7 +77,7 @@ def test_a_report_writes_three_formats_with_one_truth(used: Path, greenserve: An
         totals[name] for name in ("requests", "energy_joules", "loc_lifecycle_gco2e")
     )
     assert "0.061903 J, modelled" in done.out
-    assert "unsigned" in done.out
+    assert "Ed25519, key" in done.out
     assert 80 >= max(len(line) for line in done.out.splitlines() if not line.startswith("verify"))
 
 
@@ -99,3 +108,59 @@ def test_without_a_ledger_there_is_no_report(folder: Path, greenserve: Any) -> N
     assert 1 == done.code
     assert "there is no ledger at" in done.err
     assert not (folder / "ledger.db").exists()
+
+
+def test_a_stranger_verifies_with_the_public_key_alone(used: Path, greenserve: Any) -> None:
+    """The file and the key, no ledger and no configuration; one changed digit is exit 5 with what is wrong."""
+    (done,) = greenserve("report acme --month 2026-01 -f json -o signed.json")
+    signed = (used / "signed.json").read_text()
+    (used / "changed.json").write_text(signed.replace('"0.061903"', '"0.061904"'))
+    key = "ledger.db.signing-key.pub"
+    for name in ("greenserve.yaml", "ledger.db"):
+        (used / name).rename(used / f"away-{name}")
+
+    good, bad = greenserve(f"report --verify signed.json --key {key}", f"report --verify changed.json --key {key}")
+
+    assert (0, 0, 5) == (done.code, good.code, bad.code)
+    assert "signed with key" in good.out
+    assert "was changed after it was signed" in bad.out
+
+
+def test_an_auditor_derives_a_statement_again(used: Path, greenserve: Any) -> None:
+    """With the ledger every member comes out the same, also after the ledger went on; a forged one does not."""
+    (done,) = greenserve("report acme --month 2026-01 -f json -o signed.json")
+    record(used, [a_request()])
+    document = json.loads((used / "signed.json").read_bytes())
+    (used / "forged.json").write_text(json.dumps(document | {"issuer": "somebody else"}))
+
+    good, bad = greenserve("report --rederive signed.json", "report --rederive forged.json")
+
+    assert (0, 0, 5) == (done.code, good.code, bad.code)
+    assert "every member" in good.out
+    assert "the content was changed" in bad.out
+
+
+def test_later_requests_make_the_next_version(used: Path, greenserve: Any) -> None:
+    """Twice the same is one version; a request that arrived since makes version 2 with its corrections."""
+    first, again = greenserve(
+        "report acme --month 2026-01 -f json --json", "report acme --month 2026-01 -f json --json"
+    )
+    record(used, [a_request()])
+
+    (second,) = greenserve("report acme --month 2026-01 -f json,focus --json")
+
+    documents = [done.document["statement"] for done in (first, again, second)]
+    assert [1, 1, 2] == [one["version"] for one in documents]
+    assert documents[0] == documents[1]
+    assert documents[0]["statement_id"] == documents[2]["replaces"]
+    assert "Correction" in (used / "reports" / "acme-2026-01.focus.csv").read_text()
+
+
+def test_the_operator_sees_all_tenants(used: Path, greenserve: Any) -> None:
+    """Everybody's requests of the month, with the scopes of who burns the power."""
+    (done,) = greenserve("report --operator --month 2026-01 -f json --json")
+
+    statement = done.document["statement"]
+    assert (2, "operator") == (statement["totals"]["requests"], statement["scopes"]["view"])
+    assert ["acme", "globex"] == [line["tenant"] for line in statement["tenants"]]
+    assert (used / "reports" / "operator-2026-01.json").is_file()

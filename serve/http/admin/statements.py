@@ -1,17 +1,16 @@
-"""`/admin/v1/statements`: made from the ledger, kept beside it, shown as JSON, CSV or HTML."""
+"""`/admin/v1/statements`: made from the ledger, kept beside it, shown in every format that takes no time."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from greenserve import __version__
 from greenserve.carbon.budgets import iso
-from greenserve.carbon.formats import csv, html, json
+from greenserve.carbon.formats.catalogue import FORMATS
+from greenserve.carbon.issuing import Order, issue
 from greenserve.carbon.ledger.offline import Job
 from greenserve.carbon.periods import WRITTEN, bounds_of
 from greenserve.records import Statement
@@ -20,14 +19,8 @@ from greenserve.serve.http.admin.answers import Problems, answer
 from greenserve.serve.http.admin.office import Office
 from greenserve.serve.http.admin.pages import Cursor, Limit, Page, after_of, cut
 
-Format = Literal["json", "csv", "html"]
-RENDERERS: Mapping[Format, tuple[str, Callable[[Statement], bytes]]] = MappingProxyType(
-    {
-        "json": ("application/json", json.render),
-        "csv": ("text/csv; charset=utf-8", csv.render),
-        "html": ("text/html; charset=utf-8", html.render),
-    }
-)
+Name = Literal["json", "csv", "html", "focus", "boamps"]
+"""The light formats; parquet and pdf need extras and seconds: `greenserve report` writes them."""
 NO_SCRIPT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
@@ -90,15 +83,15 @@ class StatementPaths:
         line, is_new = await office.desk.run(partial(self._keep, made))
         return answer(line, status=201 if is_new else 200)
 
-    async def show(self, statement: str, form: Annotated[Format, Query(alias="format")] = "json") -> Response:
-        """A statement: the master JSON (RFC 8785), or CSV or HTML, which derive from it."""
-        media_type, render = RENDERERS[form]
-        work = partial(self._render, statement, render)
+    async def show(self, statement: str, form: Annotated[Name, Query(alias="format")] = "json") -> Response:
+        """A statement: the master JSON (RFC 8785), or another format, which derives from it."""
+        wanted = FORMATS[form]
+        work = partial(self._render, statement, wanted.render)
         headers = {
             "content-security-policy": NO_SCRIPT,
-            "content-disposition": f'inline; filename="{statement}.{form}"',
+            "content-disposition": f'inline; filename="{statement}.{wanted.suffix}"',
         }
-        return Response(await self._office.desk.run(work), 200, headers, media_type)
+        return Response(await self._office.desk.run(work), 200, headers, wanted.media_type)
 
     def _bounds(self, body: NewStatement) -> tuple[int, int]:
         self._office.store.tenant(body.tenant)
@@ -106,21 +99,13 @@ class StatementPaths:
         return bounds_of(body.period, now_us=self._office.clock.unix_us(), hours=hours)
 
     def _make(self, tenant: str, start_us: int, end_us: int) -> Statement:
-        scope = {
-            "tenant": tenant,
-            "start_us": start_us,
-            "end_us": end_us,
-            "issuer": self._office.config.reporting.issuer,
-            "software": f"greenserve {__version__}",
-        }
-        document = self._office.fold(Job(kind="statement", ledger=str(self._office.ledger.path), scope=scope))
-        return Statement(
-            statement_id=str(document["statement_id"]),
-            tenant=tenant,
-            start_us=start_us,
-            end_us=end_us,
-            document=document,
-        )
+        office = self._office
+        order = Order(tenant=tenant, start_us=start_us, end_us=end_us)
+        return issue(order, config=office.config, files=office.statements, fold=self._fold)
+
+    def _fold(self, members: Mapping[str, Any]) -> Mapping[str, Any]:
+        office = self._office
+        return office.fold(Job(kind="statement", ledger=str(office.ledger.path), scope=dict(members)))
 
     def _keep(self, statement: Statement) -> tuple[StatementLine, bool]:
         is_new = self._office.statements.put(statement)

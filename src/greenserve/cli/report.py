@@ -1,62 +1,75 @@
-"""`greenserve report`: a tenant's statement from the ledger, in one or several formats."""
+"""`greenserve report`: a statement from the ledger in one or several formats, and the check of one."""
 
-import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
+import orjson
 import typer
 
-from greenserve import __version__
-from greenserve.carbon.entries import US_PER_HOUR
-from greenserve.carbon.formats import csv, html, json
+from greenserve.carbon.folded import EVERYBODY, Scope
+from greenserve.carbon.formats.catalogue import FORMATS, Format, chosen
+from greenserve.carbon.issuing import Order, issue, rederived
 from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.statement_files import StatementFiles, statement_folder
 from greenserve.carbon.ledger.tenancy import TenancyStore
-from greenserve.carbon.statement import Scope, build_statement
-from greenserve.cli.ledger import AsJson, ConfigFile, opened
+from greenserve.carbon.periods import WRITTEN, bounds_of
+from greenserve.carbon.signing import key_id_of, read_public_key, signature_faults
+from greenserve.carbon.statement import build_statement
+from greenserve.carbon.statement_audit import faults_of
+from greenserve.cli.ledger import DOES_NOT_VERIFY, AsJson, ConfigFile, opened
 from greenserve.cli.output import data, messages, print_json
 from greenserve.clock import SystemClock
 from greenserve.errors import GreenServeError, InvalidRequest
 from greenserve.records import Statement
 
-app = typer.Typer(add_completion=False, help="Write a tenant's statement.")
-FORMATS: Mapping[str, Callable[[Statement], bytes]] = MappingProxyType(
-    {"json": json.render, "html": html.render, "csv": csv.render}
-)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PERIOD = re.compile(r"^([0-9]{4})(?:-(0[1-9]|1[0-2])(?:-([0-9]{2}))?)?$")
+app = typer.Typer(add_completion=False, help="Write a tenant's statement, or check one.")
+OPERATOR_NAME = "operator"
 
 
 @app.command()
 def report(
-    tenant: Annotated[str, typer.Option("--tenant", "-t", help="Whose statement.")],
-    period: Annotated[str, typer.Option(help="2026-11, 2026-11-22, 2026, today or all (UTC).")] = "all",
-    formats: Annotated[str, typer.Option("-f", "--format", help="One or more of json,html,csv.")] = "json,html,csv",
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.")] = Path("reports"),
+    tenant: Annotated[str | None, typer.Argument(metavar="TENANT", help="Whose statement.")] = None,
+    named: Annotated[str | None, typer.Option("--tenant", "-t", help="The same as TENANT.")] = None,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="The operator's: all tenants, Scope 2, 3.3, 3.2.")
+    ] = False,
+    period: Annotated[str | None, typer.Option(help=f"{WRITTEN} (UTC); all without it.")] = None,
+    month: Annotated[str | None, typer.Option(metavar="YYYY-MM", help="A month of UTC.")] = None,
+    formats: Annotated[
+        str, typer.Option("-f", "--format", help=f"One or more of {','.join(FORMATS)}.")
+    ] = "json,html,csv",
+    out: Annotated[Path, typer.Option("-o", "--out", help="A folder, or with one format a file.")] = Path("reports"),
+    baseline: Annotated[str | None, typer.Option(help="The declared baseline to compare with.")] = None,
+    keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep it beside the ledger as a version.")] = True,
+    verify: Annotated[Path | None, typer.Option(metavar="FILE", help="Check a statement's JSON instead.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PUB", help="With --verify: the issuer's public key.")] = None,
+    rederive: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Fold a statement again from the ledger and compare.")
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fold the ledger into a statement of energy and carbon, and write it as JSON, HTML and CSV."""
-    chosen = _formats(formats)
+    """Fold the ledger into a signed statement of energy and carbon; JSON is the master, all other formats derive."""
+    if verify is not None:
+        _verified(verify, key, as_json=as_json)
+        return
+    if key is not None:
+        raise InvalidRequest("--key: the public key belongs to --verify FILE; statements are signed with the issuer's")
+    if rederive is not None:
+        _rederived(rederive, config, as_json=as_json)
+        return
+    wanted, asked, whose = chosen(formats), _period(period, month), _tenant(tenant, named, operator=operator)
     with opened(config) as (book, loaded):
-        TenancyStore(book, SystemClock()).tenant(tenant)
-        start_us, end_us = _bounds(period, book)
-        head = book.head()
-        statement = build_statement(
-            book.entries(),
-            Scope(
-                tenant=tenant,
-                start_us=start_us,
-                end_us=end_us,
-                issuer=loaded.reporting.issuer,
-                software=f"greenserve {__version__}",
-                size=head.size,
-                chain=head.chain,
-            ),
-        )
-    written = _write(statement, chosen, out, f"{tenant}-{period}")
+        if whose != EVERYBODY:
+            TenancyStore(book, SystemClock()).tenant(whose)
+        start_us, end_us = bounds_of(asked, now_us=SystemClock().unix_us(), hours=book.hours())
+        files = StatementFiles(statement_folder(loaded.ledger.path))
+        order = Order(tenant=whose, start_us=start_us, end_us=end_us, baseline=baseline)
+        statement = issue(order, config=loaded, files=files, fold=lambda members: _fold(book, members))
+        if keep:
+            files.put(statement)
+    written = _write(statement, wanted, out, f"{OPERATOR_NAME if operator else whose}-{asked}")
     document: Mapping[str, Any] = statement.document
     if as_json:
         print_json("report", {"files": [str(path) for path in written], "statement": document})
@@ -66,71 +79,122 @@ def report(
         messages.print(f"wrote {path}", markup=False)
 
 
-def _formats(text: str) -> list[str]:
-    chosen = [part.strip() for part in text.split(",") if part.strip()]
-    unknown = [part for part in chosen if part not in FORMATS]
-    if unknown or not chosen:
-        raise InvalidRequest(f"--format {text}: this version writes {', '.join(FORMATS)}")
-    return list(dict.fromkeys(chosen))
+def _tenant(positional: str | None, named: str | None, *, operator: bool) -> str:
+    given = {name for name in (positional, named) if name is not None}
+    if operator and not given:
+        return EVERYBODY
+    if operator or len(given) != 1:
+        raise InvalidRequest(
+            "give one tenant, as in `greenserve report acme` or --tenant acme; --operator stands without a tenant"
+        )
+    return given.pop()
 
 
-def _bounds(period: str, book: SqliteLedger) -> tuple[int, int]:
-    """[start, end) of a period, us since 1970 UTC."""
-    if period == "all":
-        hours = book.hours()
-        if hours is None:
-            raise InvalidRequest("the ledger holds no request and no metered interval yet: send requests first")
-        return hours[0] * US_PER_HOUR, (hours[1] + 1) * US_PER_HOUR
-    if period == "today":
-        period = (_EPOCH + timedelta(microseconds=SystemClock().unix_us())).strftime("%Y-%m-%d")
-    matched = _PERIOD.match(period)
+def _period(period: str | None, month: str | None) -> str:
+    if period is not None and month is not None:
+        raise InvalidRequest(f"--month {month} and --period {period}: give one of them")
+    if month is not None and (len(month) != len("2026-11") or month[4] != "-"):
+        raise InvalidRequest(f"--month {month}: write a year and a month, such as 2026-11")
+    return period or month or "all"
+
+
+def _fold(book: SqliteLedger, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    head = book.head()
+    whole: dict[str, Any] = {"size": head.size, "chain": head.chain} | dict(members)
+    return build_statement(book.entries(), Scope(**whole)).document
+
+
+def _write(statement: Statement, wanted: list[Format], out: Path, stem: str) -> list[Path]:
+    single = bool(out.suffix) and not out.is_dir()
+    if single and len(wanted) > 1:
+        names = ", ".join(one.name for one in wanted)
+        raise InvalidRequest(f"--out {out}: one file for {len(wanted)} formats ({names}); give a folder or one format")
+    # All is rendered before anything is written: a missing extra leaves no half a set of files.
+    rendered = {out if single else out / f"{stem}.{one.suffix}": one.render(statement) for one in wanted}
     try:
-        if matched is None:
-            raise ValueError("not of that form")
-        year, month, day = (None if part is None else int(part) for part in matched.groups())
-        start = datetime(year or 0, month or 1, day or 1, tzinfo=UTC)
-    except ValueError as error:
-        raise InvalidRequest(f"--period {period}: write 2026-11, 2026-11-22, 2026, today or all ({error})") from None
-    if day is not None:
-        end = start + timedelta(days=1)
-    elif month is not None:
-        end = (start + timedelta(days=31)).replace(day=1)
-    else:
-        end = start.replace(year=start.year + 1)
-    return (start - _EPOCH) // timedelta(microseconds=1), (end - _EPOCH) // timedelta(microseconds=1)
-
-
-def _write(statement: Statement, formats: list[str], folder: Path, stem: str) -> list[Path]:
-    written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in formats:
-            path = folder / f"{stem}.{name}"
-            path.write_bytes(FORMATS[name](statement))
-            written.append(path)
+        for path, content in rendered.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     except OSError as error:
-        raise GreenServeError(
-            f"{folder}: cannot be written ({error.strerror}); choose another folder with -o"
-        ) from None
-    return written
+        raise GreenServeError(f"{out}: cannot be written ({error.strerror}); choose another place with -o") from None
+    return list(rendered)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        document = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise InvalidRequest(f"{path}: cannot be read ({error.strerror}); give a statement's JSON file") from None
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"{path}: no JSON ({error}); give the master, not a format that derives from it") from None
+    if not isinstance(document, dict) or not str(document.get("schema")).startswith("greenserve.statement/"):
+        raise InvalidRequest(f"{path}: no statement; its `schema` starts with greenserve.statement/")
+    return document
+
+
+def _verified(path: Path, key: Path | None, *, as_json: bool) -> None:
+    if key is None:
+        raise InvalidRequest(
+            "--verify needs --key PUB, the issuer's public key from the issuer: a key that comes with the statement "
+            "proves nothing"
+        )
+    document, public = _read(path), read_public_key(key)
+    _told(document, [*signature_faults(document, public), *faults_of(document)], as_json=as_json)
+    if not as_json:
+        data.print(f"verified: {document['statement_id']}, signed with key {key_id_of(public)}", markup=False)
+
+
+def _rederived(path: Path, config: Path | None, *, as_json: bool) -> None:
+    document = _read(path)
+    findings = list(faults_of(document))
+    if not findings:
+        with opened(config) as (book, loaded):
+            size, chain = document["proof"]["size"], document["proof"]["chain"]
+            if book.chain_at(size) != chain:
+                findings.append(
+                    f"proof: the ledger's chain hash at {size} entries is {book.chain_at(size)}, not {chain}"
+                )
+            else:
+                findings += rederived(document, config=loaded, fold=lambda members: _fold(book, members))
+    _told(document, findings, as_json=as_json)
+    if not as_json:
+        data.print(f"derived again: {document['statement_id']}, every member as the ledger gives it", markup=False)
+
+
+def _told(document: Mapping[str, Any], findings: list[str], *, as_json: bool) -> None:
+    """Print the findings; exit 5 where there are any."""
+    if as_json:
+        print_json("report-verify", {"statement_id": document.get("statement_id"), "findings": findings})
+    else:
+        for finding in findings:
+            data.print(finding, markup=False)
+    if findings:
+        messages.print(f"the statement does not verify: {len(findings)} findings")
+        raise typer.Exit(DOES_NOT_VERIFY)
 
 
 def _print(document: Mapping[str, Any]) -> None:
     totals, node = document["totals"], document["reconciliation"]
     marks = ", ".join(mark["mark"] for mark in document["watermarks"])
+    signature = document["signature"]
+    replaces = f", replaces {document['replaces']}" if document["replaces"] else ""
     rows = (
         ("tenant", f"{document['tenant']}, {document['start']} to {document['end']}"),
+        ("version", f"{document['version']}, {document['state']}{replaces}"),
         ("requests", f"{totals['requests']} ({totals['requests_ok']} ok, {totals['cache_hit']} cache hits)"),
         ("energy", f"{_known(totals['energy_joules'])} J, {_known(totals['tier'])}"),
         ("  range", f"{_known(totals['energy_low_joules'])} to {_known(totals['energy_high_joules'])} J (90 %)"),
         ("at the site", f"{_known(totals['facility_joules'])} J = {_known(totals['facility_kwh'])} kWh"),
         ("carbon", f"{_known(totals['loc_lifecycle_gco2e'])} gCO2e, location-based lifecycle"),
         ("  not covered", f"{totals['loc_lifecycle_uncovered_joules']} J of unknown intensity"),
+        ("  by contracts", f"{_known(totals['market_gco2e'])} gCO2e, market-based"),
+        ("  embodied", f"{_known(totals['embodied_gco2e'])} gCO2e"),
         ("provisional", f"{totals['provisional_requests']} requests, {totals['provisional_joules']} J"),
         ("unreconciled", f"{totals['unreconciled_requests']} requests, {totals['unreconciled_joules']} J"),
         ("node metered", f"{node['metered_joules']} J, this tenant {node['this_tenant_joules']} J"),
         ("  difference", f"{node['difference_joules']} J"),
-        ("watermark", marks),
+        ("watermark", marks or "none"),
+        ("signature", "none: watermarked" if signature is None else f"Ed25519, key {signature['key_id']}"),
         ("verify", document["proof"]["verify"]),
     )
     for name, text in rows:
