@@ -62,7 +62,9 @@ def fuel_factors() -> FuelFactors:
 @cache
 def fuel_codes(provider: str) -> Mapping[str, str]:
     """The fuel that each of a provider's codes means; what is not in it is unknown."""
-    return MappingProxyType({row["code"]: row["fuel"] for row in _rows("fuel_codes.csv") if row["provider"] == provider})
+    return MappingProxyType(
+        {row["code"]: row["fuel"] for row in _rows("fuel_codes.csv") if row["provider"] == provider}
+    )
 
 
 @cache
