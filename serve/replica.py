@@ -12,7 +12,8 @@ from typing import Any
 
 import uvloop
 
-from greenserve.carbon.feeds.build import feed_from
+from greenserve.carbon.feeds.build import grid_from
+from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.ledger.spool import SpoolWriter, boot_id
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.meters.cpu_time import host_power
@@ -164,13 +165,15 @@ class GatewayReplica:
         batchers = self._batchers = self._batchers_of(models, observers)
         fresh = reader.read(())
         cache = cache_of(self._config, models, fresh.tenancy.pepper)
-        gateway = self._gateway = self._gateway_of(models, batchers, observers, cache)
+        grid = await asyncio.to_thread(grid_from, self._config, clock=self._clock)
+        gateway = self._gateway = self._gateway_of(models, batchers, observers, cache, grid)
         self._reloader = Reloader(models=models, load=self._loader.load, swapped=self._swapped)
         self._refresh(gateway, fresh)
         self.health.has("ledger")
         batchers.start()
         gateway.recorder.start()
         observers.telemetry.start()
+        grid.start()
         if cache.shared is not None:
             cache.shared.start()
         mounts = mounts_of(self._config, gateway, ledger, self._clock)
@@ -189,6 +192,7 @@ class GatewayReplica:
         mounts.close()
         await gateway.recorder.close()
         await observers.telemetry.close()
+        await grid.close()
         if cache.shared is not None:
             await cache.shared.close()
         cache.close()
@@ -219,7 +223,9 @@ class GatewayReplica:
             self._batchers.swapped(old, fresh)
             self._gateway.router.models_changed()
 
-    def _gateway_of(self, models: Models, batchers: Batchers, observers: Observers, cache: AnswerCache) -> Gateway:
+    def _gateway_of(
+        self, models: Models, batchers: Batchers, observers: Observers, cache: AnswerCache, grid: Grid
+    ) -> Gateway:
         config, clock = self._config, self._clock
         spool = SpoolWriter(spool_folder(config.ledger.path), self._name)
         gateway = Gateway(
@@ -235,7 +241,8 @@ class GatewayReplica:
             router=Router(
                 config=config,
                 models=models,
-                feed=feed_from(config.intensity.sources),
+                feed=grid.chain,
+                marginal=grid.marginal,
                 clock=clock,
                 fingerprint=self._fingerprint,
             ),
@@ -276,15 +283,8 @@ class GatewayReplica:
         return Listeners(
             HttpListener(http_app, guard=guard, tls=tls_context(certificate)),
             GrpcServer(service, max_message_bytes=limits.max_body_bytes + MESSAGE_SLACK_BYTES, certificate=certificate),
-            board=self._board(),
+            board=board_of(config, self._clock),
         )
-
-    def _board(self) -> Board:
-        folder = RunFolder(port=self._config.server.http.port).path
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = folder / BALANCE_FILE
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        return Board(file, clock=self._clock)
 
     def _look_at_sockets(self) -> None:
         """What was configured is one thing, what the kernel has is another: a loopback port must be one."""
@@ -314,6 +314,15 @@ def observers_of(config: Config, models: Models, clock: Clock) -> Observers:
     """Statistics and telemetry of this process."""
     telemetry = telemetry_of(config, folder=metrics_folder(config), name="gateway", clock=clock)
     return Observers(models=models, statistics=Statistics(clock=clock), telemetry=telemetry, clock=clock)
+
+
+def board_of(config: Config, clock: Clock) -> Board:
+    """Where the gateways of this machine tell each other how many connections they have."""
+    folder = RunFolder(port=config.server.http.port).path
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / BALANCE_FILE
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    return Board(file, clock=clock)
 
 
 def mounts_of(config: Config, gateway: Gateway, ledger: SqliteLedger, clock: Clock) -> Mounts:

@@ -1,5 +1,6 @@
 """Make the feeds that a configuration names, and who fills them."""
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -44,6 +45,7 @@ from greenserve.grid_sections import (
 from greenserve.ports import Clock, GridSource, IntensityFeed
 from greenserve.records import Basis
 
+log = logging.getLogger("greenserve.grid")
 STORE_SUFFIX = ".grid"
 
 
@@ -57,6 +59,7 @@ def grid_from(
     *,
     clock: Clock,
     further_zones: Iterable[str] = (),
+    only_stored: bool = False,
     trust_env: bool = True,
     draw: Draw | None = None,
     pause: Pause | None = None,
@@ -64,11 +67,11 @@ def grid_from(
     """The feeds of `intensity.sources`, live ones with what the store beside the ledger holds of them. Blocking.
 
     A provider is asked for the regions' zones that it knows, and for `further_zones`. Nothing is asked before
-    `Grid.start` or `Grid.turn`. Raises ConfigInvalid for a series or store that cannot be read, and for a zone in a
-    source's own list that it has no code for.
+    `Grid.start` or `Grid.turn`; with `only_stored` no store is made where there is none yet. Raises ConfigInvalid for a
+    series or store that cannot be read, and for a zone in a source's own list that it has no code for.
     """
     wanted = [*dict.fromkeys([*(region.zone for region in config.regions), *further_zones])]
-    fetcher = Fetcher(clock=clock, trust_env=trust_env)
+    fetcher: Fetcher | None = None
     feeds: list[IntensityFeed] = []
     asked: list[Asked] = []
     live: dict[str, LiveReadings] = {}
@@ -77,22 +80,25 @@ def grid_from(
         if isinstance(source, RecordedSource | AnnualSource):
             feeds += _stored_feeds(source)
             continue
+        fetcher = fetcher or Fetcher(clock=clock, trust_env=trust_env)
         names[source.kind] += 1
         name = source.kind if names[source.kind] == 1 else f"{source.kind}-{names[source.kind]}"
         adapter = _adapter(source, wanted, fetcher=fetcher, clock=clock)
         if adapter.zones():
             asked.append(Asked(name, adapter, tuple(sorted(adapter.zones()))))
+        else:
+            log.warning("intensity.sources: %s knows none of %s and is not asked; give it codes", name, wanted)
         live[name] = LiveReadings(adapter.about().provider, adapter.zones())
         feeds.append(live[name])
     grid = Grid(feeds=feeds, basis=config.intensity.basis, clock=clock)
-    if asked:
+    if asked and fetcher is not None and (store_file(config).exists() or not only_stored):
         grid.attach(
             asked=asked,
             live=live,
             fetcher=fetcher,
             store=store_file(config),
             refresh_s=config.intensity.refresh_s,
-            draw=draw or Random(),
+            draw=draw or Random().random,
             pause=pause,
         )
     return grid

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from greenserve.carbon.feeds.live import WEEK_US
 from greenserve.carbon.feeds.pacing import next_try_s
@@ -21,14 +21,10 @@ WEEK_BACK_US = WEEK_US + 2 * HOUR_US
 """Far enough back for the same hour of last week; asked once a day, so values restated after 24 and 72 h are met."""
 WEEK_EVERY_S = float(DAY_US // US_PER_S)
 FORECAST_EVERY_S = 1_800.0
-CHANCE = 1 << 20
-
-
-class Draw(Protocol):
-    """Where chance comes from: `random.Random` or a test's own."""
-
-    def randrange(self, stop: int) -> int:
-        """A number in 0..stop-1."""
+Draw = Callable[[], float]
+"""A random number in [0, 1)."""
+Pause = Callable[[float], Awaitable[None]]
+"""Waits so many seconds; a test passes one that does not."""
 
 
 class Asked(NamedTuple):
@@ -71,7 +67,7 @@ class Poller:
         draw: Draw,
         refresh_s: float,
         took: Took,
-        pause: "Pause | None" = None,
+        pause: Pause | None = None,
     ) -> None:
         self._clock = clock
         self._draw = draw
@@ -167,13 +163,9 @@ class Poller:
             every_s=every_s[errand.what],
             failures=failures,
             retry_after_s=retry_after_s,
-            draw=self._draw.randrange(CHANCE) / CHANCE,
+            draw=self._draw(),
         )
         return self._clock.unix_us() + round(wait_s * US_PER_S)
-
-
-Pause = Callable[[float], Awaitable[None]]
-"""Waits so many seconds; a test passes one that does not."""
 
 
 def _errands(asked: Asked) -> list[_Errand]:

@@ -43,7 +43,9 @@ class RecordedFeed:
         try:
             changed_us = file.stat().st_mtime_ns // 1_000
         except OSError as error:
-            raise ConfigInvalid(f"{file} cannot be read as a series of grid intensity: {error}") from None
+            raise ConfigInvalid(
+                f"{file} cannot be read as a CSV file or Parquet file of grid intensity: {error}"
+            ) from None
         self._hours = _hours_by_zone(file)
         self._retrieved_us = changed_us if retrieved_us is None else retrieved_us
         self._week = {zone: _week_of(hours) for zone, hours in self._hours.items()} if repeat else {}

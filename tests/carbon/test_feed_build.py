@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from greenserve.carbon.feeds.build import feed_from
-from greenserve.sections import AnnualSource, RecordedSource
+from greenserve.grid_sections import AnnualSource, RecordedSource
 
 HOUR_US = 3_600_000_000
 
