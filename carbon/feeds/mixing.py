@@ -30,9 +30,9 @@ class MixOrigin:
 def readings_from(slots: Mapping[Slot, Mapping[str, Fraction | None]], about: MixOrigin) -> Iterator[IntensityReading]:
     """A lifecycle and a direct reading for every slot whose mix is known well enough.
 
-    `slots` hold an amount per code of the provider; None is a value that the provider left open. A code that other
-    slots of the same answer have and this one lacks was not published yet: it counts as unknown with its median, so
-    that a slot without its coal is no clean slot.
+    `slots` hold an amount per code of the provider; None is a value that the provider left open. A code that half of
+    the slots of the same answer have and this one lacks was not published yet: it counts as unknown with its median,
+    so that a slot without its coal is no clean slot.
     """
     usual = _usual(slots)
     for start_us, end_us in sorted(slots):
@@ -63,7 +63,7 @@ def _usual(slots: Mapping[Slot, Mapping[str, Fraction | None]]) -> dict[str, Fra
         for code, value in amounts.items():
             if value is not None:
                 known[code].append(max(Fraction(0), value))
-    return {code: median(values) for code, values in known.items()}
+    return {code: median(values) for code, values in known.items() if 2 * len(values) >= len(slots)}
 
 
 def _by_fuel(

@@ -18,7 +18,7 @@ ONE_US = timedelta(microseconds=1)
 MINUTE_US = 60 * US_PER_S
 HOUR_US = 3_600 * US_PER_S
 DAY_US = 24 * HOUR_US
-LARGEST_AMOUNT = Decimal(10**9)
+LARGEST_AMOUNT = 10**9
 DIGITS = 30
 _DURATION = re.compile(r"^P(?:(\d{1,3})D)?(?:T(?:(\d{1,3})H)?(?:(\d{1,4})M)?)?$")
 
@@ -32,9 +32,10 @@ def amount(given: object) -> Fraction | None:
     except InvalidOperation:
         return None
     # The size is looked at before the exact fraction is made: 1e999999999 has as many digits.
-    if not value.is_finite() or abs(value) > LARGEST_AMOUNT or (value and value.adjusted() < -DIGITS):
+    if not value.is_finite() or (value and not -DIGITS <= value.adjusted() < DIGITS):
         return None
-    return Fraction(value)
+    exact = Fraction(value)
+    return exact if abs(exact) <= LARGEST_AMOUNT else None
 
 
 def intensity(given: object, mg_per_unit: Fraction | int) -> int | None:
