@@ -22,7 +22,8 @@ def graded(reading: IntensityReading, level: int | None = None) -> IntensityRead
     """The reading with its level (default: its origin's) and half width."""
     found = LEVEL_OF[reading.origin] if level is None else level
     width_bp = ESTIMATED_BP if (found, reading.origin) == (LIVE, "estimated") else HALF_WIDTH_BP[found]
-    return replace(reading, level=found, u_grid_bp=width_bp)
+    seen_us = reading.start_us if found == LIVE and reading.observed_us is None else reading.observed_us
+    return replace(reading, level=found, u_grid_bp=width_bp, observed_us=seen_us)
 
 
 def moved(reading: IntensityReading, by_us: int, level: int) -> IntensityReading:

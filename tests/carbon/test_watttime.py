@@ -75,9 +75,7 @@ async def source(server: GridServer, clock: ManualClock) -> AsyncIterator[WattTi
         )
 
 
-async def test_pounds_per_megawatt_hour_become_milligrams_per_kilowatt_hour(
-    source: WattTime, server: GridServer
-) -> None:
+async def test_pounds_per_mwh_become_milligrams_per_kwh(source: WattTime, server: GridServer) -> None:
     """412.5 lb/MWh are 187,107 mg/kWh; the signal is marginal, made by a model that is named."""
     server.says["/v3/historical"] = Answer(a_document(MARGINAL, 412.5))
 
