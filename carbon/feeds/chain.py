@@ -1,6 +1,7 @@
 """Several feeds as one: the best level that any of them reaches, then the order of preference."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from greenserve.carbon.feeds.levels import FORECAST, graded
 from greenserve.carbon.feeds.live import LiveReadings
@@ -9,6 +10,14 @@ from greenserve.ports import IntensityFeed
 from greenserve.records import Basis, IntensityReading
 
 OTHER: dict[Basis, Basis] = {"lifecycle": "direct", "direct": "lifecycle"}
+
+
+class Expected(NamedTuple):
+    """What is expected over [start_us, end_us) UTC; None is unknown."""
+
+    start_us: int
+    end_us: int
+    reading: IntensityReading | None
 
 
 class FeedChain:
@@ -35,14 +44,12 @@ class FeedChain:
         """The reading of one basis alone, with its own level; None where no feed knows it."""
         return _best(self._candidates(zone, at_us, basis))
 
-    def forecast(
-        self, *, zone: str, start_us: int, end_us: int, basis: Basis | None = None
-    ) -> list[IntensityReading | None]:
-        """What is expected over [start_us, end_us), slot by slot from what is not live (levels 2 to 4).
+    def forecast(self, *, zone: str, start_us: int, end_us: int, basis: Basis | None = None) -> list[Expected]:
+        """What is expected over [start_us, end_us), piece by piece and without a gap, from levels 2 to 4.
 
-        Slots begin and end where a better source takes over; an hour of which nothing is known is None.
+        Pieces end with their slot, at the latest with the full hour, where a better source may take over.
         """
-        found: list[IntensityReading | None] = []
+        found: list[Expected] = []
         at_us = start_us
         while at_us < end_us:
             reading = _best(
@@ -50,10 +57,11 @@ class FeedChain:
                 for one in self._candidates(zone, at_us, basis or self._basis)
                 if one.level is not None and one.level >= FORECAST
             )
-            found.append(reading)
-            next_hour_us = (at_us // HOUR_US + 1) * HOUR_US
-            # A year's mean is looked past by the hour: a forecast may begin within it.
-            at_us = next_hour_us if reading is None else min(reading.end_us, next_hour_us)
+            next_us = min((at_us // HOUR_US + 1) * HOUR_US, end_us)
+            if reading is not None:
+                next_us = min(next_us, reading.end_us)
+            found.append(Expected(at_us, next_us, reading))
+            at_us = next_us
         return found
 
     def zones(self) -> frozenset[str]:

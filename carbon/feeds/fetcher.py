@@ -19,6 +19,8 @@ LONGEST_PAUSE_S = 86_400
 OK, NO_CONTENT = 200, 204
 DENIED = frozenset({401, 403})
 BUSY = frozenset({429, 503})
+UNREACHABLE = "unreachable"
+"""In an error's details where nothing was answered at all: other questions would not be answered either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,9 @@ class Fetcher:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             slow = isinstance(error, TimeoutError | httpx.TimeoutException)
             why = f"no answer within {self._timeout_s:g} s" if slow else f"{type(error).__name__}: {error!s:.120}"
-            raise GridUnavailable(f"{provider}: {path}: {why}; it is asked again later") from None
+            raise GridUnavailable(
+                f"{provider}: {path}: {why}; it is asked again later", details={UNREACHABLE: True}
+            ) from None
         return Fetched(body=body, sha256=hashlib.sha256(body).hexdigest(), retrieved_us=self._clock.unix_us())
 
     async def close(self) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from greenserve.carbon.feeds.fetcher import UNREACHABLE
 from greenserve.carbon.feeds.live import WEEK_US
 from greenserve.carbon.feeds.pacing import next_try_s
 from greenserve.carbon.feeds.parsing import DAY_US, HOUR_US
 from greenserve.carbon.feeds.store import ErrandState
-from greenserve.errors import GreenServeError
+from greenserve.errors import ConfigInvalid, GreenServeError
 from greenserve.ports import Clock, GridSource
 from greenserve.records import IntensityReading
 from greenserve.units import US_PER_S
@@ -121,6 +122,10 @@ class Poller:
             readings = await self._ask(source.asked.source, errand)
         except GreenServeError as error:
             await self._failed(source, errand, str(error), error.retry_after_s)
+            if isinstance(error, ConfigInvalid) or UNREACHABLE in error.details:
+                # Without a key, or with nobody there, the other errands would only wait in vain one after the other.
+                due_us = min(source.states[errand].due_us, self._clock.unix_us() + round(self._refresh_s * US_PER_S))
+                source.quiet_until_us = max(source.quiet_until_us, due_us)
             return
         except Exception as error:  # a fault of ours in one adapter must not end the asking of the others
             log.exception("%s %s: the adapter failed", source.asked.name, errand)
@@ -149,7 +154,7 @@ class Poller:
     async def _failed(self, source: _Source, errand: _Errand, why: str, retry_after_s: int | None) -> None:
         before = source.states[errand]
         failures = before.failures + 1
-        if failures == 1:
+        if all(state.error != why for state in source.states.values()):
             log.warning("%s %s %s: %s", source.asked.name, errand.zone, errand.signal, why)
         if retry_after_s is not None:
             source.quiet_until_us = self._clock.unix_us() + retry_after_s * US_PER_S

@@ -118,8 +118,8 @@ def test_a_forecast_goes_through_what_is_expected_slot_by_slot() -> None:
     hours = chain.forecast(zone="DE", start_us=NOW_US, end_us=NOW_US + 4 * HOUR_US)
     unknown = chain.forecast(zone="FR", start_us=NOW_US + 5, end_us=NOW_US + 2 * HOUR_US)
 
-    assert [4, 2, 3, 4] == [one and one.level for one in hours]
-    assert [None, None] == unknown
+    assert [4, 2, 3, 4] == [one.reading and one.reading.level for one in hours]
+    assert [(NOW_US + 5, NOW_US + HOUR_US, None), (NOW_US + HOUR_US, NOW_US + 2 * HOUR_US, None)] == unknown
 
 
 def test_the_marginal_signal_is_never_older_than_a_forecast() -> None:

@@ -51,6 +51,6 @@ def test_a_forecast_goes_hour_by_hour(greenserve: Commands) -> None:
         "carbon forecast SE --within 3h --json", "carbon forecast SE --within soon", "carbon forecast SE --within 8d"
     )
 
-    assert [31_000] * 4 == [one["mg_per_kwh"] for one in hours.document["forecast"]]
+    assert [31_000] * 4 == [one["reading"]["mg_per_kwh"] for one in hours.document["forecast"]]
     assert (2, 2) == (wrong.code, far.code)
     assert "--within is 8d; over 0 and up to 7d is allowed" in far.err

@@ -1,6 +1,7 @@
 """`greenserve carbon`: the grid's intensity now and to come, with where each value is from and how far it holds."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from greenserve.carbon.feeds.build import grid_from
+from greenserve.carbon.feeds.chain import Expected
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.feeds.levels import UNKNOWN, WORDS
 from greenserve.carbon.feeds.store import ErrandState
@@ -37,7 +39,7 @@ class Seen:
     now_us: int
     current: Mapping[str, Mapping[Basis, IntensityReading | None]]
     marginal: Mapping[str, IntensityReading | None]
-    forecast: Mapping[str, Sequence[IntensityReading | None]]
+    forecast: Mapping[str, Sequence[Expected]]
     states: Sequence[ErrandState]
 
 
@@ -88,10 +90,10 @@ def forecast(
     loaded = load_config(config)
     seen = asyncio.run(_see(loaded, [zone], offline=offline, horizon_s=_horizon_s(within)))
     if as_json:
-        print_json("carbon-forecast", _document(seen) | {"forecast": [_shown(one) for one in seen.forecast[zone]]})
+        print_json("carbon-forecast", _document(seen) | {"forecast": [_piece(one) for one in seen.forecast[zone]]})
         return
     rows = [
-        ("unknown", "-", *_cells(None, seen.now_us)) if one is None else (_stamp(one.start_us), one.basis, *_cells(one))
+        (_stamp(one.start_us), "-" if one.reading is None else one.reading.basis, *_cells(one.reading))
         for one in seen.forecast[zone]
     ]
     print_table(("from", "basis", "g/kWh", "+-", "level", "made", "by"), rows, empty="nothing is expected")
@@ -113,6 +115,8 @@ def _horizon_s(text: str) -> float:
 
 
 async def _see(config: Config, zones: Sequence[str], *, offline: bool, horizon_s: float) -> Seen:
+    # What the log of a gateway would say is told below the table, once per provider.
+    logging.getLogger("greenserve.grid").addHandler(logging.NullHandler())
     clock = SystemClock()
     grid = grid_from(config, clock=clock, further_zones=zones, only_stored=offline)
     try:
@@ -182,6 +186,10 @@ def _document(seen: Seen) -> dict[str, object]:
         },
         "sources": [asdict(state) for state in seen.states],
     }
+
+
+def _piece(expected: Expected) -> dict[str, object]:
+    return {"start_us": expected.start_us, "end_us": expected.end_us, "reading": _shown(expected.reading)}
 
 
 def _shown(reading: IntensityReading | None) -> dict[str, object] | None:
