@@ -25,7 +25,7 @@ from greenserve.units import NS_PER_S, US_PER_S, grams_per_joule, uj_from_joules
 US_PER_DAY = 86_400 * US_PER_S
 US_PER_HOUR = 3_600 * US_PER_S
 HOURS_PER_DAY = 24
-ASK_AGAIN_US = 15 * US_PER_S
+ASK_AGAIN_US = 5 * US_PER_S
 """How soon the feeds are asked again while a reading still holds: a better source than the one that answered, or any
 for an unknown zone, may have come back."""
 TYPICAL_TOKENS = 32
@@ -75,7 +75,7 @@ class Router:
         return dict(self._readings)
 
     def refresh(self) -> None:
-        """Ask the feeds every 15 s, where a reading has run out and where the clock was set back; what differs goes
+        """Ask the feeds every 5 s, where a reading has run out and where the clock was set back; what differs goes
         into new snapshots."""
         now_us = self._clock.unix_us()
         if self._valid_from_us <= now_us < self._valid_until_us:

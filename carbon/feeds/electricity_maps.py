@@ -21,6 +21,8 @@ from greenserve.units import MG_PER_G
 PROVIDER = "Electricity Maps"
 URL = "https://api.electricitymaps.com"
 RECENT_US = 2 * HOUR_US
+SLACK_US = 5 * MINUTE_US
+"""Time passes between the question and the call: two hours back are still two hours back then."""
 SLOTS_US = {"5_minutes": 5 * MINUTE_US, "15_minutes": 15 * MINUTE_US, "hourly": HOUR_US}
 
 
@@ -61,11 +63,11 @@ class ElectricityMaps:
     async def read(self, *, zone: str, signal: str, start_us: int, end_us: int) -> Sequence[IntensityReading]:
         """`latest` for what lies up to two hours back, with `history` up to a day, else `past-range`."""
         now_us = self._clock.unix_us()
-        if start_us < now_us - DAY_US:
+        if start_us < now_us - DAY_US - SLACK_US:
             span = {"start": f"{at_utc(start_us):%Y-%m-%dT%H:%M:%SZ}", "end": f"{at_utc(end_us):%Y-%m-%dT%H:%M:%SZ}"}
             return await self._asked("past-range", "data", zone, signal, span)
         history: Sequence[IntensityReading] = []
-        if start_us < now_us - RECENT_US:
+        if start_us < now_us - RECENT_US - SLACK_US:
             history = await self._asked("history", "history", zone, signal, {})
         return [*history, *await self._asked("latest", None, zone, signal, {})]
 

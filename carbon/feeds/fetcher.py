@@ -85,7 +85,9 @@ class Fetcher:
                 body = await _whole(answer, provider)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             slow = isinstance(error, TimeoutError | httpx.TimeoutException)
-            why = f"no answer within {self._timeout_s:g} s" if slow else f"{type(error).__name__}: {error!s:.120}"
+            # Of what was refused before it was sent the message may repeat headers, and so a key: its kind says enough.
+            told = f": {error!s:.120}" if isinstance(error, httpx.NetworkError) else ""
+            why = f"no answer within {self._timeout_s:g} s" if slow else f"{type(error).__name__}{told}"
             raise GridUnavailable(
                 f"{provider}: {path}: {why}; it is asked again later", details={UNREACHABLE: True}
             ) from None

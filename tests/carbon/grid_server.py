@@ -26,12 +26,13 @@ def us(text: str) -> int:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back: JSON where it is no text. `hang`: nothing ever comes."""
+    """What is sent back: JSON where it is no text. `hang`: nothing ever comes; `after`: not before that is set."""
 
     body: Any = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
+    after: asyncio.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class GridServer:
                 if answer.hang:
                     await reader.read()  # until the client gives up
                     return
+                if answer.after is not None:
+                    await answer.after.wait()
                 body = (answer.body if isinstance(answer.body, str) else json.dumps(answer.body)).encode()
                 told = {"content-length": str(len(body)), **answer.headers}
                 head = "".join(f"{name}: {value}\r\n" for name, value in told.items())

@@ -145,9 +145,14 @@ async def test_a_day_back_is_history_and_further_back_a_range(source: Electricit
     server.says[PLACE + "past-range"] = Answer({"zone": "DE", "data": [row], "temporalGranularity": "15_minutes"})
 
     day = await source.read(zone="DE", signal="lifecycle", start_us=NOW_US - DAY_US, end_us=NOW_US)
+    paths = server.paths()
+    server.asked.clear()
+    await source.read(zone="DE", signal="lifecycle", start_us=NOW_US - 2 * HOUR_US - 1_000_000, end_us=NOW_US)
+    recent = server.paths()
     (week,) = await source.read(zone="DE", signal="lifecycle", start_us=NOW_US - 7 * DAY_US, end_us=NOW_US)
 
     assert [(AT - HOUR_US, 200_500), (AT, 216_000)] == [(one.start_us, one.mg_per_kwh) for one in day]
+    assert ([PLACE + "history", PLACE + "latest"], [PLACE + "latest"]) == (paths, recent)
     assert 15 * 60_000_000 == week.end_us - week.start_us
     assert ["2026-02-27T20:00:00Z"] == server.asked[-1].query["start"]
 

@@ -73,6 +73,15 @@ async def test_a_flood_is_not_read_to_its_end() -> None:
             await fetcher.get(f"{server.url}/v1", provider="a test")
 
 
+async def test_a_key_that_cannot_be_sent_is_not_repeated() -> None:
+    """The client's own message would show the header whole."""
+    async with a_fetcher(a_clock()) as fetcher:
+        with pytest.raises(GridUnavailable) as refused:
+            await fetcher.get("http://127.0.0.1:1/v1", provider="a test", headers={"auth-token": "s3cret\n"})
+
+    assert "s3cret" not in str(refused.value)
+
+
 async def test_no_message_and_no_log_holds_a_key(caplog: pytest.LogCaptureFixture) -> None:
     """Some providers take their key in the query: what is logged and told ends before it."""
     caplog.set_level(logging.DEBUG)
