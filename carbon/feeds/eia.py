@@ -8,7 +8,7 @@ from fractions import Fraction
 from greenserve.carbon.factors.tables import FuelFactors
 from greenserve.carbon.feeds.fetcher import Fetched, Fetcher
 from greenserve.carbon.feeds.mixing import MixOrigin, Slot, readings_from
-from greenserve.carbon.feeds.parsing import DAY_US, HOUR_US, amount, at_utc, documented_shape, json_object, moment_us
+from greenserve.carbon.feeds.parsing import DAY_US, HOUR_US, amount, at_utc, json_object, moment_us, parsed
 from greenserve.ports import SourceFacts
 from greenserve.records import IntensityReading
 
@@ -77,8 +77,11 @@ class Eia:
             f"{self._url}/v2/electricity/rto/fuel-type-data/data/", provider=PROVIDER, params=params
         )
         about = MixOrigin(provider=PROVIDER, zone=zone, fuels=self._fuels, factors=self._factors, fetched=fetched)
-        with documented_shape(PROVIDER, "fuel-type-data"):
-            return list(readings_from(_slots(fetched, self._codes[zone]), about))
+        return await parsed(
+            lambda: list(readings_from(_slots(fetched, self._codes[zone]), about)),
+            provider=PROVIDER,
+            what="fuel-type-data",
+        )
 
     async def forecast(self, *, zone: str, signal: str) -> Sequence[IntensityReading]:
         """There is none."""

@@ -9,10 +9,10 @@ from greenserve.carbon.feeds.parsing import (
     HOUR_US,
     MINUTE_US,
     at_utc,
-    documented_shape,
     intensity,
     json_object,
     moment_us,
+    parsed,
 )
 from greenserve.ports import Clock, SourceFacts
 from greenserve.records import Basis, IntensityReading, Origin
@@ -86,12 +86,15 @@ class ElectricityMaps:
             params=params,
             headers={"auth-token": self._key()},
         )
-        with documented_shape(PROVIDER, path):
+
+        def readings() -> list[IntensityReading]:
             document = json_object(fetched.body)
             if document["zone"] != self._codes[zone]:
                 raise ValueError(f"asked for zone {self._codes[zone]}, got {document['zone']!r:.40}")
             rows: Iterable[Mapping[str, Any]] = [document] if member is None else document[member]
             return list(self._readings(rows, document, fetched, zone, basis, forecast=path == "forecast"))
+
+        return await parsed(readings, provider=PROVIDER, what=path)
 
     def _readings(
         self,

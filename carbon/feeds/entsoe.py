@@ -16,9 +16,9 @@ from greenserve.carbon.feeds.parsing import (
     MINUTE_US,
     amount,
     at_utc,
-    documented_shape,
     duration_us,
     moment_us,
+    parsed,
 )
 from greenserve.errors import GridUnavailable
 from greenserve.ports import SourceFacts
@@ -98,8 +98,9 @@ class EntsoE:
             f"{self._url}/api", provider=PROVIDER, params=params, accept_status=BAD_REQUEST
         )
         about = MixOrigin(provider=PROVIDER, zone=zone, fuels=self._fuels, factors=self._factors, fetched=fetched)
-        with documented_shape(PROVIDER, "generation per type"):
-            return list(readings_from(slots_of(fetched), about))
+        return await parsed(
+            lambda: list(readings_from(slots_of(fetched), about)), provider=PROVIDER, what="generation per type"
+        )
 
     async def forecast(self, *, zone: str, signal: str) -> Sequence[IntensityReading]:
         """Generation by type is not forecast there."""

@@ -12,10 +12,10 @@ from greenserve.carbon.feeds.parsing import (
     MINUTE_US,
     amount,
     at_utc,
-    documented_shape,
     intensity,
     json_object,
     moment_us,
+    parsed,
 )
 from greenserve.ports import Clock, SourceFacts
 from greenserve.records import IntensityReading
@@ -84,13 +84,17 @@ class Neso:
 
     async def _direct(self, zone: str, path: str, *, only_forecasts: bool = False) -> list[IntensityReading]:
         fetched = await self._fetcher.get(f"{self._url}{path}", provider=PROVIDER)
-        with documented_shape(PROVIDER, "intensity"):
-            return list(_direct_readings(fetched, zone, only_forecasts=only_forecasts))
+        return await parsed(
+            lambda: list(_direct_readings(fetched, zone, only_forecasts=only_forecasts)),
+            provider=PROVIDER,
+            what="intensity",
+        )
 
     async def _mix(self, zone: str, span: str) -> list[IntensityReading]:
         fetched = await self._fetcher.get(f"{self._url}/generation/{span}", provider=PROVIDER)
         about = MixOrigin(provider=PROVIDER, zone=zone, fuels=self._fuels, factors=self._factors, fetched=fetched)
-        with documented_shape(PROVIDER, "generation"):
+
+        def readings() -> list[IntensityReading]:
             slots: dict[Slot, dict[str, Fraction | None]] = {
                 (moment_us(row["from"]), moment_us(row["to"])): {
                     part["fuel"]: amount(part["perc"]) for part in row["generationmix"]
@@ -98,6 +102,8 @@ class Neso:
                 for row in json_object(fetched.body)["data"]
             }
             return [reading for reading in readings_from(slots, about) if reading.basis == "lifecycle"]
+
+        return await parsed(readings, provider=PROVIDER, what="generation")
 
 
 def _direct_readings(fetched: Fetched, zone: str, *, only_forecasts: bool) -> Iterator[IntensityReading]:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta, timezone
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from greenserve.carbon.feeds.fetcher import Fetched, Fetcher
@@ -13,10 +14,10 @@ from greenserve.carbon.feeds.parsing import (
     MINUTE_US,
     amount,
     at_utc,
-    documented_shape,
     intensity,
     json_object,
     moment_us,
+    parsed,
 )
 from greenserve.ports import SourceFacts
 from greenserve.records import IntensityReading
@@ -75,8 +76,8 @@ class OpenElectricity:
             params=params,
             headers={"authorization": f"Bearer {self._key()}"},
         )
-        with documented_shape(PROVIDER, "network data"):
-            return _readings(fetched, zone, self._codes[zone])
+        parse = partial(_readings, fetched, zone, self._codes[zone])
+        return await parsed(parse, provider=PROVIDER, what="network data")
 
     async def forecast(self, *, zone: str, signal: str) -> Sequence[IntensityReading]:
         """There is none."""

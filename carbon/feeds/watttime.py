@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 
 from greenserve.carbon.feeds.fetcher import Fetched, Fetcher
 from greenserve.carbon.feeds.parsing import (
@@ -13,6 +14,7 @@ from greenserve.carbon.feeds.parsing import (
     intensity,
     json_object,
     moment_us,
+    parsed,
 )
 from greenserve.errors import GridUnavailable
 from greenserve.ports import Clock, SourceFacts
@@ -85,8 +87,8 @@ class WattTime:
     async def _values(self, path: str, zone: str, signal: str, span: Mapping[str, str]) -> list[IntensityReading]:
         region = await self._region(zone, signal)
         fetched = await self._asked(f"v3/{path}", {"region": region, "signal_type": signal, **span})
-        with documented_shape(PROVIDER, path):
-            return _readings(fetched, zone, signal, forecast=path == "forecast")
+        parse = partial(_readings, fetched, zone, signal, forecast=path == "forecast")
+        return await parsed(parse, provider=PROVIDER, what=path)
 
     async def _region(self, zone: str, signal: str) -> str:
         if zone not in self._codes:
