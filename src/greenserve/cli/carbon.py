@@ -64,7 +64,7 @@ def now(
     if as_json:
         print_json("carbon-now", _document(seen))
         return
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (zone, basis, *_cells(reading, seen.now_us))
         for zone, by_basis in seen.current.items()
         for basis, reading in by_basis.items()
