@@ -18,7 +18,6 @@ from greenserve.carbon.factors.tables import (
 )
 from greenserve.carbon.feeds.annual import AnnualFeed
 from greenserve.carbon.feeds.annual_file import annual_rows
-from greenserve.carbon.feeds.chain import FeedChain
 from greenserve.carbon.feeds.eia import Eia
 from greenserve.carbon.feeds.electricity_maps import ElectricityMaps
 from greenserve.carbon.feeds.entsoe import EntsoE
@@ -47,11 +46,6 @@ from greenserve.records import Basis
 
 log = logging.getLogger("greenserve.grid")
 STORE_SUFFIX = ".grid"
-
-
-def feed_from(sources: Sequence[RecordedSource | AnnualSource]) -> IntensityFeed:
-    """Recorded and annual sources as one chain."""
-    return FeedChain([feed for source in sources for feed in _stored_feeds(source)])
 
 
 def grid_from(

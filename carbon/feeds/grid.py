@@ -95,8 +95,8 @@ class Grid:
                 async with self._disk:
                     self._poller.recall(await asyncio.to_thread(self._store.states))
             await self._poller.round()
-        for readings in self._live.values():
-            readings.forget(self._clock.unix_us())
+        for live in self._live.values():
+            live.forget(self._clock.unix_us())
 
     async def states(self) -> list[ErrandState]:
         """How asking stands, whoever asks; empty where there is no provider."""

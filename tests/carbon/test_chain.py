@@ -167,10 +167,11 @@ def test_whatever_was_told_the_chain_answers_for_the_moment_with_an_average(
 @given(st.lists(readings, max_size=20), readings)
 def test_one_more_reading_never_makes_the_level_worse(told: list[IntensityReading], more: IntensityReading) -> None:
     """Knowledge does not take knowledge away."""
-    levels = []
+    levels: list[int] = []
     for known in (told, [*told, more]):
         reading = a_chain(*known).read_in(zone="DE", at_us=NOW_US, basis="lifecycle")
         assert reading is not None
+        assert reading.level is not None
         levels.append(reading.level)
 
     assert levels[1] <= levels[0]

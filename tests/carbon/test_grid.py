@@ -22,15 +22,16 @@ PUE = {"value": 1.0, "source": "a test"}
 
 def a_config(folder: Path, *sources: dict[str, Any], zones: tuple[str, ...] = ("DE",), **intensity: Any) -> Config:
     """Regions in these zones, the first of them here, with these sources."""
-    return Config(
-        version=1,
-        models=[{"name": "tiny", "manifest": folder / "manifest.json"}],
-        regions=[
+    sections: dict[str, Any] = {
+        "version": 1,
+        "models": [{"name": "tiny", "manifest": folder / "manifest.json"}],
+        "regions": [
             {"name": f"r{place}", "zone": zone, "emulated": place > 0, "pue": PUE} for place, zone in enumerate(zones)
         ],
-        intensity={"sources": sources, **intensity},
-        ledger={"url": f"sqlite:///{folder / 'ledger.db'}"},
-    )
+        "intensity": {"sources": sources, **intensity},
+        "ledger": {"url": f"sqlite:///{folder / 'ledger.db'}"},
+    }
+    return Config(**sections)
 
 
 def em_source(server: GridServer, folder: Path, **changes: Any) -> dict[str, Any]:

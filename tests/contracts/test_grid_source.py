@@ -1,6 +1,7 @@
 """The contract of every GridSource: what it says of itself holds, and trouble is GridUnavailable alone."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.carbon.grid_server import (
     Answer,
     Asked,
     GridServer,
+    Says,
     a_clock,
     a_fetcher,
     a_grid_server,
@@ -28,14 +30,14 @@ from tests.carbon.grid_server import (
 KINDS = ("electricity-maps", "watttime", "neso", "eia", "entso-e", "openelectricity")
 
 
-class Everywhere(dict[str, Answer]):
+class Everywhere(dict[str, Says]):
     """The same answer for every path; `/login` gives a token."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__({"/login": Answer({"token": "t"})})
         self._answer = answer
 
-    def get(self, path: str, default: object = None) -> Answer:  # type: ignore[override]
+    def get(self, path: str, default: Any = None) -> Any:
         """The login's, or the one answer."""
         return self["/login"] if path == "/login" else self._answer
 

@@ -48,7 +48,7 @@ async def test_requests_are_answered_while_a_provider_is_silent_and_then_use_its
                 store.create_tenant(Tenant(tenant_id="acme", name="Acme"))
                 headers = {"authorization": f"Bearer {store.create_key('acme')[0]}"}
             base = f"http://{HOST}:{config.server.http.port}"
-            seen = []
+            seen: list[tuple[str, int]] = []
             async with (
                 httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=20.0) as asking,
                 asyncio.timeout(PATIENCE_S),

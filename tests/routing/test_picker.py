@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from greenserve.errors import NoFeasibleRoute
-from greenserve.records import Decision, IntensityReading
+from greenserve.records import Decision, IntensityReading, Origin
 from greenserve.routing.picker import pick
 from greenserve.routing.records import Arc, Features, Objective, PoolState, Snapshot
 from greenserve.routing.state import RoutingState
@@ -238,7 +238,7 @@ def test_an_annual_mean_is_flagged_as_a_fallback() -> None:
         (3, "recorded", False),
     ],
 )
-def test_another_slots_value_is_flagged_as_a_fallback(level: int, origin: str, flagged: bool) -> None:
+def test_another_slots_value_is_flagged_as_a_fallback(level: int, origin: Origin, flagged: bool) -> None:
     """Last good and last week's values of a live source; a recorded series is what was configured."""
     snapshot = a_snapshot(an_arc("north"), an_arc("south"))
     reading = replace(a_reading("NORTH", 40), level=level, origin=origin)
