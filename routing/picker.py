@@ -1,5 +1,6 @@
 """Choose region and variant for one request, in microseconds."""
 
+from greenserve.carbon.feeds.levels import LAST_GOOD, LAST_WEEK
 from greenserve.errors import NoFeasibleRoute
 from greenserve.records import Beaten, Decision, IntensityReading
 from greenserve.routing.judge import Judgement, judge, lost_by
@@ -83,7 +84,7 @@ def _unpriced(snapshot: Snapshot, judged: Judgement, arc: Arc) -> Decision:
 
 def _flags(judged: Judgement, arc: Arc, reading: IntensityReading | None) -> tuple[str, ...]:
     flags = ["no-plan"]
-    if reading is None or reading.origin == "annual":
+    if reading is None or _stands_in(reading):
         flags.append("fallback-signal")
     if judged.view.mixed_basis:
         flags.append("signal-basis")
@@ -98,6 +99,11 @@ def _flags(judged: Judgement, arc: Arc, reading: IntensityReading | None) -> tup
         if any(term.grams_g < grams and term.eta_s > judged.limit_s for term in judged.terms):
             flags.append("latency-bound")
     return tuple(flags)
+
+
+def _stands_in(reading: IntensityReading) -> bool:
+    """Whether another slot's value, or a year's, stands in for what nobody told of this slot."""
+    return reading.origin == "annual" or (reading.level in {LAST_GOOD, LAST_WEEK} and reading.origin != "recorded")
 
 
 def _refusal(snapshot: Snapshot, judged: Judgement) -> NoFeasibleRoute:

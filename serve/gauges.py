@@ -52,7 +52,10 @@ class Gauges:
             if fresh is None or _labels(fresh) != _labels(old):
                 self._tell_grid(old, None, None)
         for reading in readings.values():
-            age_s = max(0, self._clock.unix_us() - reading.start_us) / US_PER_S
+            # A recorded series is as old as its file by intention; what stands in for a live value is not.
+            seen_us = None if reading.origin == "recorded" else reading.observed_us
+            seen_us = reading.start_us if seen_us is None else seen_us
+            age_s = max(0, self._clock.unix_us() - seen_us) / US_PER_S
             self._tell_grid(reading, reading.mg_per_kwh / MILLI, age_s)
         self._grids = readings
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import uvloop
 
-from greenserve.carbon.feeds.build import feed_from
+from greenserve.carbon.feeds.build import grid_from
+from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.ledger.spool import SpoolWriter, boot_id, start_ticks_of
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.meters.cpu_time import host_power
@@ -167,13 +168,15 @@ class GatewayReplica:
         batchers = self._batchers = self._batchers_of(models, observers)
         fresh = reader.read(())
         cache = cache_of(self._config, models, fresh.tenancy.pepper)
-        gateway = self._gateway = self._gateway_of(models, batchers, observers, cache)
+        grid = await asyncio.to_thread(grid_from, self._config, clock=self._clock)
+        gateway = self._gateway = self._gateway_of(models, batchers, observers, cache, grid)
         self._reloader = Reloader(models=models, load=self._loader.load, swapped=self._swapped)
         _refresh(gateway, fresh)
         self.health.has("ledger")
         batchers.start()
         gateway.recorder.start()
         observers.telemetry.start()
+        grid.start()
         if cache.shared is not None:
             cache.shared.start()
         mounts = mounts_of(self._config, gateway, ledger, self._clock)
@@ -195,6 +198,7 @@ class GatewayReplica:
         mounts.close()
         await gateway.recorder.close()
         await observers.telemetry.close()
+        await grid.close()
         if cache.shared is not None:
             await cache.shared.close()
         cache.close()
@@ -225,7 +229,9 @@ class GatewayReplica:
             self._batchers.swapped(old, fresh)
             self._gateway.router.models_changed()
 
-    def _gateway_of(self, models: Models, batchers: Batchers, observers: Observers, cache: AnswerCache) -> Gateway:
+    def _gateway_of(
+        self, models: Models, batchers: Batchers, observers: Observers, cache: AnswerCache, grid: Grid
+    ) -> Gateway:
         config, clock = self._config, self._clock
         spool = SpoolWriter(spool_folder(config.ledger.path), self._name)
         gateway = Gateway(
@@ -242,7 +248,8 @@ class GatewayReplica:
             router=Router(
                 config=config,
                 models=models,
-                feed=feed_from(config.intensity.sources),
+                feed=grid.chain,
+                marginal=grid.marginal,
                 clock=clock,
                 fingerprint=self._fingerprint,
             ),

@@ -1,4 +1,6 @@
-"""Routing as the gateway uses it: one snapshot per model, made again when the grid's slot changes.
+"""Routing as the gateway uses it: one snapshot per model, made again when the grid's readings change.
+
+Feeds answer from memory: what providers tell comes in beside the requests, and no request waits for it.
 
 State: snapshots and the routing state of this replica, changed only on the event loop.
 """
@@ -19,12 +21,12 @@ from greenserve.routing.records import Features, Objective, PoolState, Region, S
 from greenserve.routing.state import RoutingState
 from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.models import Models, ServedModel
-from greenserve.units import MILLI, NS_PER_S, US_PER_S, uj_from_joules
+from greenserve.units import MILLI, NS_PER_S, US_PER_S, grams_per_joule, uj_from_joules
 
 US_PER_DAY = 86_400 * US_PER_S
 US_PER_HOUR = 3_600 * US_PER_S
 HOURS_PER_DAY = 24
-ASK_AGAIN_US = 60 * US_PER_S
+ASK_AGAIN_US = 5 * US_PER_S
 """How soon the feeds are asked again while a reading still holds: a better source than the one that answered, or any
 for an unknown zone, may have come back."""
 MOST_SLOTS = 1_000
@@ -39,9 +41,20 @@ PATIENCE_NS = 86_400 * NS_PER_S
 class Router:
     """Picks region and variant for each request."""
 
-    def __init__(self, *, config: Config, models: Models, feed: IntensityFeed, clock: Clock, fingerprint: str) -> None:
+    def __init__(
+        self,
+        *,
+        config: Config,
+        models: Models,
+        feed: IntensityFeed,
+        clock: Clock,
+        fingerprint: str,
+        marginal: IntensityFeed | None = None,
+    ) -> None:
+        """`marginal` steers in place of the average where `intensity.routing_signal` asks for it; it accounts never."""
         self._models = models
         self._feed = feed
+        self._marginal = marginal if config.intensity.routing_signal == "marginal" else None
         self._clock = clock
         self._fingerprint = fingerprint
         self._policy = config.routing.policy
@@ -53,6 +66,7 @@ class Router:
         self._state = RoutingState()
         self._snapshots: dict[str, Snapshot] = {}
         self._readings: dict[str, IntensityReading | None] = {}
+        self._steering: dict[str, IntensityReading | None] = {}
         self._sick: dict[str, str] = {}
         self._home_grid: tuple[float | None, float | None] | None = None
         self._valid_from_us = self._valid_until_us = 0
@@ -65,16 +79,19 @@ class Router:
         return dict(self._readings)
 
     def refresh(self) -> None:
-        """Make new snapshots once a minute, where a reading has run out, and where the clock was set back."""
+        """Ask the feeds every 5 s, where a reading has run out and where the clock was set back; what differs goes
+        into new snapshots."""
         now_us = self._clock.unix_us()
         if self._valid_from_us <= now_us < self._valid_until_us:
             return
         readings = {region.zone: self._feed.read(zone=region.zone, at_us=now_us) for region in self._regions}
         ends_us = [reading.end_us for reading in readings.values() if reading is not None]
         self._valid_from_us, self._valid_until_us = now_us, min([now_us + ASK_AGAIN_US, *ends_us])
-        self._readings = readings
+        steering = self._steering_at(now_us, readings)
         self._home_grid = None
-        self._take_snapshots()
+        if (readings, steering) != (self._readings, self._steering) or not self._snapshots:
+            self._readings, self._steering = readings, steering
+            self._take_snapshots()
         if now_us // US_PER_DAY != self._day:
             self._day = now_us // US_PER_DAY
             self._state.start_window()
@@ -115,12 +132,21 @@ class Router:
             self._snapshots[model.name] = snapshot_from(
                 Served(name=model.name, manifest=model.manifest, loaded=well),
                 self._regions,
-                self._readings,
+                self._steering,
                 fingerprint=self._fingerprint,
                 objective=self._objective(model),
                 version=self._clock.unix_us() // US_PER_S,
                 max_batch=model.settings.batching.max_batch,
             )
+
+    def _steering_at(
+        self, now_us: int, readings: dict[str, IntensityReading | None]
+    ) -> dict[str, IntensityReading | None]:
+        """What arcs are ranked by: the marginal signal where every zone has one, since signals do not compare."""
+        if self._marginal is None:
+            return readings
+        told = {zone: self._marginal.read(zone=zone, at_us=now_us) for zone in readings}
+        return readings if None in told.values() else told
 
     def _leave_out(self, sick: Mapping[str, str]) -> None:
         """Variants that fail are not routed to until they were loaded again."""
@@ -145,12 +171,20 @@ class Router:
         except NoFeasibleRoute as error:
             raise self._refusal(snapshot, features, error) from None
         self._state.apply(decision, snapshot=snapshot, features=features)
-        return decision
+        return decision if self._steering is self._readings else self._accounted(decision)
 
     def priced_now(self, model: str, decision: Decision) -> Decision:
         """A stored answer's decision at the grid's present intensity: a hit uses host energy now, in that region."""
-        reading = self._snapshots[model].readings.get(decision.zone)
+        reading = self._readings.get(decision.zone)
         return replace(decision, reason="cache", intensity=reading, beaten=(), energy_j=None, emissions_g=None)
+
+    def _accounted(self, decision: Decision) -> Decision:
+        """A decision that the marginal signal steered, with the average one that it is accounted by."""
+        reading, emissions_g = self._readings.get(decision.zone), None
+        if reading is not None and decision.energy_j is not None:
+            emissions_g = decision.energy_j * grams_per_joule(reading.mg_per_kwh, decision.pue_milli)
+        flags = (*decision.flags, "marginal-signal")
+        return replace(decision, intensity=reading, emissions_g=emissions_g, flags=flags)
 
     def cost_bound(
         self, model: ServedModel, request: InferenceRequest, floor: float | None, which: Callable[[list[float]], float]
@@ -170,7 +204,7 @@ class Router:
         energy_uj = uj_from_joules(which(joules) if joules else UNKNOWN_ENERGY_J)
         dirtiest_ng = 0
         for region in self._regions:
-            reading = self._snapshots[model.name].readings.get(region.zone)
+            reading = self._readings.get(region.zone)
             mg_per_kwh = UNKNOWN_GRID_MG_PER_KWH if reading is None else reading.mg_per_kwh
             dirtiest_ng = max(dirtiest_ng, emissions_ng(facility_uj(energy_uj, region.pue_milli), mg_per_kwh))
         return energy_uj, dirtiest_ng

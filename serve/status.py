@@ -50,6 +50,7 @@ STATUS = MappingProxyType(
         "draining": Status(http=503, grpc="UNAVAILABLE", openai=SERVER),
         "ledger-unavailable": Status(http=503, grpc="UNAVAILABLE", openai=SERVER),
         "meter-unavailable": Status(http=503, grpc="UNAVAILABLE", openai=SERVER),
+        "grid-unavailable": Status(http=503, grpc="UNAVAILABLE", openai=SERVER),
         "manifest-invalid": Status(http=503, grpc="UNAVAILABLE", openai=SERVER),
         "config-invalid": Status(http=503, grpc="UNAVAILABLE", openai=SERVER),
         "dependency-missing": Status(http=503, grpc="UNAVAILABLE", openai=SERVER),

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from greenserve.errors import ConfigInvalid
-from greenserve.records import Basis, IntensityReading
+from greenserve.records import LARGEST_MG_PER_KWH, Basis, IntensityReading
 from greenserve.units import US_PER_S
 
-LARGEST_MG_PER_KWH = 2_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -15,7 +14,8 @@ class AnnualFeed:
     """Average intensity of `year` by zone [mg/kWh] from `source`; it also answers for other years, and says so.
 
     The provider of a reading names source and year. `retrieved_us` defaults to the end of that year, the earliest time
-    at which its value can have been known. Raises ConfigInvalid for values outside 0..2,000,000 mg/kWh.
+    at which its value can have been known. `stands_for` says of a zone whose value it has, such as its country's.
+    Raises ConfigInvalid for values outside 0..2,000,000 mg/kWh.
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class AnnualFeed:
         *,
         basis: Basis = "lifecycle",
         retrieved_us: int | None = None,
+        stands_for: Mapping[str, str] | None = None,
     ) -> None:
         wrong = {zone: value for zone, value in values.items() if not 0 <= value <= LARGEST_MG_PER_KWH}
         if wrong or not values:
@@ -36,6 +37,8 @@ class AnnualFeed:
         self._values = dict(values)
         self._provider = f"{source} {year}"
         self._basis: Basis = basis
+        self._observed_us = _year_start_us(year)
+        self._stands_for = dict(stands_for or {})
         self._retrieved_us = _year_start_us(year + 1) if retrieved_us is None else retrieved_us
 
     def __repr__(self) -> str:
@@ -57,6 +60,8 @@ class AnnualFeed:
             origin="annual",
             provider=self._provider,
             retrieved_us=self._retrieved_us,
+            model=self._stands_for.get(zone),
+            observed_us=self._observed_us,
         )
 
     def zones(self) -> frozenset[str]:

@@ -1,28 +1,106 @@
-"""Several feeds as one: the first that answers, in order of preference."""
+"""Several feeds as one: the best level that any of them reaches, then the order of preference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from greenserve.carbon.feeds.levels import FORECAST, graded
+from greenserve.carbon.feeds.live import LiveReadings
+from greenserve.carbon.feeds.parsing import HOUR_US
 from greenserve.ports import IntensityFeed
-from greenserve.records import IntensityReading
+from greenserve.records import Basis, IntensityReading
+
+OTHER: dict[Basis, Basis] = {"lifecycle": "direct", "direct": "lifecycle"}
+
+
+class Expected(NamedTuple):
+    """What is expected over [start_us, end_us) UTC; None is unknown."""
+
+    start_us: int
+    end_us: int
+    reading: IntensityReading | None
 
 
 class FeedChain:
-    """Asks `feeds` in order; the reading itself says who answered. Without feeds every intensity is unknown."""
+    """Asks `feeds`; each reading says who answered, at which level, how old and how sure. Only averages come out.
 
-    def __init__(self, feeds: Sequence[IntensityFeed]) -> None:
+    Levels: 0 live, 1 last good, 2 forecast, 3 same hour last week or a recorded series, 4 annual; None is unknown.
+    `basis` is the one that is wanted. Without feeds every intensity is unknown.
+    """
+
+    def __init__(self, feeds: Sequence[IntensityFeed], *, basis: Basis = "lifecycle") -> None:
         self._feeds = tuple(feeds)
+        self._basis: Basis = basis
 
     def __repr__(self) -> str:
         return f"<FeedChain of {len(self._feeds)}: {', '.join(map(repr, self._feeds))}>"
 
     def read(self, *, zone: str, at_us: int) -> IntensityReading | None:
-        """The first feed's reading that holds at `at_us` [us since 1970 UTC], or None where no feed knows one."""
-        for feed in self._feeds:
-            reading = feed.read(zone=zone, at_us=at_us)
+        """The reading that holds at `at_us` [us since 1970 UTC] in the wanted basis; where no feed knows that at any
+        level, in the other one, which it then says. None where no feed knows any."""
+        wanted = self.read_in(zone=zone, at_us=at_us, basis=self._basis)
+        return self.read_in(zone=zone, at_us=at_us, basis=OTHER[self._basis]) if wanted is None else wanted
+
+    def read_in(self, *, zone: str, at_us: int, basis: Basis) -> IntensityReading | None:
+        """The reading of one basis alone, with its own level; None where no feed knows it."""
+        return _best(self._candidates(zone, at_us, basis))
+
+    def forecast(self, *, zone: str, start_us: int, end_us: int, basis: Basis | None = None) -> list[Expected]:
+        """What is expected over [start_us, end_us), piece by piece and without a gap, from levels 2 to 4.
+
+        Pieces end with their slot, at the latest with the full hour, where a better source may take over.
+        """
+        found: list[Expected] = []
+        at_us = start_us
+        while at_us < end_us:
+            reading = _best(
+                one
+                for one in self._candidates(zone, at_us, basis or self._basis)
+                if one.level is not None and one.level >= FORECAST
+            )
+            next_us = min((at_us // HOUR_US + 1) * HOUR_US, end_us)
             if reading is not None:
-                return reading
-        return None
+                next_us = min(next_us, reading.end_us)
+            found.append(Expected(at_us, next_us, reading))
+            at_us = next_us
+        return found
 
     def zones(self) -> frozenset[str]:
         """The zones that any of the feeds covers."""
         return frozenset().union(*(feed.zones() for feed in self._feeds))
+
+    def _candidates(self, zone: str, at_us: int, basis: Basis) -> Iterator[IntensityReading]:
+        for feed in self._feeds:
+            if isinstance(feed, LiveReadings):
+                yield from feed.candidates(zone, at_us, basis)
+            else:
+                reading = feed.read(zone=zone, at_us=at_us)
+                if reading is not None and reading.basis == basis:
+                    yield reading if reading.level is not None else graded(reading)
+
+
+class MarginalFeed:
+    """The marginal signal of live providers, for steering alone: live, last good or forecast, never older."""
+
+    def __init__(self, feeds: Sequence[LiveReadings]) -> None:
+        self._feeds = tuple(feeds)
+
+    def __repr__(self) -> str:
+        return f"<MarginalFeed of {', '.join(feed.provider for feed in self._feeds) or 'nobody'}>"
+
+    def read(self, *, zone: str, at_us: int) -> IntensityReading | None:
+        """The marginal reading that holds at `at_us` [us UTC]; None where no provider tells one."""
+        return _best(
+            one
+            for feed in self._feeds
+            for one in feed.candidates(zone, at_us, "direct", "marginal")
+            if one.level is not None and one.level <= FORECAST
+        )
+
+    def zones(self) -> frozenset[str]:
+        """The zones that any of the providers is asked for."""
+        return frozenset().union(*(feed.zones() for feed in self._feeds))
+
+
+def _best(candidates: Iterator[IntensityReading]) -> IntensityReading | None:
+    """The one of the best level; of those, the first. Marginal readings come in only where they are asked for."""
+    return min(candidates, key=lambda reading: reading.level if reading.level is not None else FORECAST, default=None)

@@ -1,19 +1,16 @@
-"""Recorded grid intensity: hours of a CSV file, stamped `recorded`."""
+"""Recorded grid intensity: hours of a CSV or Parquet file, stamped `recorded`."""
 
-import csv
-import gzip
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
 
+from greenserve.carbon.feeds.series_rows import COLUMNS, rows_of
 from greenserve.errors import ConfigInvalid
 from greenserve.records import Basis, IntensityReading
 from greenserve.units import US_PER_S, mg_per_kwh_from_g
 
-COLUMNS = ("timestamp_utc", "region", "carbon_intensity_gco2e_per_kwh")
 LARGEST_G_PER_KWH = 2_000
 HOUR_US = 3_600 * US_PER_S
 HOURS_PER_WEEK = 168
@@ -21,7 +18,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RecordedFeed:
-    """Hourly values of `file` (CSV, gzip where the name ends in .gz), average intensity of one `basis`.
+    """Hourly values of `file` (CSV, gzip where the name ends in .gz, or Parquet), average intensity of one `basis`.
 
     Columns: timestamp_utc (start of the hour, ISO 8601 with its offset), region (the zone),
     carbon_intensity_gco2e_per_kwh. An hour without a row is unknown; with `repeat="week"` the newest recorded value of
@@ -45,10 +42,11 @@ class RecordedFeed:
         self._basis: Basis = basis
         try:
             changed_us = file.stat().st_mtime_ns // 1_000
-            with _opened(file) as lines:
-                self._hours = _hours_by_zone(lines, file)
-        except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
-            raise ConfigInvalid(f"{file} cannot be read as a CSV file of grid intensity: {error}") from None
+        except OSError as error:
+            raise ConfigInvalid(
+                f"{file} cannot be read as a CSV file or Parquet file of grid intensity: {error}"
+            ) from None
+        self._hours = _hours_by_zone(file)
         self._retrieved_us = changed_us if retrieved_us is None else retrieved_us
         self._week = {zone: _week_of(hours) for zone, hours in self._hours.items()} if repeat else {}
 
@@ -58,21 +56,21 @@ class RecordedFeed:
     def read(self, *, zone: str, at_us: int) -> IntensityReading | None:
         """The recorded hour that holds at `at_us` [us since 1970 UTC]; None for an unknown zone or hour."""
         hour = at_us // HOUR_US
-        mg_per_kwh = self._hours.get(zone, {}).get(hour)
-        if mg_per_kwh is None:
-            mg_per_kwh = self._week.get(zone, {}).get(hour % HOURS_PER_WEEK)
-        if mg_per_kwh is None:
+        recorded = self._hours.get(zone, {})
+        seen = hour if hour in recorded else self._week.get(zone, {}).get(hour % HOURS_PER_WEEK)
+        if seen is None:
             return None
         return IntensityReading(
             zone=zone,
             start_us=hour * HOUR_US,
             end_us=(hour + 1) * HOUR_US,
-            mg_per_kwh=mg_per_kwh,
+            mg_per_kwh=recorded[seen],
             basis=self._basis,
             kind="average",
             origin="recorded",
             provider=self._provider,
             retrieved_us=self._retrieved_us,
+            observed_us=seen * HOUR_US,
         )
 
     def zones(self) -> frozenset[str]:
@@ -80,17 +78,10 @@ class RecordedFeed:
         return frozenset(self._hours)
 
 
-def _opened(file: Path) -> TextIO:
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8", newline="")
-    return file.open(encoding="utf-8", newline="")
-
-
-def _hours_by_zone(lines: Iterable[str], file: Path) -> dict[str, dict[int, int]]:
+def _hours_by_zone(file: Path) -> dict[str, dict[int, int]]:
     """Zone to hour (counted from 1970 UTC) to intensity [mg/kWh]."""
-    rows = csv.reader(lines)
     zones: dict[str, dict[int, int]] = {}
-    for line, (zone, hour, mg_per_kwh) in _parsed(rows, file):
+    for line, (zone, hour, mg_per_kwh) in _parsed(file):
         hours = zones.setdefault(zone, {})
         if hour in hours:
             raise ConfigInvalid(f"{file} line {line}: a second value for {zone} in the same hour; keep one")
@@ -100,14 +91,11 @@ def _hours_by_zone(lines: Iterable[str], file: Path) -> dict[str, dict[int, int]
     return zones
 
 
-def _parsed(rows: Iterator[list[str]], file: Path) -> Iterator[tuple[int, tuple[str, int, int]]]:
-    header = tuple(next(rows, ()))
-    if header != COLUMNS:
-        raise ConfigInvalid(f"{file} line 1: the columns are {','.join(header)!r}; they must be {','.join(COLUMNS)!r}")
+def _parsed(file: Path) -> Iterator[tuple[int, tuple[str, int, int]]]:
     # An hour's text and a value's text recur for many zones and hours: each is read once.
     hours: dict[str, int] = {}
     values: dict[str, int] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows_of(file):
         try:
             time_text, zone, value_text = row
             if time_text not in hours:
@@ -145,5 +133,5 @@ def _intensity(text: str) -> int:
 
 
 def _week_of(hours: dict[int, int]) -> dict[int, int]:
-    """The newest value of each hour of the week (hours since 1970 UTC, modulo 168: one weekday and hour each)."""
-    return {hour % HOURS_PER_WEEK: hours[hour] for hour in sorted(hours)}
+    """The newest recorded hour of each hour of the week (hours since 1970 UTC, modulo 168: one weekday and hour)."""
+    return {hour % HOURS_PER_WEEK: hour for hour in sorted(hours)}

@@ -51,6 +51,7 @@ TITLES = MappingProxyType(
         "draining": "This replica is going away",
         "ledger-unavailable": "The ledger takes no records",
         "meter-unavailable": "A meter cannot be read",
+        "grid-unavailable": "A source of grid intensity does not answer",
         "manifest-invalid": "A manifest does not verify",
         "config-invalid": "The configuration is not valid",
         "dependency-missing": "Something needed is missing",

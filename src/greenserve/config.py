@@ -21,9 +21,9 @@ from pydantic_settings import (
 
 from greenserve.carbon_section import Carbon
 from greenserve.errors import ConfigInvalid
+from greenserve.grid_sections import SOURCE_KINDS, Intensity
 from greenserve.sections import (
     Energy,
-    Intensity,
     Ledger,
     Model,
     RaySection,
@@ -147,6 +147,31 @@ def run_folder_base() -> Path:
     return Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")
 
 
+def read_secret(reference: str) -> str:
+    """What stands in `env:NAME` or `file:PATH`, without white space around it; read anew each time, never kept.
+
+    Raises ConfigInvalid that names the place, never the content.
+    """
+    kind, _, place = reference.partition(":")
+    if kind == "env":
+        secret = os.environ.get(place, "").strip()
+        missing = f"the environment variable {place} is not set or empty; set it before the start"
+    else:
+        try:
+            secret = Path(place).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            secret = ""
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        else:
+            why = "it is empty"
+        missing = "" if secret else f"the file {place} holds no key ({why}); put the key there, alone"
+    if not secret:
+        raise ConfigInvalid(missing)
+    if not secret.isprintable():
+        raise ConfigInvalid(f"{reference} holds more than one line or what is no text; put the key there, alone")
+    return secret
+
+
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
@@ -156,7 +181,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fault(fault: Any, name: str, lines: Mapping[Place, int]) -> str:
-    path = tuple(part for part in fault["loc"] if part not in {"recorded", "annual"})
+    path = tuple(part for part in fault["loc"] if part not in SOURCE_KINDS)
     dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     place = f"{name}:{_line_of(path, lines)}" if not _from_environment(path) else "environment"
     if fault["type"] == "extra_forbidden":

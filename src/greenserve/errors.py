@@ -212,3 +212,9 @@ class MeterUnavailable(GreenServeError):
     """A meter could not be read; the time becomes a gap, never a zero."""
 
     code = "meter-unavailable"
+
+
+class GridUnavailable(GreenServeError):
+    """A provider of grid intensity did not answer as it should; the next level of the fallback chain stands in."""
+
+    code = "grid-unavailable"

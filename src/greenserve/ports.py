@@ -42,6 +42,40 @@ class IntensityFeed(Protocol):
         """The zones that this feed covers."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts:
+    """How a provider publishes: who it is, what can be asked of it, and how often that is worth while.
+
+    `signals` are asked apart, each with its own level in the fallback chain; `forecasts` are those with a forecast.
+    `slot_us` [us] is the usual length of a value; `recent_us` how far back a poll looks, late publication included;
+    `history_us` the longest time that one call may cover; `spacing_s` [s] the least time between two calls.
+    """
+
+    provider: str
+    signals: tuple[str, ...]
+    forecasts: tuple[str, ...]
+    slot_us: int
+    recent_us: int
+    history_us: int
+    spacing_s: float = 0.25
+
+
+class GridSource(Protocol):
+    """A provider of grid intensity on the network: asked in the background, never while a request waits."""
+
+    def about(self) -> SourceFacts:
+        """How it publishes."""
+
+    async def read(self, *, zone: str, signal: str, start_us: int, end_us: int) -> Sequence[IntensityReading]:
+        """What is published for [start_us, end_us) UTC; missing values are left out. Raises GridUnavailable."""
+
+    async def forecast(self, *, zone: str, signal: str) -> Sequence[IntensityReading]:
+        """What is expected from now on; empty where there is no forecast. Raises GridUnavailable."""
+
+    def zones(self) -> frozenset[str]:
+        """The zones that can be asked for."""
+
+
 class Engine(Protocol):
     """Runs batches of one variant; blocking, called from one executor thread."""
 

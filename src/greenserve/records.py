@@ -12,7 +12,9 @@ TIERS: tuple[Tier, ...] = ("metered", "measured", "measured_raw", "modelled", "c
 Policy = Literal["min-carbon", "balanced", "min-latency"]
 Basis = Literal["direct", "lifecycle"]
 Kind = Literal["average", "marginal"]
+Scope = Literal["consumption", "production"]
 Origin = Literal["observed", "estimated", "forecast", "annual", "recorded"]
+LARGEST_MG_PER_KWH = 2_000_000
 Protocol = Literal["http", "grpc", "openai"]
 
 
@@ -260,7 +262,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntensityReading:
-    """A zone's grid intensity over [start_us, end_us) UTC, mgCO2e per kWh, with where it came from."""
+    """A zone's grid intensity over [start_us, end_us) UTC, mgCO2e per kWh, with where it came from.
+
+    `scope`: of what is consumed in the zone (imports in) or produced there; None where the source does not say.
+    `model`: what made the value (an estimation method, a factor set with its digest). `observed_us`: start of the slot
+    whose value this is, or when a forecast was made. `revision` counts how often a provider changed the slot's value,
+    `raw_sha256` is the digest of the answer that it was read from. `level` is the step of the fallback chain (0 live ..
+    4 annual) and `u_grid_bp` [1/100 %] the 90 % half width that goes with it. None = not known, never zero.
+    """
 
     zone: str
     start_us: int
@@ -271,10 +280,22 @@ class IntensityReading:
     origin: Origin
     provider: str
     retrieved_us: int
+    scope: Scope | None = None
+    model: str | None = None
+    observed_us: int | None = None
+    revision: int = 0
+    raw_sha256: str | None = None
+    level: int | None = None
+    u_grid_bp: int | None = None
 
     def __post_init__(self) -> None:
-        if self.end_us <= self.start_us or not 0 <= self.mg_per_kwh <= 2_000_000:
+        if self.end_us <= self.start_us or not 0 <= self.mg_per_kwh <= LARGEST_MG_PER_KWH:
             raise ValueError(f"an intensity holds for a positive time and lies in 0..2,000,000 mg/kWh, got {self!r}")
+
+    @property
+    def age_us(self) -> int | None:
+        """How much older than its slot the value is [us]: 0 for the slot's own, None where that is not told."""
+        return None if self.observed_us is None else max(0, self.start_us - self.observed_us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from greenserve.quantities import parse_bytes, parse_duration_s, parse_mg_per_kwh, parse_rate_per_s, parse_share
-from greenserve.records import Basis, Policy
+from greenserve.records import Policy
 
 
 def _seconds_text(value: float) -> str:
@@ -232,32 +232,6 @@ class Region(Section):
     def pue_milli(self) -> int:
         """PUE in thousandths."""
         return self.pue.milli
-
-
-class RecordedSource(Section):
-    """A recorded series: CSV with timestamp_utc, region (the zone) and carbon_intensity_gco2e_per_kwh."""
-
-    kind: Literal["recorded"]
-    file: Path
-    provider: str = "recorded"
-    repeat: Literal["week"] | None = None
-    basis: Basis = "lifecycle"
-
-
-class AnnualSource(Section):
-    """Annual averages by zone, with the publication that they come from."""
-
-    kind: Literal["annual"]
-    values: dict[str, MgPerKwh]
-    year: Annotated[int, Field(ge=1990, le=2100)]
-    source: str
-    basis: Basis = "lifecycle"
-
-
-class Intensity(Section):
-    """Grid intensity: sources are tried in order; whichever answered is stamped on the entry."""
-
-    sources: tuple[Annotated[RecordedSource | AnnualSource, Field(discriminator="kind")], ...] = Field(min_length=1)
 
 
 class CpuEnergy(Section):

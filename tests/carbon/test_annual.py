@@ -27,6 +27,7 @@ def test_a_value_holds_for_the_whole_calendar_year() -> None:
         origin="annual",
         provider="table 2024",
         retrieved_us=year_us(2025),
+        observed_us=year_us(2024),
     ) == feed.read(zone="SE", at_us=year_us(2027) - 1)
 
 

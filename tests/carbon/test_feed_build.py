@@ -1,9 +1,12 @@
 """From configured sources to a chain of feeds."""
 
 from pathlib import Path
+from typing import Any
 
-from greenserve.carbon.feeds.build import feed_from
-from greenserve.sections import AnnualSource, RecordedSource
+from greenserve.carbon.feeds.build import grid_from
+from greenserve.clock import ManualClock
+from greenserve.config import Config
+from greenserve.grid_sections import AnnualSource, RecordedSource
 
 HOUR_US = 3_600_000_000
 
@@ -17,7 +20,14 @@ def test_the_first_source_that_knows_answers_and_stamps_itself(tmp_path: Path) -
         {"kind": "annual", "values": {"DEMO-NORTH": "60gCO2e/kWh", "SE": "31gCO2e/kWh"}, "year": 2025, "source": "desk"}
     )
 
-    feed = feed_from((recorded, annual))
+    sections: dict[str, Any] = {
+        "version": 1,
+        "models": [{"name": "tiny", "manifest": tmp_path / "manifest.json"}],
+        "regions": [{"name": "here", "zone": "DEMO-NORTH", "pue": {"value": 1.0, "source": "a test"}}],
+        "intensity": {"sources": [recorded, annual]},
+        "ledger": {"url": f"sqlite:///{tmp_path / 'ledger.db'}"},
+    }
+    feed = grid_from(Config(**sections), clock=ManualClock()).chain
 
     inside, outside = feed.read(zone="DEMO-NORTH", at_us=0), feed.read(zone="DEMO-NORTH", at_us=HOUR_US)
     assert inside is not None

@@ -42,6 +42,7 @@ def test_an_hour_answers_for_all_of_itself(tmp_path: Path) -> None:
         origin="recorded",
         provider="synthetic",
         retrieved_us=7,
+        observed_us=start_us,
     )
 
     feed = RecordedFeed(file, provider="synthetic", basis="direct", retrieved_us=7)

@@ -1,11 +1,14 @@
 """The contract of every IntensityFeed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from greenserve.carbon.feeds.annual import AnnualFeed
 from greenserve.carbon.feeds.chain import FeedChain
+from greenserve.carbon.feeds.live import LiveReadings
+from greenserve.carbon.feeds.parsing import HOUR_US
 from greenserve.carbon.feeds.recorded import RecordedFeed
 from greenserve.ports import IntensityFeed
 
@@ -13,12 +16,21 @@ DEMO = Path(__file__).parents[2] / "configs" / "demo-intensity.csv"
 TIMES_US = [1_700_000_000_000_000 + step * 5_400_000_001 for step in range(200)]
 
 
-@pytest.fixture(params=["recorded", "annual", "chain"])
+@pytest.fixture(params=["recorded", "annual", "chain", "live"])
 def feed(request: pytest.FixtureRequest) -> IntensityFeed:
     """Each implementation of the seam, knowing the two demo zones."""
     recorded = RecordedFeed(DEMO, provider="synthetic", repeat="week")
     annual = AnnualFeed({"DEMO-NORTH": 45_000, "DEMO-SOUTH": 400_000}, 2024, "synthetic")
-    feeds: dict[str, IntensityFeed] = {"recorded": recorded, "annual": annual, "chain": FeedChain([recorded, annual])}
+    live = LiveReadings("synthetic", annual.zones())
+    hours = range(TIMES_US[0] // HOUR_US, TIMES_US[-1] // HOUR_US + 1)
+    told = [recorded.read(zone=zone, at_us=hour * HOUR_US) for zone in live.zones() for hour in hours]
+    live.put(replace(one, origin="observed") for one in told if one is not None)
+    feeds: dict[str, IntensityFeed] = {
+        "recorded": recorded,
+        "annual": annual,
+        "chain": FeedChain([recorded, annual]),
+        "live": live,
+    }
     return feeds[request.param]
 
 

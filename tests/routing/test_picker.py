@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from greenserve.errors import NoFeasibleRoute
-from greenserve.records import Decision, IntensityReading
+from greenserve.records import Decision, IntensityReading, Origin
 from greenserve.routing.picker import pick
 from greenserve.routing.records import Arc, Features, Objective, PoolState, Snapshot
 from greenserve.routing.state import RoutingState
@@ -226,6 +226,25 @@ def test_an_annual_mean_is_flagged_as_a_fallback() -> None:
     annual = replace(snapshot, readings={**snapshot.readings, "NORTH": a_reading("NORTH", 40, origin="annual")})
 
     assert "fallback-signal" in pick(annual, RoutingState(), a_request(), 0).flags
+
+
+@pytest.mark.parametrize(
+    ("level", "origin", "flagged"),
+    [
+        (0, "observed", False),
+        (1, "estimated", True),
+        (2, "forecast", False),
+        (3, "estimated", True),
+        (3, "recorded", False),
+    ],
+)
+def test_another_slots_value_is_flagged_as_a_fallback(level: int, origin: Origin, flagged: bool) -> None:
+    """Last good and last week's values of a live source; a recorded series is what was configured."""
+    snapshot = a_snapshot(an_arc("north"), an_arc("south"))
+    reading = replace(a_reading("NORTH", 40), level=level, origin=origin)
+    stale = replace(snapshot, readings={**snapshot.readings, "NORTH": reading})
+
+    assert flagged == ("fallback-signal" in pick(stale, RoutingState(), a_request(), 0).flags)
 
 
 def test_mixed_bases_are_flagged() -> None:

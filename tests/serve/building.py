@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from greenserve.carbon.feeds.build import feed_from
+from greenserve.carbon.feeds.build import grid_from
 from greenserve.carbon.ledger.spool import SpoolReader, SpoolWriter
 from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.config import Config
@@ -317,7 +317,7 @@ def a_gateway(
         router=Router(
             config=config,
             models=models,
-            feed=feed_from(config.intensity.sources),
+            feed=grid_from(config, clock=clock).chain,
             clock=clock,
             fingerprint=str(describe_host()["fingerprint"]),
         ),

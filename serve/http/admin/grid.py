@@ -18,7 +18,11 @@ from greenserve.units import US_PER_S
 
 
 class IntensityShown(BaseModel):
-    """A zone's grid intensity in force. `age_s` [s] is the time since it was retrieved; null where its time is odd."""
+    """A zone's grid intensity in force. `age_s` [s] is the time since it was retrieved; null where its time is odd.
+
+    `level` is the step of the fallback chain (0 live .. 4 annual), `half_width` the 90 % one that goes with it [%],
+    `observed` when the value was seen, or a forecast made; null where the source does not say.
+    """
 
     gco2e_per_kwh: str
     basis: str
@@ -29,6 +33,11 @@ class IntensityShown(BaseModel):
     end: str
     retrieved: str
     age_s: int | None
+    level: int | None
+    half_width: str | None
+    scope: str | None
+    model: str | None
+    observed: str | None
 
 
 class RegionShown(BaseModel):
@@ -133,6 +142,11 @@ def reading_shown(reading: IntensityReading, now_us: int) -> IntensityShown:
         end=iso(reading.end_us),
         retrieved=iso(reading.retrieved_us),
         age_s=age_us // US_PER_S if age_us >= 0 else None,
+        level=reading.level,
+        half_width=None if reading.u_grid_bp is None else f"{Decimal(100 * reading.u_grid_bp) / BASIS_POINTS:f}",
+        scope=reading.scope,
+        model=reading.model,
+        observed=None if reading.observed_us is None else iso(reading.observed_us),
     )
 
 

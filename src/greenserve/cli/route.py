@@ -1,5 +1,6 @@
 """`greenserve route`: why this variant and region, and why not the others. A dry run from the configuration."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from greenserve.carbon.feeds.build import feed_from
+from greenserve.carbon.feeds.build import grid_from
 from greenserve.cli.output import data, messages, print_json
 from greenserve.clock import SystemClock
 from greenserve.config import Config, load_config
@@ -89,7 +90,9 @@ def _model(config: Config, name: str | None) -> Model:
 
 
 def _snapshot(config: Config, model: Model, *, at_us: int, p95_ms: float | None) -> Snapshot:
-    feed = feed_from(config.intensity.sources)
+    grid = grid_from(config, clock=SystemClock(), only_stored=True)
+    asyncio.run(grid.close())
+    feed = grid.chain
     return snapshot_from(
         Served(model.name, load_manifest(model.manifest)),
         [

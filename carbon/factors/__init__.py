@@ -1,0 +1,1 @@
+"""Versioned data files: factors per fuel, codes of zones and fuels, annual values."""

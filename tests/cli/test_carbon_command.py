@@ -1,0 +1,56 @@
+"""`greenserve carbon now|forecast`: values with their origin, and what does not answer."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Commands
+
+SILENT = "{kind: electricity-maps, api_key: 'file:none.key', url: 'http://127.0.0.1:1'}"
+
+
+@pytest.fixture(autouse=True)
+def with_a_provider(folder: Path) -> None:
+    """A provider without a key, before annual values of two zones."""
+    file = folder / "greenserve.yaml"
+    annual = "{kind: annual, values: {SE: 31gCO2e/kWh, DE: 342gCO2e/kWh}, year: 2025, source: a test}"
+    lines = [
+        f"intensity: {{sources: [{SILENT}, {annual}]}}" if "intensity" in line else line
+        for line in file.read_text().splitlines()
+    ]
+    file.write_text("\n".join(lines))
+
+
+def test_each_value_comes_with_level_width_and_source(greenserve: Commands, folder: Path) -> None:
+    """The regions' zones by default; what is unknown says so; who does not answer is told with the remedy."""
+    plain, as_json, offline = greenserve("carbon now", "carbon now DE MARS --json", "carbon now --offline")
+
+    assert 0 == plain.code
+    rows = [line.split() for line in plain.out.splitlines()]
+    assert ["zone", "basis", "g/kWh", "+-", "level", "age", "by"] == rows[0]
+    assert ["SE", "lifecycle", "31", "40%", "4", "annual"] == rows[1][:6]
+    assert ["SE", "direct", "unknown", "-", "5", "unknown"] in [row[:6] for row in rows]
+    assert (
+        "SE    direct     unknown  -" in " ".join(plain.out.replace("   ", "  ").split("\n")) or "unknown" in plain.out
+    )
+    assert "electricity-maps: the file none.key holds no key" in plain.err
+    document = as_json.document
+    assert "greenserve.carbon-now/1" == document["schema"]
+    assert (342_000, "annual", 4, 4_000) == tuple(
+        document["zones"]["DE"]["lifecycle"][name] for name in ("mg_per_kwh", "origin", "level", "u_grid_bp")
+    )
+    assert [None, None] == [document["zones"]["MARS"][basis] for basis in ("lifecycle", "direct")]
+    assert {"electricity-maps"} == {state["source"] for state in document["sources"]}
+    assert 0 == offline.code
+    assert max(map(len, plain.out.splitlines())) <= 80
+
+
+def test_a_forecast_goes_hour_by_hour(greenserve: Commands) -> None:
+    """As far as is asked for, and no further than a week."""
+    hours, wrong, far = greenserve(
+        "carbon forecast SE --within 3h --json", "carbon forecast SE --within soon", "carbon forecast SE --within 8d"
+    )
+
+    assert [31_000] * 4 == [one["reading"]["mg_per_kwh"] for one in hours.document["forecast"]]
+    assert (2, 2) == (wrong.code, far.code)
+    assert "--within is 8d; over 0 and up to 7d is allowed" in far.err
