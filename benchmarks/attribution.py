@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,7 +23,7 @@ from greenserve.carbon.members import Member
 from greenserve.carbon.settlement import Pending, Settler
 from greenserve.carbon.shapley import BatchCost, shapley_weights, split_batch
 from greenserve.carbon.span_settlement import DeviceSpan, SpanSettler
-from greenserve.carbon.theta import ClassPower, Learner
+from greenserve.carbon.theta import FORGETTING, PARTIAL_FORGETTING, ClassPower, Learner
 from greenserve.host import describe_host
 from greenserve.records import Interval
 
@@ -34,6 +35,9 @@ PRIOR = ClassPower(busy_mw=100_000, work_mw=100_000)
 BATCH, REQUESTS = 32, 20_000
 
 
+WHOLE = Sensor()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A device under a load, a sensor as it is (`seen`) and as the settler believes it to be, and the bars [%]."""
@@ -41,7 +45,7 @@ class Case:
     name: str
     load: float
     seen: float = 1.0
-    believed: Sensor = Sensor()
+    believed: Sensor = WHOLE
     clock_error_ns: int = 0
     period_ns: int = 100 * MS
     simulated_s: int = 600
@@ -136,7 +140,7 @@ def settle(
     case: Case, batches: Sequence[Ran], readings: Sequence[tuple[int, int, int]]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Energy of each batch [uJ] by the real path, and by its model before the meter spoke; checks conservation."""
-    forgetting = 0.999 if case.believed.whole else 0.9999
+    forgetting = FORGETTING if case.believed.whole else PARTIAL_FORGETTING
     learner = Learner("gpu0", priors={}, default=PRIOR, forgetting=forgetting)
     settler = SpanSettler("gpu0", learner=learner, sensor=case.believed)
     settled: dict[str, float] = {}
@@ -168,8 +172,7 @@ def settle(
 
 def intervals_of(readings: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
     """(start, end, energy, static) of joined readings (at [ns], counter [uJ], static counter [uJ])."""
-    pairs = zip(readings, readings[1:], strict=False)
-    return [(first[0], second[0], second[1] - first[1], second[2] - first[2]) for first, second in pairs]
+    return [(first[0], second[0], second[1] - first[1], second[2] - first[2]) for first, second in pairwise(readings)]
 
 
 def an_interval(start_ns: int, end_ns: int, energy_uj: int, static_uj: int) -> Interval:

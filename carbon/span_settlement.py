@@ -16,8 +16,9 @@ from greenserve.carbon.theta import PRIOR, Learner, Part, Theta
 from greenserve.records import TIERS, Interval, Tier
 from greenserve.units import NS_PER_S
 
-BLOCK_NS = 5 * NS_PER_S
-"""How much time is shared at once where the sensor sees only a part of it: enough parts to stand for the whole."""
+BLOCK_NS = 10 * NS_PER_S
+"""How much time is shared at once where the sensor sees only a part of it, so that the parts stand for the whole
+(decision 0019)."""
 LATE_NS = 10 * NS_PER_S
 """How long a processed interval keeps what it left in background and idle for a span that comes late."""
 FOREIGN = "foreign"

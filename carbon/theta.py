@@ -8,6 +8,7 @@ from operator import mul
 from types import MappingProxyType
 from typing import NamedTuple
 
+from greenserve.carbon.nonnegative import solve_nonnegative
 from greenserve.carbon.separable import inseparable
 from greenserve.units import NS_PER_S
 
@@ -16,10 +17,14 @@ MW_PER_W = 1_000
 REFERENCE_SPANS = 64
 """Spans of a class after which its work per busy second is fixed."""
 RIDGE = 1e-3
-SWEEPS = 20
+LEAST_ANCHOR = 0.1
+"""A prior below this part of their mean is pulled to as if it were this large."""
 SOLVE_NS, PUBLISH_NS = NS_PER_S, 10 * NS_PER_S
-MOVED = 0.002
-"""A new version is published where a coefficient moved by this part of its class's power (decision 0018)."""
+MOVED = 0.01
+"""A new version is published where a coefficient moved by this part of its class's power."""
+FORGETTING, PARTIAL_FORGETTING = 0.9998, 0.9999
+"""The weight that an interval keeps when the next one comes (decision 0018); the second for a sensor that sees a part
+of the time."""
 LEARNED_INTERVALS, LEARNED_WEIGHT = 30, 1.0
 """A class is learned once so many intervals held it, with so much weight: a thousand times the ridge."""
 RENORMALISE = 1e12
@@ -128,12 +133,11 @@ class Learner:
     """
 
     def __init__(
-        self, device: str, *, priors: Mapping[str, ClassPower], default: ClassPower, forgetting: float = 0.999
+        self, device: str, *, priors: Mapping[str, ClassPower], default: ClassPower, forgetting: float = FORGETTING
     ) -> None:
         """`priors` come from the optimizer's manifest; classes without one start at `default`, a class average.
 
-        `forgetting` is the weight that an interval keeps when the next one comes: 0.999, and 0.9999 for a sensor that
-        sees a part of the time.
+        `forgetting` is the weight that an interval keeps when the next one comes.
         """
         if not 0.9 <= forgetting < 1.0:
             raise ValueError(f"forgetting lies in 0.9 <= f < 1, got {forgetting}")
@@ -259,16 +263,13 @@ class Learner:
             self._gain = 1.0
 
     def _solve(self) -> None:
-        """Sweeps of coordinate descent from the last solution; each keeps its coefficient >= 0."""
-        ridge = RIDGE * self._gain
+        """Fit again. The ridge pulls a weak prior harder than a strong one, so that classes which the counter cannot
+        tell apart move in proportion to their priors."""
         scale = self._common_scale()
-        pull = [ridge * scale * anchor for anchor in self._anchor]
-        theta = self._theta
-        for _ in range(SWEEPS):
-            for column, line in enumerate(self._matrix):
-                own = line[column]
-                others = sum(map(mul, line, theta)) - own * theta[column]
-                theta[column] = max(0.0, (self._vector[column] + pull[column] - others) / (own + ridge))
+        mean = sum(self._anchor) / len(self._anchor)
+        least = max(mean * LEAST_ANCHOR, 1e-9)
+        ridge = [self._gain * RIDGE * max(mean, least) / max(anchor, least) for anchor in self._anchor]
+        self._theta = solve_nonnegative(self._matrix, self._vector, ridge, [scale * anchor for anchor in self._anchor])
 
     def _common_scale(self) -> float:
         """By which one factor all anchors fit best: keeps their ratio where the counter cannot tell classes apart."""
