@@ -1,8 +1,7 @@
 """What of a device's hour nobody's request caused, and who carries it (method: section 6)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Literal
 
 from greenserve.carbon.apportion import apportion
@@ -56,8 +55,8 @@ class Demand:
     tenant what was kept for them, `busy_ns` by tenant the time of their spans times share on models resident there."""
 
     capacity_ns: int
-    reserved_ns: Mapping[str, int] = MappingProxyType({})
-    busy_ns: Mapping[str, int] = MappingProxyType({})
+    reserved_ns: Mapping[str, int] = field(default_factory=dict)
+    busy_ns: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.capacity_ns < 1 or any(ns < 0 for part in (self.reserved_ns, self.busy_ns) for ns in part.values()):
