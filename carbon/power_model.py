@@ -75,7 +75,8 @@ class LoadPower:
 
     def power_mw(self, busy: float) -> float:
         """Power [mW] at a busy part of 0..1; more than 1 (clocks out of step) counts as 1."""
-        return self.idle_mw + (self.max_mw - self.idle_mw) * min(1.0, max(0.0, busy)) ** self.alpha
+        bent: float = min(1.0, max(0.0, busy)) ** self.alpha
+        return self.idle_mw + (self.max_mw - self.idle_mw) * bent
 
     def energy_uj(self, busy_ns: int, cpus: int, duration_ns: int) -> tuple[int, int]:
         """(energy, its static part) [uJ] of a step, rounded down: `busy_ns` of CPU time on `cpus` logical CPUs."""

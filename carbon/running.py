@@ -41,8 +41,18 @@ class Running:
     State: changed by `receive` and by its settler, which sets `tier`, `flags` and `over_attributed_uj` [uJ].
     """
 
-    __slots__ = ("_expected", "active_uj", "covered_ns", "flags", "members", "over_attributed_uj", "pool")
-    __slots__ += ("slots", "tier", "work")
+    __slots__ = (
+        "_expected",
+        "active_uj",
+        "covered_ns",
+        "flags",
+        "members",
+        "over_attributed_uj",
+        "pool",
+        "slots",
+        "tier",
+        "work",
+    )
 
     def __init__(self, work: WorkSpan, members: tuple[Member, ...], pool: Literal["load"] | None) -> None:
         self.work, self.pool = work, pool

@@ -288,7 +288,7 @@ class Learner:
         classes = {}
         for name, known in self._classes.items():
             busy_w, work_w = self._theta[known.column : known.column + 2]
-            flags = () if name in learned else (PRIOR,)
+            flags: tuple[str, ...] = () if name in learned else (PRIOR,)
             if name in together:
                 flags += (NOT_SEPARABLE,)
             if not flags:

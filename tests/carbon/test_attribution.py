@@ -1,6 +1,9 @@
 """E2 to E4: a device's interval over the batches that ran in it."""
 
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +18,8 @@ from greenserve.carbon.attribution import (
     split_instances,
     static_instances,
 )
+
+ROOT = Path(__file__).parents[2]
 
 amounts_uj = st.integers(0, 50) | st.integers(0, 10**12)
 weights_uj = st.lists(st.integers(1, 3) | st.integers(1, 10**9), max_size=8)
@@ -124,3 +129,13 @@ def test_impossible_sensors_and_instances_are_refused() -> None:
         split_instances(1, {"a": 1}, {"b": 1})
     with pytest.raises(ValueError, match="positive length"):
         split_held(1, 0, [])
+
+
+@pytest.mark.parametrize("module", ["attribution", "games", "members", "theta"])
+def test_attribution_runs_where_nothing_is_installed(module: str) -> None:
+    """The check on a GPU machine runs from a plain checkout, with the standard library alone."""
+    script = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import greenserve.carbon.{module}"
+
+    ran = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=False)
+
+    assert "" == ran.stderr
