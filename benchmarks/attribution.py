@@ -54,8 +54,9 @@ class Case:
 
 
 CASES = (
-    Case(name="100 ms counter, load 60 %", load=0.60, bars=(3.5, 0.7)),
-    Case(name="100 ms counter, load 95 %", load=0.95, bars=(3.5, 0.7)),
+    Case(name="100 ms counter, load 60 %", load=0.60, simulated_s=1_800, warm_s=300, bars=(3.5, 0.7)),
+    Case(name="100 ms counter, load 95 %", load=0.95, simulated_s=1_800, warm_s=300, bars=(3.5, 0.7)),
+    Case(name="the first ten minutes of a model, load 60 %", load=0.60, warm_s=0),
     Case(name="20 ms counter, load 60 %", load=0.60, period_ns=20 * MS),
     Case(name="100 ms counter, load 60 %, clocks 5 ms apart", load=0.60, clock_error_ns=5 * MS),
     Case(name="100 ms counter, load 60 %, clocks 10 ms apart", load=0.60, clock_error_ns=10 * MS),

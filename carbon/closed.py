@@ -23,7 +23,8 @@ class Settled:
     beside another process, in a hole of the meter), `prior` and `not_separable` (the class of a batch that ran beside
     is not learned yet, or always runs beside it). On a device that is settled by spans `span_id` names the batch,
     `slots` its energy by grid slot, and `over_attributed_uj` [uJ] what a late span was expected to use beyond what the
-    meter had left: modelled, outside the sums of the device.
+    meter had left: modelled, outside the sums of the device. `theta` is the newest version of the device's model that
+    took part, None where none did.
     """
 
     request_id: str
@@ -36,6 +37,7 @@ class Settled:
     span_id: str | None = None
     slots: tuple[SlotPart, ...] = ()
     over_attributed_uj: int = 0
+    theta: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

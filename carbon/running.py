@@ -105,6 +105,7 @@ class Running:
                 span_id=self.work.span_id,
                 slots=tuple(own),
                 over_attributed_uj=over_uj,
+                theta=self._expected[0] or None,
             )
             for member, own, over_uj in zip(self.members, slots, over, strict=True)
         ]

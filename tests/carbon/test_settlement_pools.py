@@ -1,5 +1,10 @@
 """The CPU settler's pools beyond requests: work of the platform, and energy estimated over a hole."""
 
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from greenserve.carbon.settlement import Pending, Settler
 from greenserve.records import Interval
 
@@ -51,3 +56,24 @@ def test_an_estimate_over_a_hole_leaves_gap_not_background() -> None:
     )
     assert (120 + 200, 0, 0) == (closed.device.gap_uj, closed.device.background_uj, closed.device.idle_uj)
     assert "modelled" == closed.device.tier
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(0, 10**6), st.integers(1, 250))
+def test_a_cache_hit_uses_the_host_alone(energy_uj: int, host_cpu_ns: int, other_cpu_ns: int, end_ns: int) -> None:
+    """Active and held are truly 0 whatever runs beside it; a host that used all CPU time gets all dynamic energy."""
+    settler = Settler("cpu")
+    settler.add_request(
+        Pending(request_id="hit", start_ns=0, end_ns=end_ns, cpu_ns=0, host_cpu_ns=host_cpu_ns, held_ns=0)
+    )
+    settler.add_request(
+        Pending(request_id="run", start_ns=0, end_ns=100, cpu_ns=other_cpu_ns, host_cpu_ns=0, held_ns=100)
+    )
+    settler.add_interval(replace(an_interval(busy_ns=0), energy_uj=400 + energy_uj), 0)
+
+    closed = settler.finish()
+
+    assert closed is not None
+    hit = closed.settled[0]
+    assert (0, 0) == (hit.active_uj, hit.held_uj)
+    if not other_cpu_ns:
+        assert energy_uj == hit.host_uj

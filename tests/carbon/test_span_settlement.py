@@ -221,8 +221,13 @@ def test_published_versions_are_handed_out_once() -> None:
     settler = SpanSettler("gpu0", learner=learner)
     settler.add_span(a_span(end_ns=100 * MS))
     settler.add_interval(an_interval(0, 100 * MS, energy_uj=1_000_000))
-    settler.close(100 * MS)
+    first = settler.close(100 * MS)
+    settler.add_interval(an_interval(100 * MS, 200 * MS))
+    settler.add_span(a_span("c", start_ns=100 * MS, end_ns=200 * MS))
+    second = only(settler.finish())
 
+    assert first is not None
+    assert [1, 2] == [only(first).theta, second.theta]
     assert [2] == [theta.version for theta in settler.new_thetas()]
     assert [] == settler.new_thetas()
 
