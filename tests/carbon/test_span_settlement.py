@@ -95,6 +95,32 @@ def test_a_late_span_takes_what_its_intervals_left_and_no_more_than_expected() -
     assert [1, 400, 0, 0, 0, 0, 599, 0, 0] == parts_of(closed.device)
 
 
+def test_a_late_span_over_many_intervals_takes_its_due_once() -> None:
+    """At least 1 uJ of each interval would be 3 uJ; 1 uJ is expected of it in all."""
+    settler = a_settler(late_ns=1_000)
+    for start_ns in (0, 100, 200):
+        settler.add_interval(an_interval(start_ns, start_ns + 100))
+    settler.close(300)
+    settler.add_span(a_span(end_ns=300))
+
+    one = only(settler.finish())
+
+    assert (1, 1_200, 0) == (one.active_uj, one.held_uj, one.over_attributed_uj)
+
+
+def test_equal_claims_on_the_last_microjoule_are_settled_by_id() -> None:
+    """601 uJ over two equal spans: the smaller id gets the odd one, though it started later."""
+    settler = a_settler()
+    settler.add_span(a_span("b", start_ns=0, end_ns=100))
+    settler.add_span(a_span("a", start_ns=50, end_ns=150))
+    settler.add_interval(an_interval(50, 100, energy_uj=601, static_uj=0))
+
+    closed = settler.finish()
+
+    assert closed is not None
+    assert [("r-a", 301), ("r-b", 300)] == [(one.request_id, one.active_uj) for one in closed.settled]
+
+
 def test_what_the_meter_does_not_have_for_a_late_span_is_over_attributed() -> None:
     """Another span took the interval: 1 uJ is expected, none is left; it is modelled and outside the sums."""
     settler = a_settler()
