@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -114,9 +115,10 @@ def test_mig_instances_share_by_activity_and_slices() -> None:
 @pytest.mark.parametrize("wrong", [{"end_ns": 0}, {"work": -1}, {"share_milli": 1_001}])
 def test_an_impossible_span_is_refused(wrong: dict[str, int]) -> None:
     """With what was given, and the way out for equal clock readings."""
-    right = {"start_ns": 0, "end_ns": 10, "work": 1}
+    right = WorkSpan(span_id="b", work_class="c", start_ns=0, end_ns=10, work=1)
+
     with pytest.raises(ValueError, match=r"WorkSpan\.ended"):
-        WorkSpan(span_id="b", work_class="c", **(right | wrong))
+        replace(right, **wrong)
 
 
 def test_impossible_sensors_and_instances_are_refused() -> None:

@@ -74,6 +74,14 @@ def test_cutting_an_interval_at_slots_keeps_all_sums(
         assert piece.slot_us == slot_start(clock.us_at(piece.interval.start_ns), slot_minutes)
 
 
+@given(st.integers(0, 10**16), st.integers(0, 999))
+def test_the_two_clocks_agree_to_the_microsecond(at_us: int, rest_ns: int) -> None:
+    """Civil time rounds down within its microsecond, and turns back into its start."""
+    clock = CivilTime(unix_us=1_767_225_600_000_123, monotonic_ns=777)
+
+    assert at_us == clock.us_at(clock.ns_at(at_us) + rest_ns)
+
+
 def test_an_interval_over_the_hour_is_cut_there() -> None:
     """A second, a quarter of which lies before the full hour: 250 and 750 uJ."""
     clock = CivilTime(unix_us=HOUR_US, monotonic_ns=5_000_000_000)
