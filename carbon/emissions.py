@@ -1,5 +1,7 @@
 """Emissions of metered energy: one function per step, integers, rounded half to even."""
 
+from collections.abc import Iterable
+
 from greenserve.records import IntensityReading
 from greenserve.units import J_PER_KWH, MILLI
 
@@ -29,6 +31,18 @@ def accounted_ng(facility_uj: int, intensity: IntensityReading | None) -> int | 
     if intensity.kind != "average":
         raise ValueError(f"accounts take average intensity, got {intensity.kind} for {intensity.zone}")
     return emissions_ng(facility_uj, intensity.mg_per_kwh)
+
+
+def summed_ng(lines: Iterable[tuple[int, IntensityReading | None]]) -> tuple[int | None, int]:
+    """E11 over the lines of a request: (emissions [ng CO2e], facility energy [uJ] that they do not cover).
+
+    Each line is (facility energy [uJ], the reading of its slot). The sum adds rounded lines, so that a tenant derives
+    it from its lines alone; None where no line is covered (0 for no lines). A revised reading changes this, no energy.
+    """
+    figures = [(energy_uj, accounted_ng(energy_uj, reading)) for energy_uj, reading in lines]
+    known = [own_ng for _, own_ng in figures if own_ng is not None]
+    uncovered_uj = sum(energy_uj for energy_uj, own_ng in figures if own_ng is None)
+    return (sum(known) if known or not figures else None), uncovered_uj
 
 
 def _half_even(numerator: int, denominator: int) -> int:

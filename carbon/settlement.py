@@ -3,9 +3,14 @@
 import heapq
 from collections import deque
 from dataclasses import dataclass
+from typing import Literal
 
 from greenserve.carbon.apportion import apportion_list
+from greenserve.carbon.closed import Closed, DeviceClosed, Settled
 from greenserve.records import TIERS, Interval, Tier
+
+__all__ = ["METER_GAP", "Closed", "DeviceClosed", "Pending", "Settled", "Settler", "estimated_tier"]
+METER_GAP = "meter_gap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +19,8 @@ class Pending:
 
     `cpu_ns` and `host_cpu_ns` [ns] are its own parts of the engine's and the host's CPU time; `held_ns` [ns] is its
     time on the device, counted as time on the whole device. What was not `charged` (lost, re-run) becomes waste.
+    With `pool` it is no request but work of the platform (start, model load, warm-up, probes): its energy goes to that
+    pool and is settled with nobody.
     """
 
     request_id: str
@@ -23,73 +30,11 @@ class Pending:
     host_cpu_ns: int
     held_ns: int
     charged: bool = True
+    pool: Literal["load"] | None = None
 
     def __post_init__(self) -> None:
         if self.end_ns <= self.start_ns or min(self.cpu_ns, self.host_cpu_ns, self.held_ns) < 0:
             raise ValueError(f"a request ends after it starts and its weights are >= 0, got {self!r}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """A request's part [uJ] of the metered energy, with the weakest tier of the intervals that it came from.
-
-    Flags: `late` (came when its window was already processed, paid in the next interval), `gap` (no interval covers
-    a part of its window, so the energy is a lower bound), `foreign_unknown` (a meter that counts no CPU time).
-    """
-
-    request_id: str
-    active_uj: int
-    held_uj: int
-    host_uj: int
-    charged: bool
-    tier: Tier
-    flags: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceClosed:
-    """Where the energy of a device's intervals went [uJ] over [start_ns, end_ns), monotonic [ns].
-
-    `active_uj`, `held_uj`, `host_uj` are the sums of what was settled and charged, `waste_uj` what was settled and
-    not charged; `pending_*_uj` is what open requests had received before and after. `static_uj` is a part of
-    `metered_uj`, not of the sum. `gap_uj` is metered energy without a place, 0 where readings are cumulative:
-    time since the interval before that no interval covers is `unmetered_ns` [ns] instead; its energy is not known.
-    """
-
-    device: str
-    start_ns: int
-    end_ns: int
-    intervals: int
-    metered_uj: int
-    static_uj: int
-    active_uj: int
-    held_uj: int
-    host_uj: int
-    idle_uj: int
-    waste_uj: int
-    background_uj: int
-    foreign_uj: int
-    gap_uj: int
-    pending_before_uj: int
-    pending_after_uj: int
-    unmetered_ns: int
-    tier: Tier
-    source: str
-
-    def __post_init__(self) -> None:
-        settled = self.active_uj + self.held_uj + self.host_uj + self.waste_uj
-        placed = settled + self.idle_uj + self.background_uj + self.foreign_uj + self.gap_uj + self.pending_after_uj
-        if self.metered_uj + self.pending_before_uj != placed:
-            raise ValueError(f"metered {self.metered_uj} + before {self.pending_before_uj} is not {placed}: {self!r}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closed:
-    """What one close settled. `unmetered` names requests that no interval touches: their energy stays an estimate."""
-
-    settled: tuple[Settled, ...]
-    device: DeviceClosed
-    unmetered: tuple[str, ...] = ()
 
 
 class _Open:
@@ -131,7 +76,7 @@ class _Pools:
         self.start_ns = start_ns
         self.pending_before_uj = pending_before_uj
         self.intervals = self.metered_uj = self.static_uj = 0
-        self.idle_uj = self.background_uj = self.foreign_uj = 0
+        self.idle_uj = self.background_uj = self.foreign_uj = self.gap_uj = 0
         self.unmetered_ns = 0
         self.done: list[_Open] = []
         self.tiers: set[Tier] = set()
@@ -151,7 +96,7 @@ class Settler:
         self._waiting: list[tuple[int, str, _Open]] = []
         self._active: dict[str, _Open] = {}
         self._known: set[str] = set()
-        self._queue: deque[tuple[Interval, int]] = deque()
+        self._queue: deque[tuple[Interval, int, bool]] = deque()
         self._processed_ns: int | None = None
         self._tier: Tier | None = None
         self._source = ""
@@ -172,15 +117,19 @@ class Settler:
         else:
             heapq.heappush(self._waiting, (pending.start_ns, pending.request_id, opened))
 
-    def add_interval(self, interval: Interval, own_busy_ns: int) -> None:
-        """Take an interval of the meter and the CPU time [ns] that our own processes used in it."""
+    def add_interval(self, interval: Interval, own_busy_ns: int, *, gap: bool = False) -> None:
+        """Take an interval of the meter and the CPU time [ns] that our own processes used in it.
+
+        `gap` says that its energy is an estimate over a hole of the meter: requests share it by their weights, and
+        what they leave is `gap`, not background or idle.
+        """
         last_ns = self._queue[-1][0].end_ns if self._queue else self._processed_ns
         if interval.device != self._device or own_busy_ns < 0 or (last_ns is not None and interval.start_ns < last_ns):
             raise ValueError(
                 f"needs intervals of {self._device} that begin at or after {last_ns} ns and CPU time >= 0, "
                 f"got {own_busy_ns} ns in {interval!r}"
             )
-        self._queue.append((interval, own_busy_ns))
+        self._queue.append((interval, own_busy_ns, gap))
 
     def close(self, up_to_ns: int) -> Closed | None:
         """Process the intervals that end by `up_to_ns` [monotonic ns]; None where there is none."""
@@ -212,7 +161,7 @@ class Settler:
         assert start_ns is not None
         return _Pools(start_ns, self._pending_uj)
 
-    def _process(self, interval: Interval, own_busy_ns: int, pools: _Pools) -> None:
+    def _process(self, interval: Interval, own_busy_ns: int, gap: bool, pools: _Pools) -> None:
         if self._processed_ns is not None:
             pools.unmetered_ns += interval.start_ns - self._processed_ns
         while self._waiting and self._waiting[0][0] < interval.end_ns:
@@ -225,62 +174,66 @@ class Settler:
         pools.intervals += 1
         pools.metered_uj += interval.energy_uj
         pools.static_uj += interval.static_uj
-        pools.tiers.add(interval.tier)
+        tier = estimated_tier(interval.tier) if gap else interval.tier
+        pools.tiers.add(tier)
         pools.sources.add(interval.source)
-        self._split_dynamic(interval, own_busy_ns, touched, weights, pools)
-        self._split_static(interval, touched, [held for _, _, held in weights], pools)
+        unused_uj = self._split_dynamic(interval, own_busy_ns, touched, weights)
+        idle_uj = self._split_static(interval, touched, [held for _, _, held in weights])
+        if gap:
+            pools.gap_uj += sum(unused_uj) + idle_uj
+        else:
+            pools.background_uj += unused_uj[0]
+            pools.foreign_uj += unused_uj[1]
+            pools.idle_uj += idle_uj
         for opened in touched:
-            opened.tier = max(opened.tier or interval.tier, interval.tier, key=TIERS.index)
-            if interval.busy_ns is None:
+            opened.tier = max(opened.tier or tier, tier, key=TIERS.index)
+            if gap:
+                opened.flags.add(METER_GAP)
+            elif interval.busy_ns is None:
                 opened.flags.add("foreign_unknown")
         for opened in reached:
             if opened.late or opened.request.end_ns <= interval.end_ns:
                 del self._active[opened.request.request_id]
                 pools.done.append(opened)
         self._processed_ns = interval.end_ns
-        self._tier, self._source = interval.tier, interval.source
+        self._tier, self._source = tier, interval.source
 
     def _split_dynamic(
-        self,
-        interval: Interval,
-        own_busy_ns: int,
-        touched: list[_Open],
-        weights: list[tuple[int, int, int]],
-        pools: _Pools,
-    ) -> None:
-        """Dynamic energy by CPU time: requests, the rest of our processes, other processes."""
+        self, interval: Interval, own_busy_ns: int, touched: list[_Open], weights: list[tuple[int, int, int]]
+    ) -> tuple[int, int]:
+        """Dynamic energy by CPU time: to requests, and (background, foreign): our other work, other processes."""
         dynamic_uj = interval.energy_uj - interval.static_uj
         by_part = [part for cpu, host, _ in weights for part in (cpu, host)]
         background = max(0, own_busy_ns - sum(by_part))
         foreign = 0 if interval.busy_ns is None else max(0, interval.busy_ns - own_busy_ns)
         by_part += [background, foreign]
         if not any(by_part):
-            pools.background_uj += dynamic_uj
-            return
+            return dynamic_uj, 0
         *shares, background_uj, foreign_uj = apportion_list(dynamic_uj, by_part)
-        pools.background_uj += background_uj
-        pools.foreign_uj += foreign_uj
         self._pending_uj += dynamic_uj - background_uj - foreign_uj
         for opened, active_uj, host_uj in zip(touched, shares[::2], shares[1::2], strict=True):
             opened.active_uj += active_uj
             opened.host_uj += host_uj
+        return background_uj, foreign_uj
 
-    def _split_static(self, interval: Interval, touched: list[_Open], held: list[int], pools: _Pools) -> None:
-        """Static energy by time held on the device, at most all of it; the rest is idle."""
+    def _split_static(self, interval: Interval, touched: list[_Open], held: list[int]) -> int:
+        """Static energy by time held on the device, at most all of it; gives the rest, idle."""
         length_ns = interval.end_ns - interval.start_ns
         occupied = sum(held)
         held_uj = interval.static_uj * min(length_ns, occupied) // length_ns
-        pools.idle_uj += interval.static_uj - held_uj
         self._pending_uj += held_uj
         if occupied:
             for opened, share_uj in zip(touched, apportion_list(held_uj, held), strict=True):
                 opened.held_uj += share_uj
+        return interval.static_uj - held_uj
 
     def _closed(self, pools: _Pools) -> Closed:
-        settled, unmetered = [], []
+        settled, unmetered, load_uj = [], [], 0
         for opened in sorted(pools.done, key=lambda opened: opened.request.request_id):
             self._known.remove(opened.request.request_id)
-            if opened.tier is None:
+            if opened.request.pool is not None:
+                load_uj += opened.active_uj + opened.held_uj + opened.host_uj
+            elif opened.tier is None:
                 unmetered.append(opened.request.request_id)
             else:
                 settled.append(_settled(opened, opened.tier))
@@ -289,7 +242,7 @@ class Settler:
         held_uj = sum(one.held_uj for one in charged)
         host_uj = sum(one.host_uj for one in charged)
         waste_uj = sum(one.active_uj + one.held_uj + one.host_uj for one in settled if not one.charged)
-        self._pending_uj -= active_uj + held_uj + host_uj + waste_uj
+        self._pending_uj -= active_uj + held_uj + host_uj + waste_uj + load_uj
         assert self._processed_ns is not None
         assert self._tier is not None
         device = DeviceClosed(
@@ -306,14 +259,20 @@ class Settler:
             waste_uj=waste_uj,
             background_uj=pools.background_uj,
             foreign_uj=pools.foreign_uj,
-            gap_uj=0,
+            gap_uj=pools.gap_uj,
             pending_before_uj=pools.pending_before_uj,
             pending_after_uj=self._pending_uj,
             unmetered_ns=pools.unmetered_ns,
             tier=max(pools.tiers or {self._tier}, key=TIERS.index),
             source="; ".join(sorted(pools.sources or {self._source})),
+            load_uj=load_uj,
         )
         return Closed(settled=tuple(settled), device=device, unmetered=tuple(unmetered))
+
+
+def estimated_tier(tier: Tier) -> Tier:
+    """The tier of energy that was estimated from another measurement of this tier: modelled at best."""
+    return max(tier, "modelled", key=TIERS.index)
 
 
 def _touches(opened: _Open, interval: Interval) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.carbon.emissions import accounted_ng, emissions_ng, facility_uj
+from greenserve.carbon.emissions import accounted_ng, emissions_ng, facility_uj, summed_ng
 from greenserve.records import IntensityReading
 
 energies_uj = st.integers(0, 2_000) | st.integers(0, 10**15)
@@ -83,3 +83,22 @@ def test_negative_energy_and_intensity_are_refused(site_uj: int, mg_per_kwh: int
     """Nothing is taken back by a sign."""
     with pytest.raises(ValueError, match=">= 0"):
         emissions_ng(site_uj, mg_per_kwh)
+
+
+def test_a_request_adds_its_rounded_lines_and_names_what_they_leave_out() -> None:
+    """Two slots of 31 g/kWh and one that nobody knows: 597 + 597 ng, 500 uJ not covered; all unknown is unknown."""
+    assert (1_194, 500) == summed_ng([(69_331, READING), (69_331, READING), (500, None)])
+    assert (None, 500) == summed_ng([(500, None)])
+    assert (0, 0) == summed_ng([])
+
+
+@given(st.lists(energies_uj, max_size=6), intensities, intensities)
+def test_a_revised_grid_changes_emissions_only(lines: list[int], before: int, after: int) -> None:
+    """The same lines with a newer reading: in proportion, up to the rounding of each line; no energy moves."""
+    first, first_left = summed_ng([(uj, replace(READING, mg_per_kwh=before)) for uj in lines])
+    second, second_left = summed_ng([(uj, replace(READING, mg_per_kwh=after)) for uj in lines])
+
+    assert first is not None
+    assert second is not None
+    assert 0 == first_left == second_left
+    assert abs(first * after - second * before) <= len(lines) * (before + after)

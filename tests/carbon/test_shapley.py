@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenserve.carbon.shapley import SCALE_BITS, BatchCost, shapley_weights, split_amounts, split_batch
+from greenserve.carbon.shapley import (
+    SCALE_BITS,
+    BatchCost,
+    TableCost,
+    alone_uj,
+    batch_pj,
+    shapley_weights,
+    split_amounts,
+    split_batch,
+)
 
 # Small numbers first: they make equal lengths and zero coefficients likely.
 coefficients = st.integers(0, 3) | st.integers(0, 10**8)
@@ -133,3 +142,59 @@ def test_a_row_holds_at_least_one_token(wrong: list[int]) -> None:
     """An empty batch or an empty row cannot be split."""
     with pytest.raises(ValueError, match="at least one row of at least one token"):
         split_batch(1, wrong, BatchCost(fixed_nj=1, per_row_nj=1, per_token_nj=1, per_token_squared_pj=1))
+
+
+TABLE = TableCost(fixed_nj=20_000, edges=(16, 32, 128), row_nj=(900, 1_500, 7_000))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 128), min_size=1, max_size=6))
+def test_a_table_of_buckets_follows_the_definition_too(rows: list[int]) -> None:
+    """E7 with g read from the bucket's edge equals the average over all orders to 1e-9."""
+    values = [Fraction(0)] * len(rows)
+    for index in range(len(rows)):
+        others = [place for place in range(len(rows)) if place != index]
+        for size in range(len(rows)):
+            weight = Fraction(factorial(size) * factorial(len(rows) - size - 1), factorial(len(rows)))
+            for chosen in combinations(others, size):
+                before = [rows[place] for place in chosen]
+                values[index] += weight * (batch_pj([*before, rows[index]], TABLE) - batch_pj(before, TABLE))
+
+    for value, got in zip(values, shapley_weights(rows, TABLE), strict=True):
+        assert abs(value - Fraction(got, 2**SCALE_BITS)) <= Fraction(batch_pj(rows, TABLE), 10**9)
+
+
+def test_rows_of_one_bucket_owe_the_same_and_finer_buckets_less() -> None:
+    """17 and 32 tokens are padded to 32 alike; 16 is cheaper."""
+    shorter, longer, longest = shapley_weights([16, 17, 32], TABLE)
+
+    assert longer == longest
+    assert shorter < longer
+
+
+def test_a_row_beyond_the_table_is_refused() -> None:
+    """What was not measured is not guessed, and a table that falls or skips is none."""
+    with pytest.raises(ValueError, match="129 tokens exceeds the largest bucket of 128"):
+        shapley_weights([1, 129], TABLE)
+    for edges, row_nj in (((16, 8), (1, 2)), ((8, 16), (2, 1)), ((8,), (1, 2)), ((), ())):
+        with pytest.raises(ValueError, match="edges rising and costs never falling"):
+            TableCost(fixed_nj=0, edges=edges, row_nj=row_nj)
+
+
+def test_a_rows_own_cost_is_its_own() -> None:
+    """The value is additive: 7 pJ more for the second row, and nothing for the others."""
+    cost = BatchCost(fixed_nj=3, per_row_nj=0, per_token_nj=1, per_token_squared_pj=0)
+    plain = shapley_weights([4, 4, 8], cost)
+
+    assert [plain[0], plain[1] + (7 << SCALE_BITS), plain[2]] == shapley_weights([4, 4, 8], cost, own_pj=[0, 7, 0])
+    with pytest.raises(ValueError, match="own cost"):
+        shapley_weights([4, 4], cost, own_pj=[1])
+
+
+def test_what_rows_would_have_used_alone() -> None:
+    """The example of the method: 68, 76, 124 of 252 mJ, scaled to the metered 240,000 uJ; unknown without a cost."""
+    cost = BatchCost(fixed_nj=60_000_000, per_row_nj=0, per_token_nj=1_000_000, per_token_squared_pj=0)
+    nothing = BatchCost(fixed_nj=0, per_row_nj=0, per_token_nj=0, per_token_squared_pj=0)
+
+    assert [64_761, 72_380, 118_095] == alone_uj(240_000, [8, 16, 64], cost)
+    assert [None, None] == alone_uj(10, [1, 2], nothing)
