@@ -1,0 +1,44 @@
+"""How often a meter is read (method: accounting, section 2): pure rules."""
+
+from dataclasses import dataclass, field
+
+MS = 1_000_000
+SHORTEST_NS = 20 * MS
+LONGEST_NS = 50 * MS
+SLOWEST_NS = 1_000 * MS
+COST_PARTS = 100
+"""A call may take a hundredth of the period."""
+CALLS = 20
+
+
+def board_period_ns(publication_ns: int | None) -> int:
+    """Half the counter's publication period [ns] within 20..50 ms; 50 ms while it is not known."""
+    if publication_ns is None:
+        return LONGEST_NS
+    return min(LONGEST_NS, max(SHORTEST_NS, publication_ns // 2))
+
+
+@dataclass(slots=True)
+class Pace:
+    """The period [ns] of one meter, doubled while its calls cost more than a hundredth of it.
+
+    State, changed by `took` alone: `period_ns`; `slowed`, how often it was doubled; the last calls' lengths. Meters
+    read once a second or slower keep their period: RAPL's would wrap, and their cost is small at any length.
+    """
+
+    period_ns: int
+    slowed: int = 0
+    _calls: list[int] = field(default_factory=list)
+
+    def took(self, call_ns: int) -> None:
+        """Note a call's length [ns]; twenty of them decide together, so that one hiccup slows nothing."""
+        if self.period_ns >= SLOWEST_NS:
+            return
+        self._calls.append(call_ns)
+        if len(self._calls) < CALLS:
+            return
+        typical_ns = sorted(self._calls)[CALLS // 2]
+        self._calls.clear()
+        if typical_ns * COST_PARTS > self.period_ns:
+            self.period_ns = min(SLOWEST_NS, 2 * self.period_ns)
+            self.slowed += 1
