@@ -1,5 +1,6 @@
 """Fit the CPU-time model to a machine's own power (method: E1): pure arithmetic."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -33,7 +34,7 @@ class Fit:
 
     def power_w(self, busy: float) -> float:
         """E1: power [W] at a busy share of all logical CPUs."""
-        return self.idle_w + (self.max_w - self.idle_w) * busy**self.alpha
+        return self.idle_w + (self.max_w - self.idle_w) * math.pow(busy, self.alpha)
 
 
 def fit(levels: Sequence[Level], *, held_out: Sequence[Level]) -> Fit:
@@ -63,7 +64,7 @@ def fit(levels: Sequence[Level], *, held_out: Sequence[Level]) -> Fit:
         max_w=idle_w + slope_w,
         alpha=alpha,
         held_out_pct=held_out_pct,
-        half_width_pct=max(LEAST_HALF_WIDTH_PCT, round(held_out_pct + 0.5)),
+        half_width_pct=max(LEAST_HALF_WIDTH_PCT, math.ceil(held_out_pct)),
     )
 
 
