@@ -64,7 +64,8 @@ class CpuTimeMeter:
         # A changed model is another counter: intervals refuse to span two sources.
         self._source = f"cpu-time model {power.idle_mw} mW + {power.dynamic_mw_per_cpu} mW per busy CPU"
         if alpha != 1:
-            self._source += f" ^ {alpha:g}"
+            # Its sum begins with this meter: another one, also of the same process, counts something else.
+            self._source += f" ^ {alpha:g} since {clock.monotonic_ns()} ns"
 
     def __repr__(self) -> str:
         return f"<CpuTimeMeter {self._source}, {self._power.tier}>"

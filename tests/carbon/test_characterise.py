@@ -1,6 +1,7 @@
 """What samples tell about a counter: period, jitter, quantum, static power, lag and observed part."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -132,7 +133,7 @@ def test_too_few_points_find_no_window() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"period_ns": 0}, {"idle_mw": -1}, {"share_milli": 0}, {"share_milli": 1_001}])
-def test_a_characterisation_without_sense_is_refused(changes: dict[str, int]) -> None:
+def test_a_characterisation_without_sense_is_refused(changes: dict[str, Any]) -> None:
     """Also where it comes from a file."""
     with pytest.raises(ValueError, match=r"a characterisation has|the observed share lies"):
         replace(a_characterisation(), **changes)

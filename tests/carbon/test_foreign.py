@@ -41,7 +41,7 @@ def test_what_cannot_be_asked_is_unknown_and_not_nobody() -> None:
 
     seen = watch.seen("GPU-0000")
     assert seen is not None
-    assert (None, {"foreign_unknown"}) == (seen.processes, seen.flags)
+    assert (None, frozenset({"foreign_unknown"})) == (seen.processes, seen.flags)
     assert "cannot be read" in seen.reason
     assert watch.seen("cpu") is None
 

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ DAY = 20_454
 S = 1_000_000_000
 
 
-def a_row(start_s: float, end_s: float, **changes: object) -> Row:
+def a_row(start_s: float, end_s: float, **changes: Any) -> Row:
     row = Row(
         device="GPU-1/x",
         segment=0,
@@ -40,7 +41,7 @@ def a_row(start_s: float, end_s: float, **changes: object) -> Row:
         source="nvml field 83",
         busy_ns=None,
     )
-    return replace(row, **changes)  # type: ignore[arg-type]
+    return replace(row, **changes)
 
 
 def a_clock() -> ManualClock:

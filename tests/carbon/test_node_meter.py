@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pynvml
 import pytest
@@ -52,9 +53,9 @@ class Counter:
         return {"device": self.device, "source": self.source, "tier": "measured", "half_width_pct": 5}
 
 
-def picked(meter: Counter, *, name: str = "rapl", period_ms: int = 1_000, **others: object) -> Picked:
+def picked(meter: Counter, *, name: str = "rapl", period_ms: int = 1_000, **others: Any) -> Picked:
     whole = Picked(name=name, meter=meter, rejected=(), device=meter.device, period_ns=period_ms * MS)
-    return replace(whole, **others)  # type: ignore[arg-type]
+    return replace(whole, **others)
 
 
 def stepped(node: NodeMeter, clock: ManualClock, *, seconds: float) -> None:
@@ -162,7 +163,7 @@ def test_a_meter_that_stays_silent_is_exchanged() -> None:
     )
     rows = node.take("cpu")
     (gap,) = [row for row in rows if row.is_gap]
-    assert (None, {"gap", "source_changed", "read_failed"}) == (gap.energy_uj, gap.flags)
+    assert (None, frozenset({"gap", "source_changed", "read_failed"})) == (gap.energy_uj, gap.flags)
     assert (0, 1) == (rows[0].segment, rows[-1].segment)
     assert ("cpu-time", 500 * MS) == (node.states()[0].name, node.states()[0].period_ns)
 

@@ -145,7 +145,7 @@ def test_a_lost_right_is_a_gap_and_never_a_range(tmp_path: Path) -> None:
     row = maker.add(meter.read())
 
     assert row is not None
-    assert (None, {"gap", "source_changed", "read_failed"}) == (row.energy_uj, row.flags)
+    assert (None, frozenset({"gap", "source_changed", "read_failed"})) == (row.energy_uj, row.flags)
     moves(package, 11_000_000)
     clock.advance(duration_ns=NS_PER_S)
     after = maker.add(meter.read())
@@ -166,10 +166,10 @@ def test_a_counter_without_sense_is_no_reading(tmp_path: Path, text: str) -> Non
 class Unreadable(PosixPath):
     """A path whose counters are readable for root only, also where the tests run as root."""
 
-    def read_text(self, *arguments: str, **options: str) -> str:
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
         if self.name == "energy_uj":
             raise PermissionError(13, "Permission denied")
-        return str(super().read_text(*arguments, **options))
+        return super().read_text(encoding, errors)
 
 
 def test_what_only_root_may_read_names_the_ways_out(tmp_path: Path) -> None:
