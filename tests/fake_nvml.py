@@ -165,12 +165,15 @@ class FakeSensor:
 
     def feed(self) -> None:
         """Busy for the next 2 ms."""
+        self.work(2 * NS_PER_MS, self.step_mw)
+
+    def work(self, duration_ns: int, power_mw: int) -> None:
+        """Busy for some time from now on, at a power above rest."""
         now_ns = self.clock.monotonic_ns()
-        end_ns = now_ns + 2 * NS_PER_MS
-        if self._busy and self._busy[-1][1] >= now_ns:
-            self._busy[-1][1] = end_ns
+        if self._busy and self._busy[-1][1] >= now_ns and self._busy[-1][2] == power_mw:
+            self._busy[-1][1] = now_ns + duration_ns
         else:
-            self._busy.append([now_ns, end_ns])
+            self._busy.append([now_ns, now_ns + duration_ns, power_mw])
 
     def drain(self) -> None:
         """Wait until the board is idle."""
@@ -192,13 +195,14 @@ class FakeSensor:
             self._shown_ns += self.period_ns
             seen_ns = int(self.share * self.period_ns)
             until_ns = self._shown_ns
-            busy_ns = sum(
-                max(0, min(end, until_ns) - max(start, until_ns - seen_ns)) for start, end in self._busy[-40:]
+            busy = sum(
+                max(0, min(end, until_ns) - max(start, until_ns - seen_ns)) * power_mw
+                for start, end, power_mw in self._busy[-60:]
             )
             self._draws += 1
             factor = 1 + self.noise * (1 if self._draws % 2 else -1)
-            power_mw = (self.idle_mw + self.step_mw * busy_ns / seen_ns) * factor
+            power_mw = (self.idle_mw + busy / seen_ns) * factor
             self._sum += power_mw * self.period_ns / 1e9
             self.board.counter_mj = self._base + round(self._sum)
         on = bool(self._busy) and self._busy[-1][1] > now_ns
-        self.board.power_mw = self.idle_mw + (self.step_mw if on else 0)
+        self.board.power_mw = self.idle_mw + (self._busy[-1][2] if on else 0)

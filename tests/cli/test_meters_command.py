@@ -8,7 +8,8 @@ import pytest
 from greenserve.carbon.meters.known_boards import FILE, meters_folder, read_boards, write_board
 from greenserve.carbon.meters.nvml import list_boards
 from greenserve.carbon.meters.pick import Machine, pick_node
-from greenserve.cli.meters import described, power_now, sampling
+from greenserve.cli.meters import described, power_now
+from greenserve.cli.sampler import sampling
 from greenserve.clock import ManualClock, SystemClock
 from greenserve.errors import ConfigInvalid
 from tests.carbon.test_boards import a_characterisation

@@ -1,10 +1,8 @@
 """`greenserve meters`: which meters read this machine, what a board's sensor does, what its CPUs draw."""
 
 import os
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,24 +10,23 @@ from typing import Annotated, Any
 
 import typer
 
-from greenserve.carbon.meters.boards import CounterMeter
 from greenserve.carbon.meters.calibrate import LEVEL_S, calibrate
 from greenserve.carbon.meters.characterise import Characterisation
 from greenserve.carbon.meters.cpu_time import CpuTimeMeter, host_power
 from greenserve.carbon.meters.known_boards import FILE, meters_folder, write_board
-from greenserve.carbon.meters.nvml import Board, FieldReader, list_boards, load_nvml
-from greenserve.carbon.meters.pace import board_period_ns
+from greenserve.carbon.meters.nvml import list_boards, load_nvml
 from greenserve.carbon.meters.pick import PickedNode
 from greenserve.carbon.meters.probe import Probe
 from greenserve.carbon.meters.rapl import open_rapl
 from greenserve.cli.gpu_work import gpu_work, import_torch, own_processes
 from greenserve.cli.output import data, messages, print_json
+from greenserve.cli.sampler import sampling
 from greenserve.cli.table import print_table
 from greenserve.clock import SystemClock
 from greenserve.config import load_config
 from greenserve.errors import InvalidRequest, MeterUnavailable
 from greenserve.serve.metering import pick_configured_node
-from greenserve.units import MILLI, NS_PER_S
+from greenserve.units import MILLI
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, probe and calibrate energy meters.")
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="The configuration file.")]
@@ -141,25 +138,6 @@ def probe(
     for found in results:
         data.print("\n".join(described(found)), markup=False)
     data.print(f"kept in {file}", markup=False)
-
-
-@contextmanager
-def sampling(nvml: Any, board: Board) -> Iterator[None]:
-    """The sampler as a node runs it, at an uncharacterised board's pace, while entered."""
-    meter = CounterMeter(board, FieldReader(nvml, board, clock=SystemClock()))
-    stopping = threading.Event()
-
-    def sample() -> None:
-        while not stopping.wait(board_period_ns(None) / NS_PER_S):
-            meter.read()
-
-    thread = threading.Thread(target=sample, name="probe-sampler", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def described(found: Characterisation) -> list[str]:
