@@ -110,11 +110,13 @@ class Row:
 class Limits:
     """What is plausible for a device: its power limit [mW], the time between two points of its counter [ns].
 
-    None where it is not known; then nothing is quarantined, or nothing is called a hole, on that ground.
+    None where it is not known; then nothing is quarantined, or nothing is called a hole, on that ground. `edge_ns` [ns]
+    is how far the length of an interval may be off, where the times of a counter's moves are only bounded.
     """
 
     power_limit_mw: int | None = None
     publication_ns: int | None = None
+    edge_ns: int = 0
 
     def __post_init__(self) -> None:
         if any(value is not None and value <= 0 for value in (self.power_limit_mw, self.publication_ns)):
@@ -124,7 +126,7 @@ class Limits:
         """Whether the energy [uJ] is over 1.2 times what the power limit allows in the time [ns]."""
         if self.power_limit_mw is None:
             return False
-        allowed = LIMIT_NUMERATOR * self.power_limit_mw * duration_ns
+        allowed = LIMIT_NUMERATOR * self.power_limit_mw * (duration_ns + self.edge_ns)
         return energy_uj * MW_NS_PER_UJ * LIMIT_DENOMINATOR > allowed
 
     def is_hole(self, duration_ns: int) -> bool:

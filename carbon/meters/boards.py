@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from greenserve.carbon.meters.agreement import Agreement
 from greenserve.carbon.meters.characterise import Characterisation
 from greenserve.carbon.meters.nvml import Board, FieldReader, power_samples
+from greenserve.carbon.meters.pace import Edges
 from greenserve.errors import MeterUnavailable
 from greenserve.records import Reading, Tier
 from greenserve.units import NS_PER_S
@@ -19,6 +20,8 @@ NS_PER_US = 1_000
 NJ_PER_UJ = 1_000
 MEASURED_PCT = 5
 RAW_PCT = 10
+SAME_NS = 1_000_000
+"""A value that did not move and whose time did not either is dated by its publication; clocks wander by less."""
 LOST_NS = 2 * NS_PER_S
 """The driver adds a power sample at least ten times a second; two seconds without one are lost samples."""
 
@@ -26,8 +29,12 @@ LOST_NS = 2 * NS_PER_S
 class CounterMeter:
     """The board's energy counter since the driver was loaded (NVML field 83).
 
-    State, changed by `read` alone: `_last_mj` and `_last_ns`, the last point of the counter; `_static_uj`, static
-    energy since the meter began; `power_mw`, the last instant power; `agreement`; `call_ns`, the last call's length.
+    Some drivers date a value when it was published, others when it was asked for; `_dated` notes which, from values
+    that did not move. In the second case the counter's own period tells when it moved (decision 0017).
+
+    State, changed by `read` alone: `_last_mj` and `_last_ns`, the last point of the counter; `_seen_ns`, the driver's
+    time in the last sample; `_dated`; `_edges`; `_static_uj`, static energy since the meter began; `power_mw`, the
+    last instant power; `agreement`; `call_ns`, the last call's length.
     """
 
     def __init__(
@@ -39,6 +46,9 @@ class CounterMeter:
         self.call_ns = 0
         self._last_mj: int | None = None
         self._last_ns = 0
+        self._seen_ns = 0
+        self._dated: bool | None = None
+        self._edges = Edges(characterisation.period_ns if characterisation else None)
         self._static_uj = 0
         self._source = f"nvml field 83 scope {scope}, driver {board.driver}"
 
@@ -62,17 +72,22 @@ class CounterMeter:
         self.agreement.add(at_ns=sample.at_ns, counter_mj=sample.counter_mj, power_mw=sample.power_mw)
         if sample.counter_mj is None:
             raise MeterUnavailable(f"{self._board.name} ({self._board.uuid}): {'; '.join(sample.faults)}")
-        last_mj = self._last_mj
+        at_ns = sample.counter_at_ns
+        last_mj, seen_ns, self._seen_ns = self._last_mj, self._seen_ns, at_ns
         if last_mj is None or sample.counter_mj < last_mj:
-            self._last_mj, self._last_ns = sample.counter_mj, sample.counter_at_ns
+            self._last_mj, self._last_ns = sample.counter_mj, at_ns
         elif sample.counter_mj > last_mj:
-            self._static_uj += self._static(sample.counter_mj - last_mj, sample.counter_at_ns - self._last_ns)
-            self._last_mj, self._last_ns = sample.counter_mj, sample.counter_at_ns
+            if not self._dated:
+                at_ns = self._edges.seen(max(seen_ns, self._last_ns), at_ns)
+            self._static_uj += self._static(sample.counter_mj - last_mj, at_ns - self._last_ns)
+            self._last_mj, self._last_ns = sample.counter_mj, at_ns
+        else:
+            self._dated = at_ns - seen_ns < SAME_NS
         return Reading(
             device=self._board.uuid,
             energy_uj=sample.counter_mj * UJ_PER_MJ,
             static_uj=self._static_uj,
-            at_ns=sample.counter_at_ns,
+            at_ns=at_ns,
             source=self._source,
             tier=self.tier,
         )
@@ -95,6 +110,7 @@ class CounterMeter:
             "lag_ns": self._known.lag_ns if self._known else None,
             "counter_power_difference_pct": difference,
             "clock_steps": self._reader.steps,
+            "driver_dates_values": self._dated,
             "flags": [flag for flag in (self.agreement.flag,) if flag],
         }
 

@@ -12,10 +12,14 @@ CALLS = 20
 
 
 def board_period_ns(publication_ns: int | None) -> int:
-    """Half the counter's publication period [ns] within 20..50 ms; 50 ms while it is not known."""
+    """37 % of the counter's publication period [ns] within 20..50 ms; 50 ms while it is not known.
+
+    Half of it would meet the counter at the same phase for ever; 37 % passes all phases, so that `Edges` can tell when
+    the counter moves (decision 0017).
+    """
     if publication_ns is None:
         return LONGEST_NS
-    return min(LONGEST_NS, max(SHORTEST_NS, publication_ns // 2))
+    return min(LONGEST_NS, max(SHORTEST_NS, publication_ns * 37 // 100))
 
 
 @dataclass(slots=True)
@@ -42,3 +46,27 @@ class Pace:
         if typical_ns * COST_PARTS > self.period_ns:
             self.period_ns = min(SLOWEST_NS, 2 * self.period_ns)
             self.slowed += 1
+
+
+@dataclass(slots=True)
+class Edges:
+    """When a counter moved, from samples that only bound it, given its publication period [ns] (None: unknown).
+
+    State, changed by `seen` alone: `last_ns`, when it last moved. The next move is expected a whole number of periods
+    later and taken to lie there, within the bounds that the samples leave; the bounds correct the phase.
+    """
+
+    period_ns: int | None
+    last_ns: int | None = None
+
+    def seen(self, after_ns: int, until_ns: int) -> int:
+        """When it moved, given that it had not by `after_ns` and had by `until_ns` (monotonic [ns])."""
+        if self.period_ns is None or until_ns <= after_ns + 1:
+            self.last_ns = (after_ns + until_ns + 1) // 2
+        elif self.last_ns is None:
+            self.last_ns = until_ns
+        else:
+            middle_ns = (after_ns + until_ns) // 2
+            periods = max(1, (middle_ns - self.last_ns + self.period_ns // 2) // self.period_ns)
+            self.last_ns = min(until_ns, max(after_ns + 1, self.last_ns + periods * self.period_ns))
+        return self.last_ns

@@ -162,7 +162,12 @@ def _board(
     nvml: Any, board: Board, clock: "Clock", found: Characterisation | None, rejected: list[tuple[str, str]]
 ) -> list[Picked]:
     """The counter, else the power samples; nothing, with the reasons, where neither reads."""
-    limits = Limits(power_limit_mw=board.power_limit_mw, publication_ns=found.period_ns if found else None)
+    period_ns = board_period_ns(found.period_ns if found else None)
+    limits = Limits(
+        power_limit_mw=board.power_limit_mw,
+        publication_ns=found.period_ns if found else None,
+        edge_ns=2 * period_ns,
+    )
     try:
         meter = _counter(nvml, board, clock, found)
     except MeterUnavailable as reason:
@@ -174,7 +179,7 @@ def _board(
                 meter=meter,
                 rejected=(),
                 device=board.uuid,
-                period_ns=board_period_ns(found.period_ns if found else None),
+                period_ns=period_ns,
                 limits=limits,
                 power_mw=lambda: meter.power_mw,
                 flags=lambda: frozenset({meter.agreement.flag} if meter.agreement.flag else ()),

@@ -177,3 +177,40 @@ def test_no_sample_yet_is_no_reading() -> None:
     """An empty buffer says nothing."""
     with pytest.raises(MeterUnavailable, match="no power sample yet"):
         a_samples_meter(FakeBoard(samples=[]), ManualClock()).read()
+
+
+def test_a_driver_that_dates_values_is_believed() -> None:
+    """A value published 30 ms before it was seen is dated there."""
+    clock, board = ManualClock(), FakeBoard()
+    board.timestamp_us = clock.unix_us()
+    meter = a_meter(board, clock)
+    meter.read()
+    clock.advance(duration_ns=50_000_000)
+    meter.read()
+    board.timestamp_us += 70_000
+    board.counter_mj += 5
+    clock.advance(duration_ns=50_000_000)
+
+    reading = meter.read()
+
+    assert clock.monotonic_ns() - 30_000_000 == reading.at_ns
+    assert meter.describe()["driver_dates_values"] is True
+
+
+def test_a_driver_that_dates_its_answers_is_corrected_by_the_period() -> None:
+    """A counter that moves each 100 ms and is read each 37 ms: the edges are found, not the readings."""
+    clock, board = ManualClock(), FakeBoard()
+    meter = a_meter(board, clock, a_characterisation())
+    start_ns, edges = clock.monotonic_ns(), []
+    for _ in range(120):
+        passed_ns = clock.monotonic_ns() - start_ns
+        board.counter_mj = 1_000_000 + 7_000 * ((passed_ns + 40_000_000) // 100_000_000)
+        before_mj, reading = edges[-1][0] if edges else 0, meter.read()
+        if reading.energy_uj > before_mj:
+            edges.append((reading.energy_uj, reading.at_ns - start_ns))
+        clock.advance(duration_ns=37_000_000)
+
+    assert meter.describe()["driver_dates_values"] is False
+    assert all(
+        abs((at_ns + 40_000_000 + 50_000_000) % 100_000_000 - 50_000_000) <= 3_000_000 for _, at_ns in edges[20:]
+    )

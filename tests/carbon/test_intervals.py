@@ -279,3 +279,15 @@ def test_cutting_a_row_anywhere_keeps_all_sums(
     for name in ("energy_uj", "static_uj", "busy_ns"):
         parts = [getattr(piece, name) for piece in pieces]
         assert getattr(row, name) == (None if None in parts else sum(parts))
+
+
+def test_a_length_that_is_only_bounded_quarantines_nothing_real() -> None:
+    """A second at 100 W seen as half a second is kept where the edges may be off by as much."""
+    readings = [a_reading(0, 0), a_reading(500_000_000, 100_000_000)]
+
+    (sharp,) = rows_of(IntervalMaker(device="gpu", limits=Limits(power_limit_mw=100_000)), readings)
+    (bounded,) = rows_of(
+        IntervalMaker(device="gpu", limits=Limits(power_limit_mw=100_000, edge_ns=500_000_000)), readings
+    )
+
+    assert (True, False) == (sharp.is_gap, bounded.is_gap)
