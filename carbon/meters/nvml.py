@@ -142,6 +142,7 @@ class FieldReader:
             (nvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION, scope),
             (nvml.NVML_FI_DEV_POWER_INSTANT, scope),
         ]
+        self._success = nvml.NVML_SUCCESS
         self.offset_ns: int | None = None
         self.steps = 0
         self.last_step_ns = 0
@@ -196,12 +197,12 @@ class FieldReader:
         return min(time_ns, after_ns)
 
     def _value(self, field: Any, name: str) -> tuple[int | None, str | None]:
-        nvml = self._nvml
-        if field.nvmlReturn != nvml.NVML_SUCCESS:
-            return None, f"{name}: {nvml.NVMLError(field.nvmlReturn)}"
-        if not 0 <= field.valueType < len(VALUE_MEMBERS):
-            return None, f"{name}: unknown value type {field.valueType}"
-        return int(getattr(field.value, VALUE_MEMBERS[field.valueType])), None
+        returned, kind = field.nvmlReturn, field.valueType
+        if returned != self._success:
+            return None, f"{name}: {self._nvml.NVMLError(returned)}"
+        if not 0 <= kind < len(VALUE_MEMBERS):
+            return None, f"{name}: unknown value type {kind}"
+        return int(getattr(field.value, VALUE_MEMBERS[kind])), None
 
 
 def power_samples(nvml: Any, board: Board, since_us: int) -> list[tuple[int, int]]:

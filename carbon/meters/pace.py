@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 MS = 1_000_000
 SHORTEST_NS = 20 * MS
-LONGEST_NS = 50 * MS
+LONGEST_NS = 100 * MS
+UNPROBED_NS = 50 * MS
 SLOWEST_NS = 1_000 * MS
 COST_PARTS = 100
 """A call may take a hundredth of the period."""
@@ -12,14 +13,14 @@ CALLS = 20
 
 
 def board_period_ns(publication_ns: int | None) -> int:
-    """37 % of the counter's publication period [ns] within 20..50 ms; 50 ms while it is not known.
+    """89 % of the counter's publication period [ns] within 20..100 ms; 50 ms while it is not known.
 
-    Half of it would meet the counter at the same phase for ever; 37 % passes all phases, so that `Edges` can tell when
-    the counter moves (decision 0017).
+    Half of it would meet the counter at the same phase for ever; 89 % sees each move and passes all phases, so that
+    `Edges` can tell when the counter moves (decision 0017).
     """
     if publication_ns is None:
-        return LONGEST_NS
-    return min(LONGEST_NS, max(SHORTEST_NS, publication_ns * 37 // 100))
+        return UNPROBED_NS
+    return min(LONGEST_NS, max(SHORTEST_NS, publication_ns * 89 // 100))
 
 
 @dataclass(slots=True)
