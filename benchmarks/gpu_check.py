@@ -172,7 +172,9 @@ def table(result: dict[str, Any]) -> list[str]:
     return lines + [f"{what:<46}{figure:>10}  {bar:<10}{words[met]}" for what, figure, bar, met in bars(result)]
 
 
-def run_parts(check: Check, kinds: Sequence[Kind], served: Sequence[Served], said: Callable[[str], object]) -> Any:
+def run_parts(
+    check: Check, kinds: Sequence[Kind], served: Sequence[Served], said: Callable[[str], object]
+) -> dict[str, Any]:
     """All parts after the probe, in their order."""
     isolated: dict[str, float] = {}
     for kind in kinds:

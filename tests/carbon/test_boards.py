@@ -201,7 +201,7 @@ def test_a_driver_that_dates_its_answers_is_corrected_by_the_period() -> None:
     """A counter that moves each 100 ms and is read each 89 ms: within ten seconds the edges are found."""
     clock, board = ManualClock(), FakeBoard()
     meter = a_meter(board, clock, a_characterisation())
-    start_ns, edges = clock.monotonic_ns(), []
+    start_ns, edges = clock.monotonic_ns(), list[tuple[int, int]]()
     for _ in range(400):
         passed_ns = clock.monotonic_ns() - start_ns
         board.counter_mj = 1_000_000 + 7_000 * ((passed_ns + 40_000_000) // 100_000_000)
