@@ -9,7 +9,7 @@ CLIENTS := grpc_standard kserve open_inference openai schemathesis triton
 CLIENTS_READY := $(CLIENTS:%=.venv-clients/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format proto bench bench-serve clean clients conformance soak
+.PHONY: help setup demo test check format proto bench bench-serve gpu-check clean clients conformance soak
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,10 @@ bench: $(READY)  ## Measure, and record under benchmarks/results/
 
 bench-serve: $(READY) $(PEERS:%=.venv-peers/%/.tried)  ## Measure beside MLServer, LitServe, BentoML and Ray Serve (OPTIONS="--only peers")
 	@$(BIN)/python -m benchmarks.serve $(OPTIONS)
+
+# Nothing is installed for it: any python3 with torch and nvidia-ml-py does (PYTHON=... names another one).
+gpu-check:  ## Measure what the energy figures of an NVIDIA board are worth (OPTIONS="--quick")
+	@PYTHONPATH=src $(PYTHON) -m benchmarks.gpu_check $(OPTIONS)
 
 # A peer that cannot be installed is named in the table with the installer's reason; the others are measured.
 .venv-peers/%/.tried: benchmarks/peers/%/requirements.txt

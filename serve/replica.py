@@ -363,7 +363,9 @@ def cache_of(config: Config, models: Models, pepper: bytes) -> AnswerCache:
 def power_of(config: Config) -> CpuPower:
     """The model that answers are estimated with and the meter settles by: the configured watts, else an average."""
     cpu = config.energy.cpu
-    return host_power(idle_w=cpu.idle_w, max_w=cpu.max_w) if cpu else host_power()
+    if cpu is None:
+        return host_power()
+    return host_power(idle_w=cpu.idle_w, max_w=cpu.max_w, half_width_pct=cpu.half_width_pct)
 
 
 def metrics_folder(config: Config) -> Path:

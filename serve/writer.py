@@ -12,12 +12,12 @@ from greenserve.carbon.ledger.ingest import Ingest, Node
 from greenserve.carbon.ledger.spool import boot_id
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.meters.own_cpu import OwnCpu
-from greenserve.carbon.meters.pick import Picked, pick_meter
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
 from greenserve.records import Entry
-from greenserve.serve.replica import metrics_folder, power_of, spool_folder
+from greenserve.serve.metering import Metering
+from greenserve.serve.replica import metrics_folder, spool_folder
 from greenserve.serve.telemetry.publisher import Publisher
 from greenserve.serve.telemetry.settled import Tenants, count_settled
 
@@ -31,7 +31,7 @@ class LedgerWriter:
     """Runs the ingest until `stop`, which settles everything."""
 
     def __init__(self, *, config: Config, run_id: str, root_pid: int) -> None:
-        picked = pick_configured(config)
+        self._metering = Metering(config, root_pid=root_pid)
         self._publisher = Publisher(metrics_folder(config), "writer") if config.telemetry.prometheus else None
         self._tenants = Tenants(config.telemetry.tenant_labels)
         self._spools = spool_folder(config.ledger.path)
@@ -41,7 +41,7 @@ class LedgerWriter:
         self._ingest = Ingest(
             ledger=self._ledger,
             spool_folder=spool_folder(config.ledger.path),
-            node=Node(meter=picked.meter, own_cpu=OwnCpu(root_pid).read_ns, boot_id=boot_id(), run_id=run_id),
+            node=Node(meter=self._metering.cpu, own_cpu=OwnCpu(root_pid).read_ns, boot_id=boot_id(), run_id=run_id),
             clock=SystemClock(),
             written=self._count,
         )
@@ -51,6 +51,7 @@ class LedgerWriter:
 
     def start(self) -> None:
         """Begin to take in."""
+        self._metering.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -58,6 +59,7 @@ class LedgerWriter:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._metering.stop()
 
     def check(self) -> None:
         """Raise RuntimeError where the writer has ended or made no step for half a minute."""
@@ -103,8 +105,3 @@ class LedgerWriter:
             log.error("the ledger did not take a step: %s", error)
             return False
         return True
-
-
-def pick_configured(config: Config) -> Picked:
-    """The meter that the configuration asks for, with the reasons against the others."""
-    return pick_meter(config.energy.meters, clock=SystemClock(), power=power_of(config))

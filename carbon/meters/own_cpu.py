@@ -29,6 +29,11 @@ class OwnCpu:
     def __repr__(self) -> str:
         return f"<OwnCpu of process {self._root_pid}: {len(self._last_ns)} living, {self._total_ns} ns>"
 
+    @property
+    def living(self) -> frozenset[int]:
+        """Process ids that were ours and alive at the last reading."""
+        return frozenset(self._last_ns)
+
     def read_ns(self) -> int:
         """CPU time [ns] so far; never falls."""
         living = _process_ids()

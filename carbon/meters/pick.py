@@ -1,15 +1,24 @@
-"""Which meter this machine gets, and why not the others."""
+"""Which meters this machine gets, and why not the others."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from greenserve.carbon.intervals import Limits
+from greenserve.carbon.meters.boards import CounterMeter, SamplesMeter
+from greenserve.carbon.meters.characterise import Characterisation
 from greenserve.carbon.meters.cpu_time import CpuTimeMeter, host_power
+from greenserve.carbon.meters.known_boards import known
+from greenserve.carbon.meters.nvml import Board, FieldReader, list_boards, load_nvml
+from greenserve.carbon.meters.pace import board_period_ns
+from greenserve.carbon.meters.rapl import POWERCAP, open_rapl
 from greenserve.carbon.meters.replay import ReplayMeter
 from greenserve.carbon.power_model import CpuPower
 from greenserve.errors import ConfigInvalid, MeterUnavailable
 from greenserve.records import Reading
+from greenserve.units import NS_PER_S
 
 if TYPE_CHECKING:  # the seams name numpy, which a meter does not need
     from greenserve.ports import Clock, EnergyMeter
@@ -17,24 +26,101 @@ if TYPE_CHECKING:  # the seams name numpy, which a meter does not need
 METERS = ("nvml", "rapl", "cpu-time", "replay")
 AUTO = ("nvml", "rapl", "cpu-time")
 """Best evidence first; a replayed series only by name."""
+BOARD_METERS = frozenset({"nvml"})
+CPU = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Where to look for what a meter needs."""
+    """Where to look for what a meter needs: files, and how NVML is loaded; `wait` sleeps for seconds."""
 
     stat_file: Path = Path("/proc/stat")
-    powercap: Path = Path("/sys/class/powercap")
-    nvidia: Path = Path("/proc/driver/nvidia/gpus")
+    powercap: Path = POWERCAP
+    nvml: Callable[[], Any] = load_nvml
+    wait: Callable[[float], object] = time.sleep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """The CPU-time model of this machine: its powers (None: a class average) and E1's exponent."""
+
+    power: CpuPower | None = None
+    alpha: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picked:
-    """The meter that reads, its name, and (name, reason) of each that was tried before it."""
+    """The meter that reads a device, its name, and (name, reason) of each that was tried before it.
+
+    `period_ns` [ns] is how often it is read, `limits` what is plausible for the device; `stand_in` reads along to
+    estimate stretches that the meter misses; `power_mw` gives the device's power [mW] at the last reading, None where
+    the meter knows none; `flags` are those of the present reading.
+    """
 
     name: str
     meter: "EnergyMeter"
     rejected: tuple[tuple[str, str], ...]
+    device: str = CPU
+    period_ns: int = NS_PER_S
+    limits: Limits = field(default_factory=Limits)
+    stand_in: "EnergyMeter | None" = None
+    power_mw: Callable[[], int | None] = lambda: None
+    flags: Callable[[], frozenset[str]] = frozenset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickedNode:
+    """The meters of a node's devices, (name, reason) of all that were rejected, and the boards that are read."""
+
+    devices: tuple[Picked, ...]
+    rejected: tuple[tuple[str, str], ...]
+    boards: tuple[Board, ...] = ()
+    nvml: Any = None
+
+
+def pick_node(
+    names: Sequence[str] | Literal["auto"] = "auto",
+    *,
+    clock: "Clock",
+    model: Model | None = None,
+    replay: Iterable[Reading] = (),
+    machine: Machine | None = None,
+    boards: Iterable[Characterisation] = (),
+) -> PickedNode:
+    """A meter for each device: every board that NVML shows, and the first meter of the CPU that gives a reading here.
+
+    `auto` means nvml, rapl, cpu-time. `model` replaces the model of this machine, `replay` is the series of a replay
+    meter, `boards` is what probes found out. Raises ConfigInvalid for an unknown name and MeterUnavailable, with each
+    reason, where no device is read.
+    """
+    wanted = _wanted(names)
+    machine, model, probed = machine or Machine(), model or Model(), tuple(boards)
+    devices: list[Picked] = []
+    rejected: list[tuple[str, str]] = []
+    open_boards: tuple[Board, ...] = ()
+    nvml = None
+    for name in wanted:
+        try:
+            if name in BOARD_METERS:
+                nvml = machine.nvml()
+                open_boards, faults = list_boards(nvml)
+                rejected += faults
+                for board in open_boards:
+                    devices += _board(nvml, board, clock, known(probed, uuid=board.uuid, driver=board.driver), rejected)
+            elif all(picked.device != CPU and picked.name != "replay" for picked in devices):
+                devices.append(_of_cpu(name, clock, model, tuple(replay), machine, rejected))
+        except MeterUnavailable as reason:
+            rejected.append((name, str(reason)))
+    if not devices:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected)
+        raise MeterUnavailable(f"no meter of {', '.join(wanted)} can be read here ({reasons}); add 'cpu-time' on Linux")
+    read = {picked.device for picked in devices}
+    return PickedNode(
+        devices=tuple(devices),
+        rejected=tuple(rejected),
+        boards=tuple(board for board in open_boards if board.uuid in read),
+        nvml=nvml,
+    )
 
 
 def pick_meter(
@@ -45,11 +131,23 @@ def pick_meter(
     replay: Iterable[Reading] = (),
     machine: Machine | None = None,
 ) -> Picked:
-    """The first meter of `names` that gives a reading here; `auto` means nvml, rapl, cpu-time.
+    """The meter of this node's CPU, by the same rules and errors as `pick_node`."""
+    node = pick_node(names, clock=clock, model=Model(power=power), replay=replay, machine=machine)
+    return cpu_of(node, _wanted(names))
 
-    `power` replaces the model of this machine, `replay` is the series of a replay meter. Raises ConfigInvalid for an
-    unknown name and MeterUnavailable, with each reason, where none reads.
-    """
+
+def cpu_of(node: PickedNode, wanted: Sequence[str]) -> Picked:
+    """The meter that settles what ran on the CPU; MeterUnavailable where `wanted` names none that reads it."""
+    for picked in node.devices:
+        if picked.device == CPU or picked.name == "replay":
+            return picked
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in node.rejected) or "only boards are named"
+    raise MeterUnavailable(
+        f"no meter of {', '.join(wanted)} can be read here for the CPU ({reasons}); add 'cpu-time' on Linux"
+    )
+
+
+def _wanted(names: Sequence[str] | str) -> tuple[str, ...]:
     wanted = AUTO if names == "auto" else (names,) if isinstance(names, str) else tuple(names)
     unknown = [name for name in wanted if name not in METERS]
     if unknown or not wanted:
@@ -57,40 +155,79 @@ def pick_meter(
             f"energy.meters names {', '.join(map(repr, unknown)) or 'nothing'}; "
             f"allowed are 'auto' or a list of {', '.join(map(repr, METERS))}"
         )
-    machine = machine or Machine()
-    rejected: list[tuple[str, str]] = []
-    for name in wanted:
-        if name == "replay":
-            return Picked(name=name, meter=ReplayMeter(replay), rejected=tuple(rejected))
-        try:
-            meter = _cpu_time(machine, clock, power) if name == "cpu-time" else _not_yet(name, machine)
-        except MeterUnavailable as reason:
-            rejected.append((name, str(reason)))
-        else:
-            return Picked(name=name, meter=meter, rejected=tuple(rejected))
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected)
-    raise MeterUnavailable(f"no meter of {', '.join(wanted)} can be read here ({reasons}); add 'cpu-time' on Linux")
+    return wanted
 
 
-def _cpu_time(machine: Machine, clock: "Clock", power: CpuPower | None) -> "EnergyMeter":
-    meter = CpuTimeMeter(power or host_power(), clock=clock, stat_file=machine.stat_file)
-    meter.read()
+def _board(
+    nvml: Any, board: Board, clock: "Clock", found: Characterisation | None, rejected: list[tuple[str, str]]
+) -> list[Picked]:
+    """The counter, else the power samples; nothing, with the reasons, where neither reads."""
+    period_ns = board_period_ns(found.period_ns if found else None)
+    limits = Limits(
+        power_limit_mw=board.power_limit_mw,
+        publication_ns=found.period_ns if found else None,
+        edge_ns=2 * period_ns,
+    )
+    try:
+        meter = _counter(nvml, board, clock, found)
+    except MeterUnavailable as reason:
+        rejected.append((f"nvml counter of gpu {board.index}", str(reason)))
+    else:
+        return [
+            Picked(
+                name="nvml",
+                meter=meter,
+                rejected=(),
+                device=board.uuid,
+                period_ns=period_ns,
+                limits=limits,
+                power_mw=lambda: meter.power_mw,
+                flags=lambda: frozenset({meter.agreement.flag} if meter.agreement.flag else ()),
+            )
+        ]
+    try:
+        samples = SamplesMeter(nvml, board, clock=clock)
+        samples.read()
+    except MeterUnavailable as reason:
+        rejected.append((f"nvml power samples of gpu {board.index}", str(reason)))
+        return []
+    return [Picked(name="nvml", meter=samples, rejected=tuple(rejected[-1:]), device=board.uuid, limits=limits)]
+
+
+def _counter(nvml: Any, board: Board, clock: "Clock", found: Characterisation | None) -> CounterMeter:
+    meter = CounterMeter(board, FieldReader(nvml, board, clock=clock), characterisation=found)
+    first = meter.read()
+    if not first.energy_uj and meter.power_mw:
+        raise MeterUnavailable(f"{board.name} ({board.uuid}) draws {meter.power_mw} mW and its counter stands at 0")
     return meter
 
 
-def _not_yet(name: str, machine: Machine) -> "EnergyMeter":
-    """Say what was seen of a device whose meter this version does not have."""
-    if name == "nvml":
-        seen = "an NVIDIA device is present" if _holds_something(machine.nvidia) else "no NVIDIA device is present"
-    elif _holds_something(machine.powercap):
-        seen = f"RAPL domains are present in {machine.powercap}"
-    else:
-        seen = f"no RAPL domain is present in {machine.powercap}"
-    raise MeterUnavailable(f"not in this version; {seen}")
-
-
-def _holds_something(folder: Path) -> bool:
+def _of_cpu(
+    name: str,
+    clock: "Clock",
+    model: Model,
+    replay: tuple[Reading, ...],
+    machine: Machine,
+    rejected: list[tuple[str, str]],
+) -> Picked:
+    before = tuple(rejected)
+    if name == "replay":
+        played = ReplayMeter(replay)
+        return Picked(name=name, meter=played, rejected=before, device=str(played.describe()["device"]))
+    if name == "cpu-time":
+        return Picked(name=name, meter=_cpu_time(machine, clock, model), rejected=before)
+    static_mw = model.power.idle_mw if model.power else None
+    meter = open_rapl(clock=clock, wait=machine.wait, powercap=machine.powercap, static_mw=static_mw)
+    meter.read()
     try:
-        return any(folder.iterdir())
-    except OSError:
-        return False
+        stand_in: EnergyMeter | None = _cpu_time(machine, clock, model)
+    except MeterUnavailable:
+        stand_in = None
+    limits = Limits(publication_ns=NS_PER_S)
+    return Picked(name=name, meter=meter, rejected=before, limits=limits, stand_in=stand_in)
+
+
+def _cpu_time(machine: Machine, clock: "Clock", model: Model) -> CpuTimeMeter:
+    meter = CpuTimeMeter(model.power or host_power(), clock=clock, stat_file=machine.stat_file, alpha=model.alpha)
+    meter.read()
+    return meter

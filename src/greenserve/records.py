@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # what meters import runs where nothing is installed
+    import numpy as np
+    import numpy.typing as npt
 
 Tier = Literal["metered", "measured", "measured_raw", "modelled", "class_average", "simulated"]
 TIERS: tuple[Tier, ...] = ("metered", "measured", "measured_raw", "modelled", "class_average", "simulated")
@@ -32,7 +33,7 @@ class TensorItem:
     `len` is the number of elements of all of them.
     """
 
-    arrays: tuple[npt.NDArray[np.generic], ...]
+    arrays: "tuple[npt.NDArray[np.generic], ...]"
 
     def __len__(self) -> int:
         return sum(array.size for array in self.arrays)

@@ -239,6 +239,8 @@ class CpuEnergy(Section):
 
     idle_w: Annotated[float, Field(ge=0)]
     max_w: Annotated[float, Field(gt=0)]
+    alpha: Annotated[float, Field(ge=0.2, le=2.0)] = 1.0
+    half_width_pct: Annotated[int, Field(ge=1, le=100)] = 35
 
 
 class Energy(Section):

@@ -1,13 +1,24 @@
 """The contract of every EnergyMeter."""
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 import pytest
 
 from greenserve.carbon.intervals import interval_between
+from greenserve.carbon.meters.boards import CounterMeter, SamplesMeter
 from greenserve.carbon.meters.cpu_time import CpuTimeMeter, host_power
+from greenserve.carbon.meters.node import NodeMeter
+from greenserve.carbon.meters.nvml import FieldReader, list_boards
+from greenserve.carbon.meters.pick import Picked
+from greenserve.carbon.meters.rapl import open_rapl
 from greenserve.carbon.meters.replay import ReplayMeter
-from greenserve.clock import SystemClock
+from greenserve.clock import ManualClock, SystemClock
 from greenserve.ports import EnergyMeter
 from greenserve.records import TIERS, Reading
+from greenserve.units import NS_PER_S
+from tests.carbon.test_rapl import a_zone, moves
+from tests.fake_nvml import FakeBoard, FakeNvml
 
 SERIES = tuple(
     Reading(device="cpu", energy_uj=5 * step, static_uj=3 * step, at_ns=step, source="series", tier="measured")
@@ -15,12 +26,69 @@ SERIES = tuple(
 )
 
 
-@pytest.fixture(params=["cpu-time", "replay"])
-def meter(request: pytest.FixtureRequest) -> EnergyMeter:
+def board_that_works(clock: ManualClock) -> FakeBoard:
+    """A board whose counter, samples and clock move with each reading."""
+    board = FakeBoard(samples=[])
+
+    def work() -> None:
+        clock.advance(duration_ns=100_000_000)
+        board.counter_mj += 7_000
+        assert board.samples is not None
+        board.samples.append((clock.unix_us(), 70_000))
+
+    board.before_read = work
+    work()
+    return board
+
+
+class Driven:
+    """A meter whose device does some work before each reading."""
+
+    def __init__(self, meter: EnergyMeter, work: Callable[[], object]) -> None:
+        self._meter, self._work = meter, work
+
+    def read(self) -> Reading:
+        self._work()
+        return self._meter.read()
+
+    def describe(self) -> Mapping[str, object]:
+        return self._meter.describe()
+
+
+def rapl(folder: Path) -> EnergyMeter:
+    """RAPL over a folder tree whose counter moves and wraps."""
+    clock = ManualClock()
+    zone = a_zone(folder, "intel-rapl:0", "package-0", energy_uj=990_000_000, range_uj=1_000_000_000)
+
+    def work() -> None:
+        clock.advance(duration_ns=NS_PER_S)
+        moves(zone, (int((zone / "energy_uj").read_text()) + 5_000_000) % 1_000_000_000)
+
+    return Driven(open_rapl(clock=clock, wait=lambda seconds: None, powercap=folder), work)
+
+
+@pytest.fixture(params=["cpu-time", "curved cpu-time", "replay", "rapl", "nvml", "nvml samples", "node"])
+def meter(request: pytest.FixtureRequest, tmp_path: Path) -> EnergyMeter:
     """Each implementation of the seam."""
     if request.param == "cpu-time":
         return CpuTimeMeter(host_power(), clock=SystemClock())
-    return ReplayMeter(SERIES)
+    if request.param == "curved cpu-time":
+        return CpuTimeMeter(host_power(), clock=SystemClock(), alpha=0.75)
+    if request.param == "replay":
+        return ReplayMeter(SERIES)
+    if request.param == "rapl":
+        return rapl(tmp_path)
+    clock = ManualClock()
+    board = board_that_works(clock)
+    nvml = FakeNvml(board, clock=clock)
+    (opened,), _ = list_boards(nvml)
+    if request.param == "nvml samples":
+        return Driven(SamplesMeter(nvml, opened, clock=clock), board.before_read)
+    counter = CounterMeter(opened, FieldReader(nvml, opened, clock=clock))
+    if request.param == "nvml":
+        return counter
+    picked = Picked(name="nvml", meter=counter, rejected=(), device=opened.uuid)
+    return NodeMeter([picked], clock=clock).meter_of(opened.uuid)
 
 
 def test_readings_never_fall(meter: EnergyMeter) -> None:

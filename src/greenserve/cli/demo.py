@@ -24,7 +24,7 @@ from greenserve.errors import GreenServeError
 from greenserve.loadtest.answer import Cost, cost_of
 from greenserve.loadtest.grpc_client import channel_to, infer
 from greenserve.loadtest.texts import text_of
-from greenserve.serve.writer import pick_configured
+from greenserve.serve.metering import pick_configured
 from greenserve.units import MILLI, UJ_PER_J
 
 app = typer.Typer(add_completion=False)

@@ -29,6 +29,8 @@ GROUPS = {
     "ledger": "Verify, export and describe the ledger.",
     "loadtest": "Send load and report mJ per request beside latency.",
     "demo": "Run the whole path once on this machine.",
+    "meters": "List this machine's energy meters, probe boards, calibrate the CPU model.",
+    "doctor": "Check this machine: versions, meters, ports, disk, configuration.",
     "config": "Validate and show the configuration.",
 }
 EXIT_CODES = {

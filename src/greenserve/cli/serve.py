@@ -24,6 +24,7 @@ from greenserve.serve.control import ControlSocket
 from greenserve.serve.driver import Driver
 from greenserve.serve.grounds import Ground, LocalRay, RunningRay
 from greenserve.serve.lineup import Lineup
+from greenserve.serve.metering import pick_configured
 from greenserve.serve.models import verified_manifest
 from greenserve.serve.ports import holder_of, is_free
 from greenserve.serve.precheck import check_loads
@@ -31,7 +32,6 @@ from greenserve.serve.profile import check_profile
 from greenserve.serve.reload import Reloaded
 from greenserve.serve.run_folder import RunFolder, RunState
 from greenserve.serve.supervisor import end_processes, left_behind, processes_below, wait_until
-from greenserve.serve.writer import pick_configured
 
 app = typer.Typer(add_completion=False)
 PORT_PATIENCE_S = 10.0

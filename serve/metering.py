@@ -1,0 +1,77 @@
+"""The node's meters as the configuration wants them: one reader, its journal, and the watch for foreign work."""
+
+from greenserve.carbon.meters.foreign import ForeignWatch
+from greenserve.carbon.meters.journal import Journal
+from greenserve.carbon.meters.known_boards import FILE, meters_folder, read_boards
+from greenserve.carbon.meters.node import NodeMeter
+from greenserve.carbon.meters.own_cpu import OwnCpu
+from greenserve.carbon.meters.pick import METERS, Model, Picked, PickedNode, cpu_of, pick_node
+from greenserve.clock import SystemClock
+from greenserve.config import Config
+from greenserve.ports import EnergyMeter
+from greenserve.serve.replica import power_of
+
+
+def pick_configured_node(config: Config) -> PickedNode:
+    """A meter for each device that the configuration's meters read, with the reasons against the others."""
+    return pick_node(
+        config.energy.meters,
+        clock=SystemClock(),
+        model=Model(power=power_of(config), alpha=config.energy.cpu.alpha if config.energy.cpu else 1.0),
+        boards=read_boards(meters_folder(config.ledger.path) / FILE),
+    )
+
+
+def pick_configured(config: Config) -> Picked:
+    """The meter that settles what runs on this node's CPU."""
+    return cpu_of(pick_configured_node(config), METERS if config.energy.meters == "auto" else config.energy.meters)
+
+
+class Metering:
+    """Reads all devices of this node while it runs; the CPU's meter is `cpu`, for who settles.
+
+    State: the threads of the reader and the watch; the picked meters belong to the reader.
+    """
+
+    def __init__(self, config: Config, *, root_pid: int) -> None:
+        self._config = config
+        clock = SystemClock()
+        picked = pick_configured_node(config)
+        cpu = cpu_of(picked, METERS if config.energy.meters == "auto" else config.energy.meters)
+        folder = meters_folder(config.ledger.path)
+        self._watch: ForeignWatch | None = None
+        if picked.boards:
+            own = OwnCpu(root_pid)
+
+            def ours() -> frozenset[int]:
+                own.read_ns()
+                return own.living
+
+            self._watch = ForeignWatch(picked.nvml, picked.boards, ours=ours, clock=clock)
+        self.node = NodeMeter(
+            picked.devices,
+            clock=clock,
+            journal_of=lambda device: Journal(folder, device, clock=clock),
+            foreign_on=self._watch.seen if self._watch else lambda device: None,
+            pick_again=self._pick_again,
+        )
+        self.cpu: EnergyMeter = self.node.meter_of(cpu.device)
+
+    def __repr__(self) -> str:
+        return f"<Metering by {self.node!r}>"
+
+    def start(self) -> None:
+        """Begin to read, and to watch the boards."""
+        self.node.start()
+        if self._watch is not None:
+            self._watch.start()
+
+    def stop(self) -> None:
+        """Read no more; the journal is durable then."""
+        self.node.stop()
+        if self._watch is not None:
+            self._watch.stop()
+
+    def _pick_again(self, device: str) -> Picked | None:
+        """What reads the device now; None where nothing does."""
+        return next((one for one in pick_configured_node(self._config).devices if one.device == device), None)
