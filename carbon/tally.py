@@ -7,7 +7,9 @@ from math import isqrt
 from types import MappingProxyType
 from typing import Any
 
-from greenserve.carbon.entries import UNMETERED, it_uj
+import orjson
+
+from greenserve.carbon.entries import UNMETERED
 from greenserve.records import TIERS
 from greenserve.units import decimal_grams, decimal_joules, decimal_kwh
 
@@ -18,77 +20,259 @@ GRID_BP = MappingProxyType({"observed": 500, "estimated": 1_000, "forecast": 1_5
 """Half widths of 90 % intervals [1/100 %]: one request's share, a class of requests, the grid by origin (E12)."""
 TIER_RANK: Mapping[str, int] = MappingProxyType({tier: rank for rank, tier in enumerate(TIERS)})
 COLUMNS = ("loc_lifecycle_ng", "loc_direct_ng")
+INTEGERS = (
+    "requests",
+    "not_charged",
+    "open",
+    "unmetered",
+    "provisional",
+    "unreconciled",
+    "rows",
+    "tokens",
+    "tokens_unknown",
+    "active_uj",
+    "held_uj",
+    "host_uj",
+    "low_uj",
+    "high_uj",
+    "facility_uj",
+    "facility_unknown_uj",
+    "provisional_uj",
+    "unreconciled_uj",
+    "loc_lifecycle_ng",
+    "loc_lifecycle_covered",
+    "loc_lifecycle_uncovered_uj",
+    "loc_direct_ng",
+    "loc_direct_covered",
+    "loc_direct_uncovered_uj",
+    "market_ng",
+    "market_covered",
+    "market_unknown_uj",
+    "embodied_ng",
+    "embodied_covered",
+    "ci_unknown_uj",
+)
+"""Sums. `open` are lines that wait for their settled one, charged or not; `_covered` are the requests with a figure in
+that column. `ci_unknown_uj` and `market_unknown_uj` are site energy (IT energy without a PUE) without lifecycle or
+market emissions; `_uncovered_uj` is IT energy."""
+COUNTERS = ("outcomes", "cache", "tiers", "by_tier", "by_origin", "intensities", "flags", "histogram")
+_BY_NUMBER = frozenset(("intensities", "histogram"))
+_FRACTION_BITS = 4
 
 
 class Tally:
-    """Sums of merged usage bodies. State: counters that `add` alone changes; energies are IT energy [uJ]."""
+    """Sums of merged usage bodies, integers only. State: counters that `add` and `merge` alone change.
+
+    Energies are IT energy [uJ]. `outcomes`, `cache`, `tiers` and `flags` count requests; `by_tier` and `by_origin` hold
+    IT energy; `intensities` maps mg/kWh to site energy; `histogram` counts requests by `bucket_of` their energy. A line
+    that is taken away again leaves nothing behind, so that sums over settled lines do not depend on their estimates.
+    """
+
+    __slots__ = (*INTEGERS, *COUNTERS)
+    requests: int
+    not_charged: int
+    open: int
+    unmetered: int
+    provisional: int
+    unreconciled: int
+    rows: int
+    tokens: int
+    tokens_unknown: int
+    active_uj: int
+    held_uj: int
+    host_uj: int
+    low_uj: int
+    high_uj: int
+    facility_uj: int
+    facility_unknown_uj: int
+    provisional_uj: int
+    unreconciled_uj: int
+    loc_lifecycle_ng: int
+    loc_lifecycle_covered: int
+    loc_lifecycle_uncovered_uj: int
+    loc_direct_ng: int
+    loc_direct_covered: int
+    loc_direct_uncovered_uj: int
+    market_ng: int
+    market_covered: int
+    market_unknown_uj: int
+    embodied_ng: int
+    embodied_covered: int
+    ci_unknown_uj: int
 
     def __init__(self) -> None:
-        self.requests = self.unmetered = self.provisional = self.unreconciled = 0
+        for name in INTEGERS:
+            setattr(self, name, 0)
         self.outcomes: Counter[str] = Counter()
         self.cache: Counter[str] = Counter()
-        self.rows = self.tokens = self.tokens_unknown = 0
-        self.active_uj = self.held_uj = self.host_uj = self.low_uj = self.high_uj = 0
-        self.facility_uj = self.facility_unknown_uj = 0
-        self.provisional_uj = self.unreconciled_uj = 0
-        self.emissions_ng = dict.fromkeys(COLUMNS, 0)
-        self.uncovered_uj = dict.fromkeys(COLUMNS, 0)
-        self.covered = dict.fromkeys(COLUMNS, 0)
+        self.tiers: Counter[str] = Counter()
         self.by_tier: Counter[str] = Counter()
         self.by_origin: Counter[str] = Counter()
         self.intensities: Counter[int] = Counter()
+        self.flags: Counter[str] = Counter()
+        self.histogram: Counter[int] = Counter()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tally):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __repr__(self) -> str:
+        return f"<Tally of {self.requests} requests, {self.energy_uj} uJ>"
 
     @property
     def energy_uj(self) -> int:
         """IT energy of all metered requests [uJ]."""
         return self.active_uj + self.held_uj + self.host_uj
 
-    def add(self, body: Mapping[str, Any]) -> None:
-        """Count one request, by its newest line."""
-        self.requests += 1
-        self.outcomes[body["outcome"]] += 1
-        self.cache[body["cache"]] += 1
-        self.rows += body["rows"]
-        self.tokens += body["tokens_in"] or 0
-        self.tokens_unknown += body["tokens_in"] is None
-        energy_uj = it_uj(body)
-        if energy_uj is None:
-            self.unmetered += 1
-            return
-        self.active_uj += body["active_uj"]
-        self.held_uj += body["held_uj"]
-        self.host_uj += body["host_uj"]
-        self.low_uj += body["low_uj"]
-        self.high_uj += body["high_uj"]
-        self.by_tier[body["tier"]] += energy_uj
-        if body["state"] == "provisional":
-            self.provisional += 1
-            self.provisional_uj += energy_uj
-        elif UNMETERED in body["flags"]:
-            self.unreconciled += 1
-            self.unreconciled_uj += energy_uj
-        self._add_carbon(body, energy_uj)
+    @property
+    def min_mg_per_kwh(self) -> int | None:
+        """The lowest intensity of any request [mg/kWh]; None where none was known."""
+        return min(self.intensities, default=None)
 
-    def _add_carbon(self, body: Mapping[str, Any], energy_uj: int) -> None:
-        if body["facility_uj"] is None:
-            self.facility_unknown_uj += energy_uj
-        else:
-            self.facility_uj += body["facility_uj"]
-        reading = body["ci"]
-        self.by_origin["unknown" if reading is None else reading["origin"]] += energy_uj
-        if reading is not None and body["facility_uj"] is not None:
-            self.intensities[reading["mg_per_kwh"]] += body["facility_uj"]
-        for column in COLUMNS:
-            if body[column] is None:
-                self.uncovered_uj[column] += energy_uj
-            else:
-                self.emissions_ng[column] += body[column]
-                self.covered[column] += 1
+    @property
+    def max_mg_per_kwh(self) -> int | None:
+        """The highest intensity of any request [mg/kWh]; None where none was known."""
+        return max(self.intensities, default=None)
 
     @property
     def tier(self) -> str | None:
         """The weakest tier of the parts, None where nothing was metered."""
-        return max(self.by_tier, key=lambda tier: TIER_RANK[tier]) if self.by_tier else None
+        return max(self.tiers, key=lambda tier: TIER_RANK[tier]) if self.tiers else None
+
+    def add(self, body: Mapping[str, Any], sign: int = 1) -> None:
+        """Count one request by its newest line, merged over the ones before; with -1 take it away again.
+
+        A line that is not charged counts only as such.
+        """
+        if body["state"] == "provisional":
+            self.open += sign
+        if not body["charged"]:
+            self.not_charged += sign
+            return
+        self.requests += sign
+        _count(self.outcomes, body["outcome"], sign)
+        _count(self.cache, body["cache"], sign)
+        self.rows += sign * body["rows"]
+        tokens = body["tokens_in"]
+        if tokens is None:
+            self.tokens_unknown += sign
+        else:
+            self.tokens += sign * tokens
+        for flag in body["flags"]:
+            _count(self.flags, flag, sign)
+        self._add_energy(body, sign)
+
+    def replace(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """A settled line `new` takes the place of `old`, what it does not hold stands as in `old`.
+
+        The same as taking `old` away and adding `old` merged with `new`, in half the time.
+        """
+        if old["state"] == "provisional":
+            self.open -= 1
+        if new["state"] == "provisional":
+            self.open += 1
+        if old["charged"] != new["charged"]:
+            raise ValueError(f"a later line charges as the first one did, got {new!r:.80}")
+        if not old["charged"]:
+            return
+        if old["flags"] or new["flags"]:
+            for flag in old["flags"]:
+                _count(self.flags, flag, -1)
+            for flag in new["flags"]:
+                _count(self.flags, flag, 1)
+        self._add_energy(old, -1)
+        self._add_energy(new, 1, old)
+
+    def merge(self, other: "Tally") -> None:
+        """Add all sums of another tally."""
+        for name in INTEGERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in COUNTERS:
+            own = getattr(self, name)
+            for key, value in getattr(other, name).items():
+                _count(own, key, value)
+
+    def to_json(self) -> bytes:
+        """The sums as canonical JSON: members in order of name, those that are zero or empty left out."""
+        members: dict[str, object] = {name: value for name in INTEGERS if (value := getattr(self, name))}
+        for name in COUNTERS:
+            counter = getattr(self, name)
+            if counter:
+                members[name] = {str(key): value for key, value in counter.items()} if name in _BY_NUMBER else counter
+        return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Tally":
+        """The tally that `to_json` wrote; ValueError for a member that it does not know."""
+        tally = cls()
+        for name, value in orjson.loads(data).items():
+            if name not in cls.__slots__:
+                raise ValueError(f"a tally has no {name}; this version knows {', '.join(cls.__slots__)}")
+            if name in COUNTERS:
+                value = Counter({int(key): one for key, one in value.items()} if name in _BY_NUMBER else value)
+            setattr(tally, name, value)
+        return tally
+
+    def _add_energy(self, body: Mapping[str, Any], sign: int, first: Mapping[str, Any] | None = None) -> None:
+        active_uj = body["active_uj"]
+        if active_uj is None:
+            self.unmetered += sign
+            return
+        held_uj, host_uj = body["held_uj"], body["host_uj"]
+        energy_uj = active_uj + held_uj + host_uj
+        signed_uj = sign * energy_uj
+        self.active_uj += sign * active_uj
+        self.held_uj += sign * held_uj
+        self.host_uj += sign * host_uj
+        self.low_uj += sign * body["low_uj"]
+        self.high_uj += sign * body["high_uj"]
+        _count(self.tiers, body["tier"], sign)
+        _count(self.by_tier, body["tier"], signed_uj)
+        _count(self.histogram, bucket_of(energy_uj), sign)
+        if body["state"] == "provisional":
+            self.provisional += sign
+            self.provisional_uj += signed_uj
+        elif UNMETERED in body["flags"]:
+            self.unreconciled += sign
+            self.unreconciled_uj += signed_uj
+        self._add_carbon(body, signed_uj, sign, (first or body)["ci"])
+
+    def _add_carbon(
+        self, body: Mapping[str, Any], energy_uj: int, sign: int, reading: Mapping[str, Any] | None
+    ) -> None:
+        site_uj = energy_uj
+        if body["facility_uj"] is None:
+            self.facility_unknown_uj += energy_uj
+        else:
+            site_uj = sign * body["facility_uj"]
+            self.facility_uj += site_uj
+        if reading is None:
+            _count(self.by_origin, "unknown", energy_uj)
+        else:
+            _count(self.by_origin, reading["origin"], energy_uj)
+            if body["facility_uj"] is not None:
+                _count(self.intensities, reading["mg_per_kwh"], site_uj)
+        lifecycle, direct = body["loc_lifecycle_ng"], body["loc_direct_ng"]
+        if lifecycle is None:
+            self.loc_lifecycle_uncovered_uj += energy_uj
+            self.ci_unknown_uj += site_uj
+        else:
+            self.loc_lifecycle_ng += sign * lifecycle
+            self.loc_lifecycle_covered += sign
+        if direct is None:
+            self.loc_direct_uncovered_uj += energy_uj
+        else:
+            self.loc_direct_ng += sign * direct
+            self.loc_direct_covered += sign
+        if body["market_ng"] is None:
+            self.market_unknown_uj += site_uj
+        else:
+            self.market_ng += sign * body["market_ng"]
+            self.market_covered += sign
+        if body["embodied_ng"] is not None:
+            self.embodied_ng += sign * body["embodied_ng"]
+            self.embodied_covered += sign
 
     def half_width_bp(self, *, grid: bool) -> int:
         """Half width of the 90 % interval of the sum [1/100 %], by E12; the meter's part is common to all lines."""
@@ -143,14 +327,14 @@ class Tally:
         shown: dict[str, object] = {}
         for column in COLUMNS:
             name = column.removesuffix("_ng")
-            total: int | None = self.emissions_ng[column]
-            if not self.covered[column] and self.requests:
+            total: int | None = getattr(self, column)
+            if not getattr(self, f"{name}_covered") and self.requests:
                 total = None
             low, high = (None, None) if total is None else _range(total, self.half_width_bp(grid=True))
             shown[f"{name}_gco2e"] = None if total is None else decimal_grams(total)
             shown[f"{name}_low_gco2e"] = None if low is None else decimal_grams(low)
             shown[f"{name}_high_gco2e"] = None if high is None else decimal_grams(high)
-            shown[f"{name}_uncovered_joules"] = decimal_joules(self.uncovered_uj[column])
+            shown[f"{name}_uncovered_joules"] = decimal_joules(getattr(self, f"{name}_uncovered_uj"))
         return shown | {"market_gco2e": None, "embodied_gco2e": None}
 
     def _intensity(self) -> dict[str, object]:
@@ -164,6 +348,34 @@ class Tally:
             "intensity_mean_gco2e_per_kwh": mean,
             "intensity_max_gco2e_per_kwh": decimal_g_per_kwh(known[-1]) if known else None,
         }
+
+
+def bucket_of(energy_uj: int) -> int:
+    """The histogram's bucket of an energy [uJ]: 16 x bit length + the next four bits, at most 6.25 % wide."""
+    length = energy_uj.bit_length()
+    if length <= _FRACTION_BITS:
+        return (length << _FRACTION_BITS) | (energy_uj << (_FRACTION_BITS + 1 - length) & 15 if length else 0)
+    return (length << _FRACTION_BITS) | ((energy_uj >> (length - 1 - _FRACTION_BITS)) & 15)
+
+
+def bucket_bounds(bucket: int) -> tuple[int, int]:
+    """The energies [uJ] of a bucket: the first one, and the first one behind it."""
+    length, fraction = bucket >> _FRACTION_BITS, bucket & 15
+    if not length:
+        return 0, 1
+    shift = length - 1 - _FRACTION_BITS
+    if shift < 0:
+        return (16 + fraction) >> -shift, ((16 + fraction) >> -shift) + 1
+    return (16 + fraction) << shift, (17 + fraction) << shift
+
+
+def _count(counter: Counter[Any], key: str | int, value: int) -> None:
+    """Add to a counter; what comes to nothing leaves no trace."""
+    total = counter.get(key, 0) + value
+    if total:
+        counter[key] = total
+    else:
+        counter.pop(key, None)
 
 
 def decimal_g_per_kwh(mg_per_kwh: int) -> str:

@@ -39,8 +39,8 @@ def run(job: Job) -> dict[str, Any]:
     try:
         head = ledger.head()
         if job.kind == "verify":
-            return {"size": head.size, "chain": head.chain, "findings": list(ledger.verify())}
-        scope = Scope(**(job.scope or {}), size=head.size, chain=head.chain)
+            return {"size": head.size, "chain": head.root, "findings": list(ledger.verify())}
+        scope = Scope(**(job.scope or {}), size=head.size, chain=head.root)
         return dict(build_statement(ledger.entries(), scope).document)
     finally:
         ledger.close()

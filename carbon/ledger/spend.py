@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from greenserve.carbon.budgets import Unit, subjects_of
 from greenserve.carbon.emissions import emissions_ng
-from greenserve.carbon.ledger.rollup import ASSUMED_MG_PER_KWH, contribution
+from greenserve.carbon.ledger.rollup import ASSUMED_MG_PER_KWH
 from greenserve.carbon.windows import US_PER_QUARTER, Span
 from greenserve.records import Entry
 
@@ -48,6 +48,9 @@ class Spend(NamedTuple):
         )
 
 
+_NOTHING = Spend()
+
+
 class Place(NamedTuple):
     """Whose use a line is, of which model, and in which quarter of an hour since 1970 UTC."""
 
@@ -76,7 +79,12 @@ def fold_spend(places: Places, entry: Entry, replaced: Mapping[str, Any] | None)
 
     Whose it is stands in the first line of a request; the settled one brings the meter's figures.
     """
-    first: Mapping[str, Any] = entry.body if replaced is None else replaced
+    spend_line(places, entry.body, replaced)
+
+
+def spend_line(places: Places, body: Mapping[str, Any], replaced: Mapping[str, Any] | None) -> None:
+    """As `fold_spend`, for bodies."""
+    first = body if replaced is None else replaced
     # Lines of version 1 of the ledger say nothing of org and project.
     place = Place(
         first.get("org"),
@@ -86,9 +94,9 @@ def fold_spend(places: Places, entry: Entry, replaced: Mapping[str, Any] | None)
         first["model"],
         first["ended_us"] // US_PER_QUARTER,
     )
-    spent = _spent(first, entry.body, entry.hour)
+    spent = _spent(first, body)
     if replaced is not None:
-        spent = spent.plus(_spent(first, replaced, entry.hour), -1)
+        spent = spent.plus(_spent(first, replaced), -1)
     before = places.get(place)
     places[place] = spent if before is None else before.plus(spent)
 
@@ -137,12 +145,14 @@ def balance(unit: Unit, spend: Spend) -> int:
     return spend.emissions_ng + emissions_ng(spend.unknown_uj, ASSUMED_MG_PER_KWH)
 
 
-def _spent(first: Mapping[str, Any], body: Mapping[str, Any], hour: int) -> Spend:
-    _, sums = contribution(body, hour)
-    return Spend(
-        requests=sums.requests,
-        tokens=(first["tokens_in"] or 0) if sums.requests else 0,
-        energy_uj=sums.energy_uj,
-        emissions_ng=sums.emissions_ng,
-        unknown_uj=sums.unknown_uj,
-    )
+def _spent(first: Mapping[str, Any], body: Mapping[str, Any]) -> Spend:
+    if not body["charged"]:
+        return _NOTHING
+    tokens, active_uj, known_ng = first["tokens_in"] or 0, body["active_uj"], body["loc_lifecycle_ng"]
+    if active_uj is None:
+        return Spend(1, tokens, 0, known_ng or 0, 0)
+    energy_uj = active_uj + body["held_uj"] + body["host_uj"]
+    if known_ng is not None:
+        return Spend(1, tokens, energy_uj, known_ng, 0)
+    site_uj = body["facility_uj"]
+    return Spend(1, tokens, energy_uj, 0, energy_uj if site_uj is None else site_uj)
