@@ -58,6 +58,7 @@ market emissions; `_uncovered_uj` is IT energy."""
 COUNTERS = ("outcomes", "cache", "tiers", "by_tier", "by_origin", "intensities", "flags", "histogram")
 _BY_NUMBER = frozenset(("intensities", "histogram"))
 _FRACTION_BITS = 4
+_NULLABLE = ("active_uj", "facility_uj", "loc_lifecycle_ng", "loc_direct_ng", "market_ng", "embodied_ng")
 
 
 class Tally:
@@ -181,8 +182,12 @@ class Tally:
                 _count(self.flags, flag, -1)
             for flag in new["flags"]:
                 _count(self.flags, flag, 1)
-        self._add_energy(old, -1)
-        self._add_energy(new, 1, old)
+        unknown = [old[name] is None for name in _NULLABLE]
+        if unknown[0] or unknown != [new[name] is None for name in _NULLABLE]:
+            self._add_energy(old, -1)
+            self._add_energy(new, 1, old)
+        else:
+            self._move_energy(old, new)
 
     def merge(self, other: "Tally") -> None:
         """Add all sums of another tally."""
@@ -214,6 +219,66 @@ class Tally:
             setattr(tally, name, value)
         return tally
 
+    def _move_energy(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """From the figures of `old` to those of `new`, where the same ones are known in both."""
+        active_uj, held_uj, host_uj = new["active_uj"], new["held_uj"], new["host_uj"]
+        more_active_uj, more_held_uj = active_uj - old["active_uj"], held_uj - old["held_uj"]
+        more_host_uj = host_uj - old["host_uj"]
+        energy_uj, more_uj = active_uj + held_uj + host_uj, more_active_uj + more_held_uj + more_host_uj
+        old_uj = energy_uj - more_uj
+        self.active_uj += more_active_uj
+        self.held_uj += more_held_uj
+        self.host_uj += more_host_uj
+        self.low_uj += new["low_uj"] - old["low_uj"]
+        self.high_uj += new["high_uj"] - old["high_uj"]
+        if old["tier"] == new["tier"]:
+            _count(self.by_tier, new["tier"], more_uj)
+        else:
+            self._count_tier(old["tier"], old_uj, -1)
+            self._count_tier(new["tier"], energy_uj, 1)
+        before, after = bucket_of(old_uj), bucket_of(energy_uj)
+        if before != after:
+            _count(self.histogram, before, -1)
+            _count(self.histogram, after, 1)
+        self._count_state(old, old_uj, -1)
+        self._count_state(new, energy_uj, 1)
+        reading, more_site_uj = old["ci"], more_uj
+        if new["facility_uj"] is None:
+            self.facility_unknown_uj += more_uj
+        else:
+            more_site_uj = new["facility_uj"] - old["facility_uj"]
+            self.facility_uj += more_site_uj
+            if reading is not None:
+                _count(self.intensities, reading["mg_per_kwh"], more_site_uj)
+        _count(self.by_origin, "unknown" if reading is None else reading["origin"], more_uj)
+        if new["loc_lifecycle_ng"] is None:
+            self.loc_lifecycle_uncovered_uj += more_uj
+            self.ci_unknown_uj += more_site_uj
+        else:
+            self.loc_lifecycle_ng += new["loc_lifecycle_ng"] - old["loc_lifecycle_ng"]
+        if new["loc_direct_ng"] is None:
+            self.loc_direct_uncovered_uj += more_uj
+        else:
+            self.loc_direct_ng += new["loc_direct_ng"] - old["loc_direct_ng"]
+        if new["market_ng"] is None:
+            self.market_unknown_uj += more_site_uj
+        else:
+            self.market_ng += new["market_ng"] - old["market_ng"]
+        if new["embodied_ng"] is not None:
+            self.embodied_ng += new["embodied_ng"] - old["embodied_ng"]
+
+    def _count_tier(self, tier: str, energy_uj: int, sign: int) -> None:
+        _count(self.tiers, tier, sign)
+        _count(self.by_tier, tier, sign * energy_uj)
+
+    def _count_state(self, body: Mapping[str, Any], energy_uj: int, sign: int) -> None:
+        if body["state"] == "provisional":
+            self.provisional += sign
+            self.provisional_uj += sign * energy_uj
+        elif UNMETERED in body["flags"]:
+            self.unreconciled += sign
+            self.unreconciled_uj += sign * energy_uj
+
     def _add_energy(self, body: Mapping[str, Any], sign: int, first: Mapping[str, Any] | None = None) -> None:
         active_uj = body["active_uj"]
         if active_uj is None:
@@ -227,15 +292,9 @@ class Tally:
         self.host_uj += sign * host_uj
         self.low_uj += sign * body["low_uj"]
         self.high_uj += sign * body["high_uj"]
-        _count(self.tiers, body["tier"], sign)
-        _count(self.by_tier, body["tier"], signed_uj)
+        self._count_tier(body["tier"], energy_uj, sign)
         _count(self.histogram, bucket_of(energy_uj), sign)
-        if body["state"] == "provisional":
-            self.provisional += sign
-            self.provisional_uj += signed_uj
-        elif UNMETERED in body["flags"]:
-            self.unreconciled += sign
-            self.unreconciled_uj += signed_uj
+        self._count_state(body, energy_uj, sign)
         self._add_carbon(body, signed_uj, sign, (first or body)["ci"])
 
     def _add_carbon(
@@ -371,11 +430,12 @@ def bucket_bounds(bucket: int) -> tuple[int, int]:
 
 def _count(counter: Counter[Any], key: str | int, value: int) -> None:
     """Add to a counter; what comes to nothing leaves no trace."""
-    total = counter.get(key, 0) + value
-    if total:
-        counter[key] = total
-    else:
-        counter.pop(key, None)
+    if value:
+        total = counter.get(key, 0) + value
+        if total:
+            counter[key] = total
+        else:
+            del counter[key]
 
 
 def decimal_g_per_kwh(mg_per_kwh: int) -> str:

@@ -258,8 +258,8 @@ class Ingest:
 
 def _short(first: Placed, body: Body) -> Prepared:
     """The row of a settled body: the columns are its first line's, one revision on."""
-    line = first.line
-    return line._replace(revision=1, body=canonical_body(body, body["request_id"]), decoded=body)
+    period, kind, key, attempt, _, tenant, hour, _, _ = first.line
+    return Prepared(period, kind, key, attempt, 1, tenant, hour, canonical_body(body, body["request_id"]), body)
 
 
 def _unmetered(first: Placed) -> tuple[Prepared, Placed]:

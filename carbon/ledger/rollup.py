@@ -37,19 +37,22 @@ class Sums(NamedTuple):
     provisional: int = 0
 
 
+_as_key = RollupKey._make
 Rollups = dict[RollupKey, Tally]
 
 
 def rollup_key(first: Mapping[str, Any], hour: int) -> RollupKey:
     """The row that a request belongs to, by its first line."""
-    return RollupKey(
-        first["tenant"],
-        first["key_id"] or "",
-        hour,
-        first["model"],
-        first["variant"] or "",
-        first["region"] or "",
-        first.get("role") or OWN,
+    return _as_key(
+        (
+            first["tenant"],
+            first["key_id"] or "",
+            hour,
+            first["model"],
+            first["variant"] or "",
+            first["region"] or "",
+            first.get("role") or OWN,
+        )
     )
 
 

@@ -112,8 +112,11 @@ def canonical_body(body: Mapping[str, Any], name: str) -> bytes:
     if not _ALLOWED.issuperset(map(type, body.values())):
         check_form(body, name)
     for value in body.values():
-        if value.__class__ in _NESTED and value:
-            check_form(value, name)
+        if type(value) in _NESTED and value:
+            inner = value.values() if type(value) is dict else value
+            # Names and large integers are found below; deeper values and other types one by one.
+            if not _PLAIN.issuperset(map(type, inner)):
+                check_form(value, name)
     try:
         data = orjson.dumps(body, option=_CANONICAL)
     except TypeError:

@@ -48,21 +48,10 @@ class Spend(NamedTuple):
         )
 
 
-_NOTHING = Spend()
-
-
-class Place(NamedTuple):
-    """Whose use a line is, of which model, and in which quarter of an hour since 1970 UTC."""
-
-    org: str | None
-    tenant: str
-    project: str | None
-    key_id: str | None
-    model: str
-    quarter: int
-
-
-Places = dict[Place, Spend]
+Place = tuple[str | None, str, str | None, str | None, str, int]
+"""Org, tenant, project, key, model, and the quarter of an hour since 1970 UTC: whose use a line is, and when."""
+Places = dict[Place, list[int]]
+"""Sums in the order of `Spend`."""
 Spends = dict[SpendKey, Spend]
 
 
@@ -86,7 +75,7 @@ def spend_line(places: Places, body: Mapping[str, Any], replaced: Mapping[str, A
     """As `fold_spend`, for bodies."""
     first = body if replaced is None else replaced
     # Lines of version 1 of the ledger say nothing of org and project.
-    place = Place(
+    place = (
         first.get("org"),
         first["tenant"],
         first.get("project"),
@@ -94,11 +83,12 @@ def spend_line(places: Places, body: Mapping[str, Any], replaced: Mapping[str, A
         first["model"],
         first["ended_us"] // US_PER_QUARTER,
     )
-    spent = _spent(first, body)
+    sums = places.get(place)
+    if sums is None:
+        sums = places[place] = [0, 0, 0, 0, 0]
+    _spend(sums, first, body, 1)
     if replaced is not None:
-        spent = spent.plus(_spent(first, replaced), -1)
-    before = places.get(place)
-    places[place] = spent if before is None else before.plus(spent)
+        _spend(sums, first, replaced, -1)
 
 
 def spends_of(places: Places) -> Spends:
@@ -108,7 +98,7 @@ def spends_of(places: Places) -> Spends:
         for subject in subjects_of(org, tenant, project, key_id, model):
             for grain, at in ((QUARTER, quarter), (DAY, quarter // QUARTERS_PER_DAY), (EVER, 0)):
                 key = SpendKey(subject, grain, at)
-                spends[key] = spends[key].plus(spent)
+                spends[key] = spends[key].plus(Spend(*spent))
     return {key: spent for key, spent in spends.items() if any(spent)}
 
 
@@ -145,14 +135,19 @@ def balance(unit: Unit, spend: Spend) -> int:
     return spend.emissions_ng + emissions_ng(spend.unknown_uj, ASSUMED_MG_PER_KWH)
 
 
-def _spent(first: Mapping[str, Any], body: Mapping[str, Any]) -> Spend:
+def _spend(sums: list[int], first: Mapping[str, Any], body: Mapping[str, Any], sign: int) -> None:
     if not body["charged"]:
-        return _NOTHING
-    tokens, active_uj, known_ng = first["tokens_in"] or 0, body["active_uj"], body["loc_lifecycle_ng"]
+        return
+    sums[0] += sign
+    sums[1] += sign * (first["tokens_in"] or 0)
+    active_uj = body["active_uj"]
     if active_uj is None:
-        return Spend(1, tokens, 0, known_ng or 0, 0)
+        return
     energy_uj = active_uj + body["held_uj"] + body["host_uj"]
+    sums[2] += sign * energy_uj
+    known_ng = body["loc_lifecycle_ng"]
     if known_ng is not None:
-        return Spend(1, tokens, energy_uj, known_ng, 0)
-    site_uj = body["facility_uj"]
-    return Spend(1, tokens, energy_uj, 0, energy_uj if site_uj is None else site_uj)
+        sums[3] += sign * known_ng
+    else:
+        site_uj = body["facility_uj"]
+        sums[4] += sign * (energy_uj if site_uj is None else site_uj)
