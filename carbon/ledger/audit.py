@@ -6,10 +6,11 @@ Each check is a small fold: it sees every row once, in order, and yields finding
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from greenserve.carbon.entries import POOLS, UNMETERED, it_uj, site_figures
-from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, fold_line, sums_of
+from greenserve.carbon.entries import POOLS, UNMETERED, US_PER_HOUR, it_uj, site_figures
+from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
+from greenserve.carbon.periods import bounds_of
 from greenserve.carbon.tally import Tally
 from greenserve.errors import LedgerUnavailable
 
@@ -30,6 +31,7 @@ class Audit:
         self._places: Places = {}
         self._parts = dict.fromkeys((*POOLS[:3], "waste_uj"), 0)
         self._pending_uj: dict[str, int] = {}
+        self._closed: list[tuple[Row, Mapping[str, Any]]] = []
 
     def see(self, row: Row) -> None:
         """Check one row against itself and against what came before it."""
@@ -41,6 +43,8 @@ class Audit:
             self._note("usage", row, self._used(row, line))
         elif line is not None and line.kind == "device_interval":
             self._note("conservation", row, self._conserved(line.decoded))
+        elif line is not None and line.kind == "period":
+            self._closed.append((row, line.decoded))
 
     def finish(
         self,
@@ -53,6 +57,8 @@ class Audit:
         self._compare("rollup", folded, rollups, nothing)
         if spends is not None:
             self._compare("spend", spends_of(self._places), spends, Spend())
+        for row, body in self._closed:
+            self._note("period", row, self._frozen(body))
         if self._parts != dict.fromkeys(self._parts, 0):
             self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {self._parts}")
         return [*self._findings, *self._cut_off()]
@@ -79,6 +85,13 @@ class Audit:
         self._count_by_check[check] = self._count_by_check.get(check, 0) + 1
         if self._count_by_check[check] <= FINDINGS_PER_CHECK:
             self._findings.append(finding)
+
+    def _frozen(self, body: Mapping[str, Any]) -> Iterator[str]:
+        month = f"{body['period'] // 100}-{body['period'] % 100:02}"
+        first, end = (at_us // US_PER_HOUR for at_us in bounds_of(month, now_us=0, hours=None))
+        rows = [(key, self._rollups[key]) for key in sorted(self._rollups) if first <= key.hour < end]
+        if digest_of(rows) != body["rollup_sha256"]:
+            yield f"the sums of {month} changed after it was closed: lines of that month came later"
 
     def _decoded(self, row: Row) -> Prepared | None:
         if row.body is None:

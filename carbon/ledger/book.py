@@ -15,7 +15,7 @@ from greenserve.carbon.budgets import Budget, window
 from greenserve.carbon.entries import PLATFORM, decode_entry
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.driver import Driver, PostgresDriver, SqliteDriver
-from greenserve.carbon.ledger.notes import Signer, key_path, read_key
+from greenserve.carbon.ledger.notes import Signer, Verifier, key_path, make_key, read_key
 from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.ledger.row import Head, Prepared, Row, prepare, prepare_bytes, usage_key
 from greenserve.carbon.ledger.rows import Appender, Cursor, Placed, put_cursors, size_of, tile_reader
@@ -237,6 +237,18 @@ class SqlLedger:
         """The rows of one query in a read transaction of its own; `?` stands for a value."""
         with self.reading() as connection:
             return driver_of(connection).all(statement, values)
+
+    def replace_key(self) -> Verifier:
+        """Move the signing key aside and make a new one, which signs from the next entry on; its verifier key."""
+        path = key_path(self.path)
+        with self.writing() as connection:
+            driver = driver_of(connection)
+            if path.exists():
+                path.rename(path.with_name(f"{path.name}.{read_key(path).verifier.key_id.hex()}"))
+            verifier = make_key(path, str(driver.all("SELECT name FROM origin")[0][0])).verifier
+            driver.many("INSERT INTO signer VALUES (?, ?)", [(verifier.text, size_of(driver))])
+            self._appender.forget()
+        return verifier
 
     def _find_signer(self, driver: Driver) -> Signer:
         signer = read_key(key_path(self.path))

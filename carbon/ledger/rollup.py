@@ -1,6 +1,7 @@
 """Hourly sums per tenant, key, model, variant, region and role: a fold of usage entries, one `Tally` per row."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from greenserve.carbon.tally import Tally
@@ -82,3 +83,11 @@ def fold_line(
 ) -> RollupKey:
     """As `add_line`, in the row that the request's first line names."""
     return add_line(rollups, rollup_key(body if replaced is None else replaced, hour), body, replaced)
+
+
+def digest_of(rows: Iterable[tuple[RollupKey, Tally]]) -> str:
+    """SHA-256 in hex over rows in order of key: what a closed month's sums are frozen by."""
+    digest = hashlib.sha256()
+    for key, tally in rows:
+        digest.update("\x1f".join(map(str, key)).encode() + b"\n" + tally.to_json() + b"\n")
+    return digest.hexdigest()

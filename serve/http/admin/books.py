@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from greenserve.carbon.budgets import iso
 from greenserve.carbon.ledger.lookup import changes, line_at
 from greenserve.carbon.ledger.offline import Job
+from greenserve.carbon.ledger.proofs import newest_note, verifiers
 from greenserve.carbon.receipt import Line
 from greenserve.errors import NotFound
 from greenserve.serve.http.admin import fields
@@ -22,13 +23,18 @@ Head = Annotated[str, Field(pattern=r"^[0-9]{1,18}:[0-9a-fA-F]{64}$", descriptio
 
 
 class Checkpoint(BaseModel):
-    """The ledger's head: keep `head`, and `ledger/verify` against it later finds what was changed or cut since."""
+    """The ledger's head: keep `head`, and `ledger/verify` against it later finds what was changed or cut since.
+
+    `note` is the newest signed checkpoint (C2SP signed note), `verifier_keys` check it; null for an empty ledger.
+    """
 
     size: int
     chain: str
     head: str
     at: str
     signed: bool
+    note: str | None
+    verifier_keys: list[str]
     provisional_requests: int
 
 
@@ -86,17 +92,20 @@ class BookPaths:
         return router
 
     async def checkpoint(self) -> Response:
-        """The ledger's head now; the signed note of it lies beside the ledger."""
+        """The ledger's head now, with its signed note."""
         office = self._office
 
         def work() -> Checkpoint:
             head = office.ledger.head()
+            note = newest_note(office.ledger) if head.size else None
             return Checkpoint(
                 size=head.size,
                 chain=head.root,
                 head=str(head),
                 at=iso(office.clock.unix_us()),
-                signed=True,
+                signed=note is not None,
+                note=note,
+                verifier_keys=[key.text for key in verifiers(office.ledger)],
                 provisional_requests=len(office.ledger.unsettled()),
             )
 
