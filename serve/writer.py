@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from greenserve.carbon.ledger.ingest import Ingest, Node
+from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import boot_id
-from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.meters.own_cpu import OwnCpu
 from greenserve.carbon.meters.pick import Picked, pick_meter
 from greenserve.clock import SystemClock
@@ -37,7 +37,7 @@ class LedgerWriter:
         self._spools = spool_folder(config.ledger.path)
         self._published_s = 0.0
         self._taken_s = time.monotonic()
-        self._ledger = SqliteLedger(config.ledger.path)
+        self._ledger = open_ledger(config.ledger.url, config.ledger.path)
         self._ingest = Ingest(
             ledger=self._ledger,
             spool_folder=spool_folder(config.ledger.path),

@@ -3,8 +3,9 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,6 +62,7 @@ class SqlLedger:
 
     def __init__(self, *, engine: Engine, path: Path, clock: Clock) -> None:
         self.path = path
+        self.url = str(path)
         self._engine = engine
         self._thread_lock = threading.Lock()
         self._appender = Appender(signer=self._find_signer, unix_us=clock.unix_us)
@@ -91,8 +93,10 @@ class SqlLedger:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One read transaction: the same state for all its queries."""
-        with self._mapped(), self._engine.connect() as connection, connection.begin():
-            yield connection
+        with self._mapped(), self._engine.connect() as plain:
+            connection = plain.execution_options(**{schema.READS: True})
+            with connection.begin():
+                yield connection
 
     def append(self, entries: Sequence[Entry]) -> int:
         """Add what is new, in one durable transaction; the number added. The same key with another body raises."""
@@ -120,8 +124,17 @@ class SqlLedger:
             driver.many("UPDATE writer SET epoch = epoch + 1, holder = ? WHERE one = 1", [(holder,)])
             return int(driver.all("SELECT epoch FROM writer")[0][0])
 
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether queries may use what only SQLite has."""
+        return self._engine.dialect.name == "sqlite"
+
     def lock_writer(self) -> Lock:
         """Keep other writers out until released; LedgerUnavailable names who holds it."""
+        raise NotImplementedError
+
+    def stored_bytes(self) -> int:
+        """How large the ledger is on disk [bytes]."""
         raise NotImplementedError
 
     def entries(self, *, after: int = -1, tenant: str | None = None) -> Iterable[tuple[int, Entry]]:
@@ -176,10 +189,11 @@ class SqlLedger:
         scope, own = ("", ()) if tenant is None else ("tenant = ? AND ", (tenant,))
         rows = self.query(
             f"SELECT tenant, key_id, hour, model, variant, region, role, tally FROM rollup WHERE {scope}"
-            "hour >= ? AND hour < ? ORDER BY 1, 2, 3, 4, 5, 6, 7",
+            "hour >= ? AND hour < ?",
             (*own, start_hour, end_hour),
         )
-        return [(RollupKey(*row[:-1]), Tally.from_json(bytes(row[-1]))) for row in rows]
+        found = [(RollupKey(*row[:-1]), Tally.from_json(bytes(row[-1]))) for row in rows]
+        return sorted(found, key=itemgetter(0))
 
     def holds_usage(self, request_id: str) -> bool:
         """Whether a request's first line is in the ledger."""
@@ -269,10 +283,9 @@ class SqlLedger:
         except OSError as error:
             raise LedgerUnavailable(f"the checkpoint {path} cannot be written ({error.strerror})") from error
 
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def _mapped(self) -> AbstractContextManager[None]:
+        """Turns the database's errors into LedgerUnavailable."""
         raise NotImplementedError
-        yield
 
 
 def driver_of(connection: Connection) -> Driver:

@@ -267,8 +267,7 @@ def _unmetered(first: Placed) -> tuple[Prepared, Placed]:
 
 
 def _told(line: Prepared, first: Placed | None) -> Entry:
-    merged = line.decoded if first is None else {**first.line.decoded, **line.decoded}
-    return entry_of(merged)
+    return entry_of(dict(line.decoded) if first is None else {**first.line.decoded, **line.decoded})
 
 
 def bounds(energy_uj: int, half_width_pct: int | None) -> tuple[int, int]:

@@ -87,11 +87,12 @@ def changes(ledger: SqlLedger, *, before: int | None, limit: int, kind: str | No
     query = f"SELECT {_ROW} FROM entry WHERE period = 0 AND kind IN (?, ?, ?)"
     kinds = CHANGES if kind is None else (kind,) * len(CHANGES)
     parameters: list[str | int] = [*kinds]
-    for condition, value in ((" AND +idx < ?", before), (" AND +tenant = ?", tenant)):
+    plain = "+" if ledger.is_sqlite else ""
+    for column, value in (("idx <", before), ("tenant =", tenant)):
         if value is not None:
-            query += condition
+            query += f" AND {plain}{column} ?"
             parameters.append(value)
-    rows = ledger.query(f"{query} ORDER BY +idx DESC LIMIT ?", (*parameters, limit))
+    rows = ledger.query(f"{query} ORDER BY {plain}idx DESC LIMIT ?", (*parameters, limit))
     found = [Row._make(row) for row in rows]
     secrets = ledger.salt_secrets({row.tenant for row in found})
     return [line_of(row, secrets) for row in found]
@@ -115,8 +116,8 @@ def project_groups(
     ledger: SqlLedger, period: Period, by: Sequence[str], *, after: Sequence[str | int] | None, limit: int
 ) -> list[Group]:
     """Sums by tenant, project and perhaps day, over whole days; `by` is (project,) or (day, project)."""
-    rest = "substr(subject, 9)"
-    tenant, project = f"substr({rest}, 1, instr({rest}, '/') - 1)", f"substr({rest}, instr({rest}, '/') + 1)"
+    rest, place = "substr(subject, 9)", "instr" if ledger.is_sqlite else "strpos"
+    tenant, project = f"substr({rest}, 1, {place}({rest}, '/') - 1)", f"substr({rest}, {place}({rest}, '/') + 1)"
     names = [tenant, *({"project": project, "day": "at"}[name] for name in by)]
     # Subjects are project/<tenant>/<project>, and 0 is the character behind the slash.
     scope = "project" if period.tenant is None else f"project/{period.tenant}"
@@ -144,7 +145,7 @@ def _sums(columns: Sequence[str]) -> str:
 
 
 def _group(row: Sequence[Any], width: int, columns: Sequence[str]) -> Group:
-    return Group(key=tuple(row[:width]), **dict(zip(columns, row[width:], strict=True)))
+    return Group(key=tuple(row[:width]), **{name: int(value) for name, value in zip(columns, row[width:], strict=True)})
 
 
 def _grouped(

@@ -29,8 +29,12 @@ _PACE = ("wal_autocheckpoint = 8000", "cache_size = -32000")
 """A group of entries touches the same index pages again and again: they are copied out of the log once in 32 MB."""
 WRITES = "greenserve_writes"
 """Execution option of a connection: its transaction takes the write lock when it begins."""
+READS = "greenserve_reads"
+"""Execution option of a connection: all queries of its transaction see one state."""
 
 metadata = MetaData()
+Word = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text in the order of its bytes, wherever it is kept."""
 Wide = BigInteger().with_variant(Integer(), "sqlite")
 """64 bits; SQLite's integers all are."""
 
@@ -39,11 +43,11 @@ entry = Table(
     metadata,
     Column("idx", Wide, primary_key=True, autoincrement=False),
     Column("period", Integer, nullable=False),
-    Column("kind", Text, nullable=False),
+    Column("kind", Word, nullable=False),
     Column("key", LargeBinary, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("revision", Integer, nullable=False),
-    Column("tenant", Text, nullable=False),
+    Column("tenant", Word, nullable=False),
     Column("hour", Wide, nullable=False),
     Column("body", LargeBinary),
     UniqueConstraint("period", "kind", "key", "attempt", "revision"),
@@ -64,21 +68,21 @@ checkpoint = Table(
     metadata,
     Column("size", Wide, primary_key=True, autoincrement=False),
     Column("root", LargeBinary, nullable=False),
-    Column("note", Text, nullable=False),
+    Column("note", Word, nullable=False),
     Column("at_us", Wide, nullable=False),
     sqlite_strict=True,
 )
 signer = Table(
     "signer",
     metadata,
-    Column("verifier", Text, primary_key=True),
+    Column("verifier", Word, primary_key=True),
     Column("since", Wide, nullable=False),
     sqlite_strict=True,
 )
 tenant_salt = Table(
     "tenant_salt",
     metadata,
-    Column("tenant", Text, primary_key=True),
+    Column("tenant", Word, primary_key=True),
     Column("salt", LargeBinary, nullable=False),
     sqlite_strict=True,
 )
@@ -86,7 +90,7 @@ origin = Table(
     "origin",
     metadata,
     Column("one", Integer, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", Word, nullable=False),
     Column("chained", Wide, nullable=False),
     Column("chain", LargeBinary, nullable=False),
     sqlite_strict=True,
@@ -96,19 +100,19 @@ writer = Table(
     metadata,
     Column("one", Integer, primary_key=True),
     Column("epoch", Wide, nullable=False),
-    Column("holder", Text, nullable=False),
+    Column("holder", Word, nullable=False),
     sqlite_strict=True,
 )
 rollup = Table(
     "rollup",
     metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("key_id", Text, primary_key=True),
+    Column("tenant", Word, primary_key=True),
+    Column("key_id", Word, primary_key=True),
     Column("hour", Wide, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("variant", Text, primary_key=True),
-    Column("region", Text, primary_key=True),
-    Column("role", Text, primary_key=True),
+    Column("model", Word, primary_key=True),
+    Column("variant", Word, primary_key=True),
+    Column("region", Word, primary_key=True),
+    Column("role", Word, primary_key=True),
     Column("requests", Wide, nullable=False),
     Column("energy_uj", Wide, nullable=False),
     Column("emissions_ng", Wide, nullable=False),
@@ -123,7 +127,7 @@ rollup = Table(
 spend = Table(
     "spend",
     metadata,
-    Column("subject", Text, primary_key=True),
+    Column("subject", Word, primary_key=True),
     Column("grain", Integer, primary_key=True),
     Column("at", Wide, primary_key=True),
     Column("requests", Wide, nullable=False),
@@ -137,7 +141,7 @@ spend = Table(
 intake_cursor = Table(
     "intake_cursor",
     metadata,
-    Column("spool", Text, primary_key=True),
+    Column("spool", Word, primary_key=True),
     Column("offset", Wide, nullable=False),
     Column("sequence", Wide, nullable=False),
     sqlite_strict=True,
@@ -146,9 +150,9 @@ intake_cursor = Table(
 tenant = Table(
     "tenant",
     metadata,
-    Column("tenant_id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("settings", Text, nullable=False),
+    Column("tenant_id", Word, primary_key=True),
+    Column("name", Word, nullable=False),
+    Column("settings", Word, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("created_us", Wide, nullable=False),
     Column("closed_us", Wide),
@@ -157,34 +161,34 @@ tenant = Table(
 api_key = Table(
     "api_key",
     metadata,
-    Column("key_id", Text, primary_key=True),
-    Column("tenant_id", Text, nullable=False),
-    Column("label", Text),
+    Column("key_id", Word, primary_key=True),
+    Column("tenant_id", Word, nullable=False),
+    Column("label", Word),
     Column("hmac", LargeBinary, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("created_us", Wide, nullable=False),
     Column("expires_us", Wide),
     Column("revoked_us", Wide),
-    Column("rules", Text, nullable=False, server_default="{}"),
-    Column("replaced_by", Text),
+    Column("rules", Word, nullable=False, server_default="{}"),
+    Column("replaced_by", Word),
     sqlite_strict=True,
 )
 budget = Table(
     "budget",
     metadata,
-    Column("budget_id", Text, primary_key=True),
-    Column("org", Text),
-    Column("tenant_id", Text),
-    Column("project", Text),
-    Column("key_id", Text),
-    Column("model", Text),
-    Column("unit", Text, nullable=False),
+    Column("budget_id", Word, primary_key=True),
+    Column("org", Word),
+    Column("tenant_id", Word),
+    Column("project", Word),
+    Column("key_id", Word),
+    Column("model", Word),
+    Column("unit", Word, nullable=False),
     Column("amount", Wide, nullable=False),
-    Column("per", Text, nullable=False),
-    Column("zone", Text, nullable=False),
-    Column("mode", Text, nullable=False),
+    Column("per", Word, nullable=False),
+    Column("zone", Word, nullable=False),
+    Column("mode", Word, nullable=False),
     Column("at_pct", Integer, nullable=False),
-    Column("raises", Text, nullable=False),
+    Column("raises", Word, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("removed_us", Wide),
     sqlite_strict=True,

@@ -33,6 +33,10 @@ class SqliteLedger(SqlLedger):
         """Keep other writers out until released; LedgerUnavailable names who holds it."""
         return WriterLock(self.path)
 
+    def stored_bytes(self) -> int:
+        """How large the ledger is on disk [bytes]."""
+        return self.path.stat().st_size
+
     def _version(self) -> int:
         return int(self.query("PRAGMA user_version")[0][0])
 

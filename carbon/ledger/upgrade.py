@@ -28,7 +28,7 @@ def bring_up(connection: Connection, path: Path, fresh_id: str, unix_us: Callabl
     name = f"greenserve/{fresh_id}"
     if version == 0:
         schema.create_tables(connection, name)
-        _admit_signer(connection, path, name)
+        admit_signer(connection, path, name)
         return
     if version == 1:
         _from_1_to_2(connection)
@@ -77,7 +77,7 @@ def _from_2_to_3(connection: Connection, path: Path, name: str, unix_us: Callabl
     driver = driver_of(connection)
     chained, chain = _old_end(driver, path)
     schema.set_origin(connection, name, chained=chained, chain=chain)
-    signer = _admit_signer(connection, path, name)
+    signer = admit_signer(connection, path, name)
     appender = Appender(signer=lambda _: signer, unix_us=unix_us)
     bodies = driver.each("SELECT body FROM entry_of_2 ORDER BY idx")
     while group := list(islice(bodies, GROUP)):
@@ -106,7 +106,7 @@ def _old_end(driver: Driver, path: Path) -> tuple[int, bytes]:
     return size, chain
 
 
-def _admit_signer(connection: Connection, path: Path, name: str) -> Signer:
+def admit_signer(connection: Connection, path: Path, name: str) -> Signer:
     """The key beside the file, made where there is none; checkpoints that it signs count from here on."""
     key = key_path(path)
     signer = read_key(key) if key.exists() else make_key(key, name)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import orjson
 
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.lookup import lines_of
-from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.receipt import Line, receipt_document
 from greenserve.errors import GreenServeError, InvalidRequest, KeyBlocked, MethodNotAllowed, NotFound
 from greenserve.ids import new_request_id, unix_ms_of
@@ -30,7 +30,7 @@ _ID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a
 class ReceiptsApp:
     """A raw ASGI application. A receipt that is not there, and one of another tenant, look the same."""
 
-    def __init__(self, *, admission: Admission, ledger: SqliteLedger, clock: Clock) -> None:
+    def __init__(self, *, admission: Admission, ledger: SqlLedger, clock: Clock) -> None:
         self._admission, self._ledger, self._clock = admission, ledger, clock
         self._desk = Desk("receipts", most_waiting=256)
 

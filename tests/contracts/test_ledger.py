@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.entries import UsageLine, device_entry, entry_of, unmetered_entry, usage_entry
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.memory import MemoryLedger
+from greenserve.carbon.ledger.postgres import PostgresLedger
 from greenserve.carbon.ledger.row import Head
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.errors import LedgerUnavailable
@@ -44,24 +46,38 @@ def an_entry(*, active_uj: int = 1000, tenant: str = "acme", **changes: Any) -> 
     return usage_entry(UsageLine(**(whole | changes)))
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+KINDS = ["sqlite", "memory", pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(params=KINDS)
 def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Book]:
     if request.param == "memory":
         yield MemoryLedger()
         return
-    opened = SqliteLedger(tmp_path / "ledger.db")
+    opened = (
+        SqliteLedger(tmp_path / "ledger.db")
+        if request.param == "sqlite"
+        else PostgresLedger(request.getfixturevalue("postgres_urls")(), tmp_path / "ledger")
+    )
     yield opened
     opened.close()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "memory"])
-def fresh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Book]:
+@pytest.fixture(scope="module", params=KINDS)
+def fresh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Book]]:
+    opened: list[SqlLedger] = []
+    urls = request.getfixturevalue("postgres_urls") if request.param == "postgres" else None
+
     def make() -> Book:
+        folder = tmp_path_factory.mktemp("ledger")
         if request.param == "memory":
             return MemoryLedger()
-        return SqliteLedger(tmp_path_factory.mktemp("ledger") / "ledger.db")
+        opened.append(SqliteLedger(folder / "ledger.db") if urls is None else PostgresLedger(urls(), folder / "ledger"))
+        return opened[-1]
 
-    return make
+    yield make
+    for ledger in opened:
+        ledger.close()
 
 
 def test_entries_come_back_in_order_with_dense_indices(book: Book) -> None:

@@ -135,7 +135,7 @@ class BookPaths:
         against = None if body is None else body.against
 
         def work() -> Verified:
-            found = fold(Job(kind="verify", ledger=str(ledger.path)))
+            found = fold(Job(kind="verify", ledger=ledger.url, files=str(ledger.path)))
             findings = [*_changed(against, None if against is None else ledger.root_at(_size(against)))]
             findings += found["findings"]
             return Verified(verified=not findings, size=found["size"], chain=found["chain"], findings=findings)

@@ -113,7 +113,9 @@ class StatementPaths:
             "issuer": self._office.config.reporting.issuer,
             "software": f"greenserve {__version__}",
         }
-        document = self._office.fold(Job(kind="statement", ledger=str(self._office.ledger.path), scope=scope))
+        document = self._office.fold(
+            Job(kind="statement", ledger=self._office.ledger.url, files=str(self._office.ledger.path), scope=scope)
+        )
         return Statement(
             statement_id=str(document["statement_id"]),
             tenant=tenant,

@@ -9,9 +9,11 @@ from typing import Annotated
 import orjson
 import typer
 
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.closing import close_period
 from greenserve.carbon.ledger.export import sha256_of, write_lines, write_parquet
 from greenserve.carbon.ledger.notes import Verifier, parse_note
+from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.proofs import (
     check_proof,
     newest_note,
@@ -21,7 +23,6 @@ from greenserve.carbon.ledger.proofs import (
     verifiers,
 )
 from greenserve.carbon.ledger.replay import replay as replayed
-from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.verify import old_chain_at
 from greenserve.cli.output import data, messages, print_json
 from greenserve.clock import SystemClock
@@ -35,10 +36,10 @@ DOES_NOT_VERIFY = 5
 
 
 @contextmanager
-def opened(config: Path | None, *, must_exist: bool = True) -> Iterator[tuple[SqliteLedger, Config]]:
+def opened(config: Path | None, *, must_exist: bool = True) -> Iterator[tuple[SqlLedger, Config]]:
     """The configured ledger; what is not found counts as wrong usage, since a name was given that is none."""
     loaded = load_config(config)
-    ledger = SqliteLedger(loaded.ledger.path, must_exist=must_exist)
+    ledger = open_ledger(loaded.ledger.url, loaded.ledger.path, must_exist=must_exist)
     try:
         yield ledger, loaded
     except NotFound as error:
@@ -228,7 +229,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
         "path": str(book.path),
         "size": head.size,
         "chain": head.root,
-        "size_bytes": book.path.stat().st_size,
+        "size_bytes": book.stored_bytes(),
         "provisional_requests": unsettled,
         "first_hour": None if hours is None else hours[0],
         "last_hour": None if hours is None else hours[1],
@@ -236,12 +237,12 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json("ledger-status", document)
         return
-    data.print(f"ledger       {book.path}, {book.path.stat().st_size} bytes", markup=False)
+    data.print(f"ledger       {book.path}, {document['size_bytes']} bytes", markup=False)
     data.print(f"entries      {head.size}, of these {unsettled} requests still provisional", markup=False)
     data.print(f"head         {head}", markup=False)
 
 
-def _against(book: SqliteLedger, given: str | None) -> Iterator[str]:
+def _against(book: SqlLedger, given: str | None) -> Iterator[str]:
     if given is None:
         return
     size_text, _, root = given.partition(":")

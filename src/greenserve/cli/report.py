@@ -12,7 +12,7 @@ import typer
 from greenserve import __version__
 from greenserve.carbon.entries import US_PER_HOUR
 from greenserve.carbon.formats import csv, html, json
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.statement import Scope, build_statement
 from greenserve.cli.ledger import AsJson, ConfigFile, opened
@@ -74,7 +74,7 @@ def _formats(text: str) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _bounds(period: str, book: SqliteLedger) -> tuple[int, int]:
+def _bounds(period: str, book: SqlLedger) -> tuple[int, int]:
     """[start, end) of a period, us since 1970 UTC."""
     if period == "all":
         hours = book.hours()
