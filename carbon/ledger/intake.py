@@ -103,3 +103,17 @@ class Intake:
             for other in headers.values()
         )
         return newer or not is_running(header)
+
+
+def unshipped_lines(folder: Path, cursors: Mapping[str, Cursor]) -> dict[Path, int]:
+    """How many complete lines of each spool in a folder the ledger has not taken yet; spools without any left out."""
+    left = {}
+    for path in sorted(folder.glob("*.spool")):
+        header = SpoolReader(path).header()
+        if header is None:
+            continue
+        cursor = cursors.get(header.spool_id, Cursor(offset=0, sequence=0))
+        frames = SpoolReader(path, cursor.offset, cursor.sequence).frames()
+        if count := sum(1 for frame in frames if frame.sequence):
+            left[path] = count
+    return left
