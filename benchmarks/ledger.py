@@ -1,4 +1,4 @@
-"""What the ledger costs: `python -m benchmarks.ledger [REQUESTS]` prints one line per figure and writes nothing else.
+"""What the ledger costs: `python -m benchmarks.ledger [REQUESTS [POSTGRES_URL]]` prints one line per figure.
 
 Synthetic usage lines go the whole way, spool -> ingest -> SQLite, and are settled against a meter that the run moves
 by hand, so that every request has its provisional and its settled entry. Figures are CPU and wall time of this
@@ -15,7 +15,9 @@ from tempfile import TemporaryDirectory
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.entries import UsageLine, usage_body, usage_entry
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.ingest import Ingest, Node, Pace
+from greenserve.carbon.ledger.postgres import PostgresLedger
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.statement import Scope, build_statement
@@ -116,14 +118,13 @@ def ingest(folder: Path, requests: int) -> SqliteLedger:
     return book
 
 
-def batched(folder: Path, requests: int) -> None:
-    """Append alone, in groups of 5,000, all tables."""
+def batched(book: SqlLedger, requests: int, bar: str) -> None:
+    """Append alone, in groups of 5,000, all tables, each group signed and durable."""
     entries = [usage_entry(a_line(number, WINDOW_NS, AT_US + number)) for number in range(requests)]
-    book = SqliteLedger(folder / "batched.db")
     start_s = time.perf_counter()
     for first in range(0, requests, 5_000):
         book.append(entries[first : first + 5_000])
-    show("append in groups of 5,000", requests / (time.perf_counter() - start_s), "entries/s", ">= 20,000")
+    show("append in groups of 5,000", requests / (time.perf_counter() - start_s), "entries/s", bar)
     times_ms = []
     for number in range(APPENDS):
         entry = usage_entry(a_line(number, WINDOW_NS, AT_US + number))
@@ -155,15 +156,18 @@ def read_back(book: SqliteLedger) -> None:
     show("statement folded from 1 M entries", (time.perf_counter() - start_s) * 1e6 / head.size, "s")
 
 
-def main(requests: int = 100_000) -> None:
+def main(requests: int = 100_000, url: str | None = None) -> None:
     """All figures, with the writer's own pace of garbage collection."""
     gc.set_threshold(*COLLECT)
     with TemporaryDirectory(prefix="bench-", dir=".") as name:
-        batched(Path(name), min(requests, 50_000))
+        batched(SqliteLedger(Path(name) / "batched.db"), min(requests, 50_000), ">= 20,000")
+        if url is not None:
+            print("the same in PostgreSQL, which keeps what it is given:")
+            batched(PostgresLedger(url, Path(name) / "postgres"), min(requests, 50_000), ">= 10,000")
         book = ingest(Path(name), requests)
         read_back(book)
         book.close()
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    main(*map(int, sys.argv[1:2]), *sys.argv[2:3])

@@ -41,7 +41,7 @@ class PostgresLedger(SqlLedger):
                 pool_pre_ping=True,
                 connect_args={"application_name": "greenserve", "connect_timeout": WAIT_S},
             )
-        except ArgumentError as error:
+        except (ArgumentError, ValueError) as error:
             raise InvalidRequest(f"ledger.url: {error}; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from None
         except ImportError:
             raise DependencyMissing(

@@ -78,7 +78,7 @@ def test_a_request_settles_with_figures_unknown_before(book: SqliteLedger, a_lin
     )
     book.append([first])
     before = book.rollup_rows("acme", HOUR, HOUR + 1)[0][1]
-    book.append_lines([prepare_bytes(ledger_json(settled_body(first.body, usage)))])
+    book.append_lines([prepare_bytes(ledger_json(settled_body(first.body, usage, ["unmetered"])))])
 
     after = book.rollup_rows("acme", HOUR, HOUR + 1)[0][1]
     assert (1, None) == (before.unmetered, before.tier)

@@ -179,7 +179,7 @@ def test_a_server_that_does_not_answer_is_told(tmp_path: Path, url: str) -> None
     with pytest.raises(LedgerUnavailable, match="there is no ledger in"):
         open_ledger(url, tmp_path / "ledger", must_exist=True)
     with pytest.raises(InvalidRequest, match="postgresql://USER"):
-        open_ledger("postgresql://[", tmp_path / "ledger")
+        open_ledger("postgresql://host:port/ledger", tmp_path / "ledger")
 
     assert "secret" not in str(told.value)
 
