@@ -7,6 +7,7 @@ import orjson
 
 from greenserve.canonical import canonical_json
 from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.verify import old_chain_at
 from greenserve.carbon.periods import moment_us
 from greenserve.carbon.statement import Scope, build_statement
 from greenserve.errors import InvalidRequest
@@ -39,7 +40,8 @@ def replay(ledger: SqlLedger, given: bytes) -> list[str]:
     if root is None:
         raise InvalidRequest(f"the statement covers {scope.size} entries, the ledger has {ledger.head().size}")
     findings = []
-    if root != scope.chain:
+    # Statements of formats 1 and 2 carry the chain hash that stood there then.
+    if root != scope.chain and old_chain_at(ledger.rows(), scope.size) != scope.chain:
         findings.append(f"proof.chain: the statement says {scope.chain}, the ledger's root at {scope.size} is {root}")
     again = canonical_json(build_statement(ledger.entries(), scope).document)
     if again != given.strip():
