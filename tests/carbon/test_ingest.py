@@ -139,8 +139,7 @@ def test_the_spool_is_emptied_once_its_writer_is_gone(world: World, a_line: Line
     ingest = world.open()
     line = a_line(start_ns=world.clock.monotonic_ns(), end_ns=world.clock.monotonic_ns() + 5)
     program = (
-        "import sys; from pathlib import Path; from greenserve.carbon.ledger.opening import open_ledger
-from greenserve.carbon.ledger.spool import SpoolWriter\n"
+        "import sys; from pathlib import Path; from greenserve.carbon.ledger.spool import SpoolWriter\n"
         "SpoolWriter(Path(sys.argv[1]), 'other').append([sys.argv[2].encode()])"
     )
     text = ledger_json(usage_body(line)).decode()
