@@ -95,6 +95,8 @@ def test_a_failed_group_leaves_no_trace_in_what_comes_next(book: SqliteLedger, a
     for _ in range(2):
         with pytest.raises(LedgerUnavailable, match="another body"):
             book.append([usage_entry(a_line()), changed])
+        with pytest.raises(LedgerUnavailable, match="follows no revision 0"):
+            book.append([usage_entry(a_line()), unmetered_entry(usage_entry(a_line()).body)])
     book.append([usage_entry(a_line())])
 
     assert 2 == book.head().size
