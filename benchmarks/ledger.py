@@ -156,7 +156,7 @@ def read_back(book: SqliteLedger) -> None:
     show("statement folded from 1 M entries", (time.perf_counter() - start_s) * 1e6 / head.size, "s")
 
 
-def main(requests: int = 100_000, url: str | None = None) -> None:
+def main(requests: int, url: str | None) -> None:
     """All figures, with the writer's own pace of garbage collection."""
     gc.set_threshold(*COLLECT)
     with TemporaryDirectory(prefix="bench-", dir=".") as name:
@@ -170,4 +170,4 @@ def main(requests: int = 100_000, url: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *sys.argv[2:3])
+    main(int(sys.argv[1]) if sys.argv[1:] else 100_000, sys.argv[2] if sys.argv[2:] else None)

@@ -39,9 +39,8 @@ def settled_of(first: Mapping[str, Any], how: str | tuple[int, int]) -> dict[str
         return unmetered_body(first)
     if how == "unknown":
         return settled_body(first, None, ["unmetered"])
+    assert isinstance(how, tuple)
     active_uj, host_uj = how
-    assert isinstance(active_uj, int)
-    assert isinstance(host_uj, int)
     usage = Usage(
         request_id=first["request_id"], active_uj=active_uj, held_uj=1, host_uj=host_uj, low_uj=0,
         high_uj=2 * active_uj + 2 * host_uj, tier="measured" if active_uj % 2 else "modelled", state="settled",
