@@ -13,9 +13,11 @@ from greenserve.records import Entry, IntensityReading, Protocol, Tenant, Usage
 PLATFORM = "_platform"
 METHOD = "M2"
 VERSION = 1
+SHORT_VERSION = 2
+"""Of settled usage lines: those of version 1 repeat more of the provisional line."""
 US_PER_HOUR = 3_600_000_000
 UNMETERED = "unmetered"
-KINDS = ("usage", "device_interval", "tenant", "key", "budget")
+KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period")
 POOLS = (
     "active_uj",
     "held_uj",
@@ -178,50 +180,54 @@ def _intensity_members(reading: IntensityReading) -> Body:
     }
 
 
-_CARRIED = (
-    "attempt",
-    "charged",
-    "ci",
-    "device",
-    "emulated",
-    "ended_us",
-    "model",
-    "pue_milli",
-    "region",
-    "request_id",
-    "tenant",
-    "variant",
-    "zone",
-)
+def settled_entry(
+    provisional: Mapping[str, Any], usage: Usage | None, flags: Sequence[str] = (), *, first: int | None = None
+) -> Entry:
+    """Revision 1 of a request: what the meter changes, and nothing else of the provisional body.
 
-
-def settled_entry(provisional: Mapping[str, Any], usage: Usage | None, flags: Sequence[str] = ()) -> Entry:
-    """Revision 1 of a request: the meter's energy in `usage`, site energy and emissions derived again (E9, E11).
-
-    `usage` None = the energy stays unknown, and the line says so with nulls.
+    `usage` None = the energy stays unknown, and the line says so with nulls. `first` is the provisional line's index.
     """
+    return entry_of(settled_body(provisional, usage, flags, first=first))
+
+
+def settled_body(
+    provisional: Mapping[str, Any], usage: Usage | None, flags: Sequence[str] = (), *, first: int | None = None
+) -> Body:
+    """The short body of `settled_entry`: site energy and emissions derived again (E9, E11); read it merged over the
+    provisional one. It repeats only whose and when it is, so that its row stands beside the first one's."""
     facility, direct_ng, lifecycle_ng = site_figures(
         usage.energy_uj if usage else None, provisional["pue_milli"], provisional["ci"]
     )
-    body: Body = {name: provisional[name] for name in _CARRIED}
-    body |= _energy_members(usage) | {
-        "embodied_ng": None,
+    body: Body = {
+        "attempt": provisional["attempt"],
+        "charged": provisional["charged"],
+        "embodied_ng": provisional["embodied_ng"],
+        "ended_us": provisional["ended_us"],
         "facility_uj": facility,
+        "first": first,
         "flags": [*provisional["flags"], *flags],
         "kind": "usage",
         "loc_direct_ng": direct_ng,
         "loc_lifecycle_ng": lifecycle_ng,
-        "market_ng": None,
+        "market_ng": provisional["market_ng"],
         "method": METHOD,
+        "request_id": provisional["request_id"],
         "revision": 1,
         "state": "settled",
-        "v": VERSION,
+        "tenant": provisional["tenant"],
+        "v": SHORT_VERSION,
     }
-    return entry_of(body)
+    body.update(_energy_members(usage))
+    return body
 
 
-def unmetered_entry(provisional: Mapping[str, Any]) -> Entry:
+def unmetered_entry(provisional: Mapping[str, Any], *, first: int | None = None) -> Entry:
     """Revision 1 of a request that no meter interval covers any more: its provisional value, flagged `unmetered`."""
+    return entry_of(unmetered_body(provisional, first=first))
+
+
+def unmetered_body(provisional: Mapping[str, Any], *, first: int | None = None) -> Body:
+    """The short body of `unmetered_entry`."""
     usage = None
     if provisional["active_uj"] is not None:
         usage = Usage(
@@ -234,7 +240,7 @@ def unmetered_entry(provisional: Mapping[str, Any]) -> Entry:
             tier=provisional["tier"],
             state="settled",
         )
-    return settled_entry(provisional, usage, [UNMETERED])
+    return settled_body(provisional, usage, [UNMETERED], first=first)
 
 
 def site_figures(
@@ -298,6 +304,8 @@ def entry_of(body: Body) -> Entry:
     elif kind == "device_interval":
         at_us, key = body["at_us"], f"{body['boot_id']}/{body['device']}/{body['start_ns']}-{body['end_ns']}"
         tenant, attempt, revision = PLATFORM, 0, 0
+    elif kind == "period":
+        at_us, key, tenant, attempt, revision = body["at_us"], str(body["period"]), PLATFORM, 0, body["revision"]
     elif kind in KINDS:
         at_us, key = body["at_us"], body["tenant" if kind == "tenant" else f"{kind}_id"]
         tenant, attempt, revision = body["tenant"], 0, body["revision"]

@@ -30,10 +30,12 @@ _PARTS = ("active_uj", "held_uj", "host_uj")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line of the ledger: its index, the chain hash there and the SHA-256 of its body in hex, and the body."""
+    """A line of the ledger: its index, its body, and in hex its salt, its leaf's hash SHA-256(00 || salt || body) in
+    the ledger's tree, and the SHA-256 of its body."""
 
     index: int
-    chain: str
+    salt: str
+    leaf_hash: str
     body_sha256: str
     body: Mapping[str, Any]
 
@@ -80,7 +82,12 @@ def receipt_document(lines: Sequence[Line], *, rounded: bool) -> dict[str, objec
         "method": body["method"],
         "unknown_reasons": _reasons(body),
         "history": [_step(line, rounded) for line in lines],
-        "proof": {"index": newest.index, "chain": newest.chain, "body_sha256": newest.body_sha256},
+        "proof": {
+            "index": newest.index,
+            "salt": newest.salt,
+            "leaf_hash": newest.leaf_hash,
+            "body_sha256": newest.body_sha256,
+        },
     }
 
 

@@ -22,17 +22,17 @@ def _tenant(folded: Folded) -> dict[str, object]:
         "view": "tenant",
         "scope_3_category_1_gco2e": _grams(whole),
         "scope_3_category_1_contains": parts,
-        "scope_3_category_1_uncovered_joules": decimal_joules(folded.total.tally.uncovered_uj["loc_lifecycle_ng"]),
+        "scope_3_category_1_uncovered_joules": decimal_joules(folded.total.tally.loc_lifecycle_uncovered_uj),
         "note": "purchased goods and services; all of it is the buyer's Scope 3, none of it its Scope 1 or 2",
     }
 
 
 def _operator(folded: Folded) -> dict[str, object]:
     tally, rest = folded.total.tally, folded.unassigned
-    direct = _sum(tally.emissions_ng["loc_direct_ng"] if tally.covered["loc_direct_ng"] else None, rest.direct_ng)
+    direct = _sum(tally.loc_direct_ng if tally.loc_direct_covered else None, rest.direct_ng)
     lifecycle = _sum(_lifecycle_ng(folded), rest.lifecycle_ng)
-    uncovered_uj = tally.uncovered_uj["loc_lifecycle_ng"] + rest.uncovered_uj
-    both = not uncovered_uj and not tally.uncovered_uj["loc_direct_ng"]
+    uncovered_uj = tally.loc_lifecycle_uncovered_uj + rest.uncovered_uj
+    both = not uncovered_uj and not tally.loc_direct_uncovered_uj
     upstream = lifecycle - direct if both and direct is not None and lifecycle is not None else None
     market = folded.total.market
     return {
@@ -74,8 +74,8 @@ def _instruments(folded: Folded) -> list[dict[str, object]]:
 
 def _lifecycle_ng(folded: Folded) -> int | None:
     tally = folded.total.tally
-    known = tally.covered["loc_lifecycle_ng"] or not tally.requests
-    return tally.emissions_ng["loc_lifecycle_ng"] if known else None
+    known = tally.loc_lifecycle_covered or not tally.requests
+    return tally.loc_lifecycle_ng if known else None
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

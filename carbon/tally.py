@@ -1,13 +1,11 @@
 """Sums over a tenant's usage lines, with what they do not cover beside them."""
 
-from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from math import isqrt
 from types import MappingProxyType
-from typing import Any
 
-from greenserve.carbon.entries import UNMETERED, it_uj
+from greenserve.carbon.counters import Counters
 from greenserve.records import TIERS
 from greenserve.units import decimal_grams, decimal_joules, decimal_kwh
 
@@ -20,75 +18,30 @@ TIER_RANK: Mapping[str, int] = MappingProxyType({tier: rank for rank, tier in en
 COLUMNS = ("loc_lifecycle_ng", "loc_direct_ng")
 
 
-class Tally:
-    """Sums of merged usage bodies. State: counters that `add` alone changes; energies are IT energy [uJ]."""
+class Tally(Counters):
+    """The sums of a tenant, a period or an hour, and what follows from them."""
 
-    def __init__(self) -> None:
-        self.requests = self.unmetered = self.provisional = self.unreconciled = 0
-        self.outcomes: Counter[str] = Counter()
-        self.cache: Counter[str] = Counter()
-        self.rows = self.tokens = self.tokens_unknown = 0
-        self.active_uj = self.held_uj = self.host_uj = self.low_uj = self.high_uj = 0
-        self.facility_uj = self.facility_unknown_uj = 0
-        self.provisional_uj = self.unreconciled_uj = 0
-        self.emissions_ng = dict.fromkeys(COLUMNS, 0)
-        self.uncovered_uj = dict.fromkeys(COLUMNS, 0)
-        self.covered = dict.fromkeys(COLUMNS, 0)
-        self.by_tier: Counter[str] = Counter()
-        self.by_origin: Counter[str] = Counter()
-        self.intensities: Counter[int] = Counter()
+    __slots__ = ()
 
     @property
     def energy_uj(self) -> int:
         """IT energy of all metered requests [uJ]."""
         return self.active_uj + self.held_uj + self.host_uj
 
-    def add(self, body: Mapping[str, Any]) -> None:
-        """Count one request, by its newest line."""
-        self.requests += 1
-        self.outcomes[body["outcome"]] += 1
-        self.cache[body["cache"]] += 1
-        self.rows += body["rows"]
-        self.tokens += body["tokens_in"] or 0
-        self.tokens_unknown += body["tokens_in"] is None
-        energy_uj = it_uj(body)
-        if energy_uj is None:
-            self.unmetered += 1
-            return
-        self.active_uj += body["active_uj"]
-        self.held_uj += body["held_uj"]
-        self.host_uj += body["host_uj"]
-        self.low_uj += body["low_uj"]
-        self.high_uj += body["high_uj"]
-        self.by_tier[body["tier"]] += energy_uj
-        if body["state"] == "provisional":
-            self.provisional += 1
-            self.provisional_uj += energy_uj
-        elif UNMETERED in body["flags"]:
-            self.unreconciled += 1
-            self.unreconciled_uj += energy_uj
-        self._add_carbon(body, energy_uj)
+    @property
+    def min_mg_per_kwh(self) -> int | None:
+        """The lowest intensity of any request [mg/kWh]; None where none was known."""
+        return min(self.intensities, default=None)
 
-    def _add_carbon(self, body: Mapping[str, Any], energy_uj: int) -> None:
-        if body["facility_uj"] is None:
-            self.facility_unknown_uj += energy_uj
-        else:
-            self.facility_uj += body["facility_uj"]
-        reading = body["ci"]
-        self.by_origin["unknown" if reading is None else reading["origin"]] += energy_uj
-        if reading is not None and body["facility_uj"] is not None:
-            self.intensities[reading["mg_per_kwh"]] += body["facility_uj"]
-        for column in COLUMNS:
-            if body[column] is None:
-                self.uncovered_uj[column] += energy_uj
-            else:
-                self.emissions_ng[column] += body[column]
-                self.covered[column] += 1
+    @property
+    def max_mg_per_kwh(self) -> int | None:
+        """The highest intensity of any request [mg/kWh]; None where none was known."""
+        return max(self.intensities, default=None)
 
     @property
     def tier(self) -> str | None:
         """The weakest tier of the parts, None where nothing was metered."""
-        return max(self.by_tier, key=lambda tier: TIER_RANK[tier]) if self.by_tier else None
+        return max(self.tiers, key=lambda tier: TIER_RANK[tier]) if self.tiers else None
 
     def half_width_bp(self, *, grid: bool) -> int:
         """Half width of the 90 % interval of the sum [1/100 %], by E12; the meter's part is common to all lines."""
@@ -143,14 +96,14 @@ class Tally:
         shown: dict[str, object] = {}
         for column in COLUMNS:
             name = column.removesuffix("_ng")
-            total: int | None = self.emissions_ng[column]
-            if not self.covered[column] and self.requests:
+            total: int | None = getattr(self, column)
+            if not getattr(self, f"{name}_covered") and self.requests:
                 total = None
             low, high = (None, None) if total is None else _range(total, self.half_width_bp(grid=True))
             shown[f"{name}_gco2e"] = None if total is None else decimal_grams(total)
             shown[f"{name}_low_gco2e"] = None if low is None else decimal_grams(low)
             shown[f"{name}_high_gco2e"] = None if high is None else decimal_grams(high)
-            shown[f"{name}_uncovered_joules"] = decimal_joules(self.uncovered_uj[column])
+            shown[f"{name}_uncovered_joules"] = decimal_joules(getattr(self, f"{name}_uncovered_uj"))
         return shown | {"market_gco2e": None, "embodied_gco2e": None}
 
     def _intensity(self) -> dict[str, object]:

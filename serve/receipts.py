@@ -2,8 +2,8 @@
 
 import re
 
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.lookup import lines_of
-from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.receipt import Line, receipt_document
 from greenserve.errors import InvalidRequest, KeyBlocked, NotFound
 from greenserve.ids import unix_ms_of
@@ -22,7 +22,7 @@ _ID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a
 class Receipts:
     """Looks receipts up in the ledger. One that is not there, and one of another tenant, look the same."""
 
-    def __init__(self, *, ledger: SqliteLedger, clock: Clock) -> None:
+    def __init__(self, *, ledger: SqlLedger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
         self._desk = Desk("receipts", most_waiting=256)
 

@@ -14,8 +14,9 @@ import uvloop
 
 from greenserve.carbon.feeds.build import grid_from
 from greenserve.carbon.feeds.grid import Grid
+from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import SpoolWriter, boot_id, start_ticks_of
-from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.carbon.power_model import CpuPower
 from greenserve.clock import SystemClock
@@ -162,7 +163,7 @@ class GatewayReplica:
         self._loop = asyncio.get_running_loop()
         models = await asyncio.to_thread(self._loader.all)
         self.health.has("models")
-        ledger = SqliteLedger(self._config.ledger.path)
+        ledger = open_ledger(self._config.ledger.url, self._config.ledger.path)
         reader = TenancyReader(ledger, self._clock)
         observers = observers_of(self._config, models, self._clock)
         batchers = self._batchers = self._batchers_of(models, observers)
@@ -338,7 +339,7 @@ def observers_of(config: Config, models: Models, clock: Clock) -> Observers:
     return Observers(models=models, statistics=Statistics(clock=clock), telemetry=telemetry, clock=clock)
 
 
-def mounts_of(config: Config, gateway: Gateway, ledger: SqliteLedger, clock: Clock) -> Mounts:
+def mounts_of(config: Config, gateway: Gateway, ledger: SqlLedger, clock: Clock) -> Mounts:
     """Administration and receipts; a reload goes through the driver, since all replicas swap together."""
     return Mounts(
         gateway=gateway,

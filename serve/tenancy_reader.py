@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from greenserve.carbon.budgets import Budget, format_amount
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.tenancy import Tenancy
 from greenserve.ports import Clock
@@ -29,7 +29,7 @@ class Fresh:
 class TenancyReader:
     """Reads a ledger for `Admission.refresh`; may run beside the event loop."""
 
-    def __init__(self, ledger: SqliteLedger, clock: Clock) -> None:
+    def __init__(self, ledger: SqlLedger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
         self._store = TenancyStore(ledger, clock)
         self._tenancy: Tenancy | None = None

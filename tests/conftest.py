@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
 
 from tests.gateway_process import GatewayProcess
+from tests.postgres_server import NewUrl, postgres_server
 from tests.tiny_model import write_tiny_model
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
@@ -41,3 +43,10 @@ def new_gateway(tmp_path_factory: pytest.TempPathFactory, tiny_manifest: Path) -
     yield make
     for gateway in made:
         gateway.end()
+
+
+@pytest.fixture(scope="session")
+def postgres_urls() -> Iterator[NewUrl]:
+    """URLs of empty PostgreSQL databases on one real server, whose socket needs a short path."""
+    with TemporaryDirectory(prefix="pg-") as folder, postgres_server(Path(folder)) as new_url:
+        yield new_url

@@ -64,7 +64,7 @@ def test_the_method_names_its_code() -> None:
 
 def test_a_name_that_does_not_exist_is_found() -> None:
     """A function, a constant, a member and a file: the good ones pass, each bad one is named."""
-    good = "`carbon/apportion.py::apportion` `carbon/entries.py::METHOD` `carbon/tally.py::Tally.add`"
+    good = "`carbon/apportion.py::apportion` `carbon/entries.py::METHOD` `carbon/counters.py::Counters.add`"
 
     assert [] == missing_from(good)
     assert ["carbon/apportion.py::aportion"] == missing_from("`carbon/apportion.py::aportion`")

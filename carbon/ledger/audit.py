@@ -6,16 +6,16 @@ Each check is a small fold: it sees every row once, in order, and yields finding
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from greenserve.canonical import ledger_json
-from greenserve.carbon.entries import POOLS, UNMETERED, decode_entry, it_uj, site_figures
-from greenserve.carbon.ledger.chain import GENESIS, Row, identity_of, link
-from greenserve.carbon.ledger.rollup import Deltas, RollupKey, Sums, empty_deltas, fold
-from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, fold_spend, spends_of
+from greenserve.carbon.entries import POOLS, UNMETERED, US_PER_HOUR, it_uj, site_figures
+from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
+from greenserve.carbon.ledger.row import Prepared, Row, prepare_bytes
+from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
+from greenserve.carbon.periods import bounds_of
+from greenserve.carbon.tally import Tally
 from greenserve.errors import LedgerUnavailable
-from greenserve.records import Entry
 
 FINDINGS_PER_CHECK = 10
-Request = tuple[str, int]
+Request = tuple[bytes, int]
 K = TypeVar("K", RollupKey, SpendKey)
 
 
@@ -24,39 +24,48 @@ class Audit:
 
     def __init__(self) -> None:
         self.size = 0
-        self.chain = GENESIS
         self._findings: list[str] = []
         self._count_by_check: dict[str, int] = {}
-        self._open: dict[Request, Mapping[str, Any]] = {}
-        self._sums: Deltas = empty_deltas()
+        self._open: dict[Request, tuple[int, Mapping[str, Any]]] = {}
+        self._rollups: Rollups = {}
         self._places: Places = {}
         self._parts = dict.fromkeys((*POOLS[:3], "waste_uj"), 0)
         self._pending_uj: dict[str, int] = {}
+        self._closed: list[tuple[Row, Mapping[str, Any]]] = []
 
     def see(self, row: Row) -> None:
         """Check one row against itself and against what came before it."""
-        self._note("index", row, self._dense(row))
-        self._note("chain", row, self._chained(row))
-        self.size, self.chain = row.idx + 1, row.chain
-        entry = self._decoded(row)
-        if entry is not None and entry.kind == "usage":
-            self._note("lines", row, self._derived(entry.body))
-            self._note("revisions", row, self._revised(entry))
-        elif entry is not None and entry.kind == "device_interval":
-            self._note("conservation", row, self._conserved(entry.body))
+        if row.idx != self.size:
+            self._add("index", f"entry {row.idx} ({row.name}): index {self.size} was expected here")
+        self.size = row.idx + 1
+        line = self._decoded(row)
+        if line is not None and line.kind == "usage":
+            self._note("usage", row, self._used(row, line))
+        elif line is not None and line.kind == "device_interval":
+            self._note("conservation", row, self._conserved(line.decoded))
+        elif line is not None and line.kind == "period":
+            self._closed.append((row, line.decoded))
 
-    def finish(self, rollups: Mapping[RollupKey, Sums], spends: Mapping[SpendKey, Spend] | None = None) -> list[str]:
+    def finish(
+        self,
+        rollups: Mapping[RollupKey, tuple[Sums, bytes]],
+        spends: Mapping[SpendKey, Spend] | None = None,
+    ) -> list[str]:
         """All findings; `rollups` and `spends` (None: not kept) are the stored sums, compared with the folded ones."""
-        self._compare("rollup", self._sums, rollups)
+        nothing = (sums_of(Tally()), Tally().to_json())
+        folded = {key: (sums_of(tally), tally.to_json()) for key, tally in self._rollups.items()}
+        self._compare("rollup", folded, rollups, nothing)
         if spends is not None:
-            self._compare("spend", spends_of(self._places), spends)
+            self._compare("spend", spends_of(self._places), spends, Spend())
+        for row, body in self._closed:
+            self._note("period", row, self._frozen(body))
         if self._parts != dict.fromkeys(self._parts, 0):
             self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {self._parts}")
         return [*self._findings, *self._cut_off()]
 
-    def _compare(self, name: str, folded: Mapping[K, tuple[int, ...]], stored: Mapping[K, tuple[int, ...]]) -> None:
-        again = {key: sums for key, sums in folded.items() if any(sums)}
-        kept = {key: sums for key, sums in stored.items() if any(sums)}
+    def _compare(self, name: str, folded: Mapping[K, object], stored: Mapping[K, object], nothing: object) -> None:
+        again = {key: sums for key, sums in folded.items() if sums != nothing}
+        kept = {key: sums for key, sums in stored.items() if sums != nothing}
         for key in sorted(key for key in again.keys() | kept.keys() if again.get(key) != kept.get(key)):
             self._add(name, f"{name} {key}: stored {kept.get(key)}, folded again {again.get(key)}")
 
@@ -68,58 +77,60 @@ class Audit:
     def _note(self, check: str, row: Row, findings: Iterator[str]) -> None:
         try:
             for finding in findings:
-                self._add(check, f"entry {row.idx} ({row.kind} {row.key}): {finding}")
+                self._add(check, f"entry {row.idx} ({row.name}): {finding}")
         except (KeyError, TypeError, ValueError) as error:
-            self._add(check, f"entry {row.idx} ({row.kind} {row.key}): not whole: {type(error).__name__} {error}")
+            self._add(check, f"entry {row.idx} ({row.name}): not whole: {type(error).__name__} {error}")
 
     def _add(self, check: str, finding: str) -> None:
         self._count_by_check[check] = self._count_by_check.get(check, 0) + 1
         if self._count_by_check[check] <= FINDINGS_PER_CHECK:
             self._findings.append(finding)
 
-    def _decoded(self, row: Row) -> Entry | None:
+    def _frozen(self, body: Mapping[str, Any]) -> Iterator[str]:
+        month = f"{body['period'] // 100}-{body['period'] % 100:02}"
+        first, end = (at_us // US_PER_HOUR for at_us in bounds_of(month, now_us=0, hours=None))
+        rows = [(key, self._rollups[key]) for key in sorted(self._rollups) if first <= key.hour < end]
+        if digest_of(rows) != body["rollup_sha256"]:
+            yield f"the sums of {month} changed after it was closed: lines of that month came later"
+
+    def _decoded(self, row: Row) -> Prepared | None:
+        if row.body is None:
+            return None
         try:
-            entry = decode_entry(row.body)
+            line = prepare_bytes(row.body)
         except LedgerUnavailable as error:
             self._add("body", f"entry {row.idx}: {error}")
             return None
-        found = (*identity_of(entry), entry.tenant, entry.hour)
-        if found != (*row.identity, row.tenant, row.hour):
-            self._add("columns", f"entry {row.idx}: the columns differ from the body, which says {found}")
-        if ledger_json(entry.body) != row.body:
+        if line[:7] != row[1:8]:
+            self._add("columns", f"entry {row.idx}: the columns differ from the body, which says {line[:7]}")
+        if line.body != row.body:
             self._add("body", f"entry {row.idx}: the body is not in canonical form")
-        return entry
+        return line
 
-    def _dense(self, row: Row) -> Iterator[str]:
-        if row.idx != self.size:
-            yield f"index {self.size} was expected here"
-
-    def _chained(self, row: Row) -> Iterator[str]:
-        if link(self.chain, row.body) != row.chain:
-            yield "the chain hash does not fit: this entry or its hash was changed, or an entry before it removed"
-
-    def _derived(self, body: Mapping[str, Any]) -> Iterator[str]:
-        figures = site_figures(it_uj(body), body["pue_milli"], body["ci"])
+    def _used(self, row: Row, line: Prepared) -> Iterator[str]:
+        body, request = line.decoded, (line.key, line.attempt)
+        first = body
+        replaced = None
+        if line.revision == 0:
+            self._open[request] = (row.idx, body)
+        else:
+            idx, replaced = self._open.pop(request, (None, None))
+            if replaced is None:
+                yield "settles a request that is not open: no provisional line, or settled before"
+                return
+            first = replaced
+            if (told := body.get("first")) is not None and told != idx:
+                yield f"says that it settles entry {told}, its first line is entry {idx}"
+            if UNMETERED not in body["flags"] and body["active_uj"] is not None:
+                self._take_parts(body)
+        figures = site_figures(it_uj(body), first["pue_milli"], first["ci"])
         stored = (body["facility_uj"], body["loc_direct_ng"], body["loc_lifecycle_ng"])
         if figures != stored:
             yield f"E9 and E11 give {figures} (facility uJ, direct ng, lifecycle ng), stored are {stored}"
         if (body["tier"] is None) != (body["active_uj"] is None):
             yield "energy and tier go together, one of them is missing"
-
-    def _revised(self, entry: Entry) -> Iterator[str]:
-        body: Mapping[str, Any] = entry.body
-        request = (entry.key, entry.attempt)
-        replaced = None
-        if entry.revision == 0:
-            self._open[request] = body
-        else:
-            replaced = self._open.pop(request, None)
-            if replaced is None:
-                yield "settles a request that is not open: no provisional line, or settled before"
-            elif UNMETERED not in body["flags"] and body["active_uj"] is not None:
-                self._take_parts(body)
-        fold(self._sums, entry, replaced)
-        fold_spend(self._places, entry, replaced)
+        fold_line(self._rollups, line.hour, body, replaced)
+        spend_line(self._places, body, replaced)
 
     def _take_parts(self, body: Mapping[str, Any]) -> None:
         if body["charged"]:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from greenserve.carbon.budgets import LARGEST, Budget, Raise, iso, window
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger import tenancy_rows as rows
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.tenancy import BudgetRecord
 from greenserve.errors import InvalidRequest, RevisionConflict
 from greenserve.ports import Clock
@@ -17,7 +17,7 @@ from greenserve.ports import Clock
 class BudgetStore:
     """Changes and reads budgets. State: the ledger's file alone."""
 
-    def __init__(self, ledger: SqliteLedger, clock: Clock) -> None:
+    def __init__(self, ledger: SqlLedger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
 
     def budgets(self, tenant_id: str | None = None) -> list[BudgetRecord]:

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from greenserve.carbon.entries import Body, device_entry, settled_entry, unmetered_entry
+from greenserve.carbon.entries import Body, device_entry, entry_of, settled_body, unmetered_body
 from greenserve.carbon.intervals import interval_between, is_restart
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.intake import Intake
-from greenserve.carbon.ledger.lock import WriterLock
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.row import Prepared, canonical_body, prepare
+from greenserve.carbon.ledger.rows import Placed
 from greenserve.carbon.settlement import Closed, Pending, Settled, Settler
 from greenserve.errors import LedgerUnavailable, MeterUnavailable
 from greenserve.ports import Clock, EnergyMeter
@@ -57,23 +58,25 @@ class Ingest:
     def __init__(
         self,
         *,
-        ledger: SqliteLedger,
+        ledger: SqlLedger,
         spool_folder: Path,
         node: Node,
         clock: Clock,
         pace: Pace | None = None,
-        written: Callable[[Sequence[Entry]], object] = lambda entries: None,
+        written: Callable[[Sequence[Entry]], object] | None = None,
     ) -> None:
-        """`written` is told of settled requests and intervals once the ledger holds them."""
+        """`written` is told of settled requests and intervals once the ledger holds them: each request's body merged
+        over its first line."""
         self._written = written
         self._ledger, self._node, self._clock, self._pace = ledger, node, clock, pace or Pace()
-        self._lock = WriterLock(ledger.path)
-        self._open: dict[str, Body] = {}
-        self._unwritten: list[Entry] = []
+        self._lock = ledger.lock_writer()
+        self._open: dict[str, Placed] = {}
+        self._unwritten: list[tuple[Prepared, Placed | None]] = []
         self._ends: dict[int, tuple[Reading, int]] = {}
         self._meter_fault: str | None = None
         self._more = False
         try:
+            self._epoch = ledger.take_over(f"{node.run_id} of boot {node.boot_id}")
             self._intake = Intake(spool_folder, ledger.cursors())
             described = node.meter.describe()
             half_width = described.get("half_width_pct")
@@ -118,7 +121,7 @@ class Ingest:
             self._measure(self._clock.monotonic_ns())
             settled = self._settle(self._settler.finish())
             left, self._open = self._open, {}
-            self._unwritten += [unmetered_entry(body) for body in left.values()]
+            self._unwritten += [_unmetered(first) for first in left.values()]
             self._write()
         finally:
             self._lock.release()
@@ -136,21 +139,21 @@ class Ingest:
         if last is not None:
             body: Any = last.body
             if body["pending_after_uj"]:
-                self._unwritten.append(_released(body, self._clock.unix_us()))
+                self._unwritten.append((prepare(_released(body, self._clock.unix_us())), None))
             end = Reading(
                 device=self._device, **{name: body["end"][name] for name in Reading.__slots__ if name != "device"}
             )
             same_run = (body["boot_id"], body["run_id"]) == (self._node.boot_id, self._node.run_id)
             if same_run and end.source == self._reading.source and not is_restart(end, self._reading):
                 self._reading, self._own_ns = end, min(body["end"]["own_cpu_ns"], self._own_ns)
-        self._track(self._ledger.unsettled())
+        self._track(self._ledger.unsettled_lines())
         self._write()
 
     def _take(self) -> tuple[int, Sequence[str]]:
         waiting = self._intake.look()
-        added: list[Entry] = []
+        added: list[Placed] = []
         if waiting.cursors or waiting.finished:
-            added = self._ledger.append_group(waiting.entries, waiting.cursors)
+            added = self._ledger.append_lines(waiting.lines, waiting.cursors, self._epoch)
             gone = self._intake.took(waiting)
             if gone:
                 self._ledger.forget_cursors(gone)
@@ -159,27 +162,27 @@ class Ingest:
         self._more = waiting.more
         return len(added), waiting.damage
 
-    def _track(self, entries: Sequence[Entry]) -> None:
+    def _track(self, lines: Sequence[Placed]) -> None:
         """Hand this run's provisional lines to the settler; others keep their value, since no meter saw them."""
-        for entry in entries:
-            body: Body = dict(entry.body)
-            if entry.kind != "usage" or entry.revision:
+        for placed in lines:
+            line = placed.line
+            if line.kind != "usage" or line.revision:
                 continue
-            weights = [body["cpu_ns"], body["host_cpu_ns"], body["held_ns"]]
-            if body["run_id"] != self._node.run_id or all(weight is None for weight in weights):
-                self._unwritten.append(unmetered_entry(body))
+            body = line.decoded
+            cpu_ns, host_cpu_ns, held_ns = body["cpu_ns"], body["host_cpu_ns"], body["held_ns"]
+            if body["run_id"] != self._node.run_id or (cpu_ns is None and host_cpu_ns is None and held_ns is None):
+                self._unwritten.append(_unmetered(placed))
                 continue
-            name = f"{entry.key}#{entry.attempt}"
-            cpu_ns, host_cpu_ns, held_ns = (weight or 0 for weight in weights)
-            self._open[name] = body
+            name = f"{body['request_id']}#{line.attempt}"
+            self._open[name] = placed
             self._settler.add_request(
                 Pending(
                     request_id=name,
                     start_ns=body["start_ns"],
                     end_ns=body["end_ns"],
-                    cpu_ns=cpu_ns,
-                    host_cpu_ns=host_cpu_ns,
-                    held_ns=held_ns,
+                    cpu_ns=cpu_ns or 0,
+                    host_cpu_ns=host_cpu_ns or 0,
+                    held_ns=held_ns or 0,
                     charged=body["charged"],
                 )
             )
@@ -212,27 +215,27 @@ class Ingest:
         reading, own_ns = self._ends.get(end_ns, (self._reading, self._own_ns))
         self._ends = {at_ns: end for at_ns, end in self._ends.items() if at_ns > end_ns}
         self._unwritten += [self._settled(one) for one in closed.settled]
-        self._unwritten += [unmetered_entry(self._open.pop(name)) for name in closed.unmetered]
+        self._unwritten += [_unmetered(self._open.pop(name)) for name in closed.unmetered]
         end = asdict(reading) | {"own_cpu_ns": own_ns}
         del end["device"]
-        self._unwritten.append(
-            device_entry(
-                asdict(closed.device) | {"flags": []},
-                at_us=self._clock.unix_us(),
-                run_id=self._node.run_id,
-                boot_id=self._node.boot_id,
-                end=end,
-            )
+        interval = device_entry(
+            asdict(closed.device) | {"flags": []},
+            at_us=self._clock.unix_us(),
+            run_id=self._node.run_id,
+            boot_id=self._node.boot_id,
+            end=end,
         )
+        self._unwritten.append((prepare(interval), None))
         self._write()
         return len(closed.settled) + len(closed.unmetered)
 
-    def _settled(self, settled: Settled) -> Entry:
+    def _settled(self, settled: Settled) -> tuple[Prepared, Placed]:
         energy_uj = settled.active_uj + settled.held_uj + settled.host_uj
         low_uj, high_uj = bounds(energy_uj, self._half_width_pct)
-        body = self._open.pop(settled.request_id)
+        first = self._open.pop(settled.request_id)
+        provisional = first.line.decoded
         usage = Usage(
-            request_id=body["request_id"],
+            request_id=provisional["request_id"],
             active_uj=settled.active_uj,
             held_uj=settled.held_uj,
             host_uj=settled.host_uj,
@@ -241,14 +244,30 @@ class Ingest:
             tier=settled.tier,
             state="settled",
         )
-        return settled_entry(body, usage, settled.flags)
+        return _short(first, settled_body(provisional, usage, settled.flags, first=first.idx)), first
 
     def _write(self) -> None:
         """Write what is settled; where that fails it stays here, and the next step writes it."""
-        if self._unwritten:
-            added = self._ledger.append_group(self._unwritten)
-            self._unwritten = []
-            self._written(added)
+        if not self._unwritten:
+            return
+        self._ledger.append_lines([line for line, _ in self._unwritten], epoch=self._epoch)
+        written, self._unwritten = self._unwritten, []
+        if self._written is not None:
+            self._written([_told(line, first) for line, first in written])
+
+
+def _short(first: Placed, body: Body) -> Prepared:
+    """The row of a settled body: the columns are its first line's, one revision on."""
+    period, kind, key, attempt, _, tenant, hour, _, _ = first.line
+    return Prepared(period, kind, key, attempt, 1, tenant, hour, canonical_body(body, body["request_id"]), body)
+
+
+def _unmetered(first: Placed) -> tuple[Prepared, Placed]:
+    return _short(first, unmetered_body(first.line.decoded, first=first.idx)), first
+
+
+def _told(line: Prepared, first: Placed | None) -> Entry:
+    return entry_of(dict(line.decoded) if first is None else {**first.line.decoded, **line.decoded})
 
 
 def bounds(energy_uj: int, half_width_pct: int | None) -> tuple[int, int]:

@@ -4,23 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenserve.carbon.entries import decode_entry
+from greenserve.carbon.ledger.row import Prepared, prepare_bytes
 from greenserve.carbon.ledger.rows import Cursor
 from greenserve.carbon.ledger.spool import SpoolHeader, SpoolReader, is_running, start_ticks_of
 from greenserve.errors import LedgerUnavailable
-from greenserve.records import Entry
 
 LARGEST_GROUP = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """The entries of one look at the spools, the cursors behind them, files that are done with, and damage found.
+    """The lines of one look at the spools, the cursors behind them, files that are done with, and damage found.
 
-    At most LARGEST_GROUP entries: `more` says that some were left for the next look.
+    At most LARGEST_GROUP lines: `more` says that some were left for the next look.
     """
 
-    entries: Sequence[Entry]
+    lines: Sequence[Prepared]
     cursors: Mapping[str, Cursor]
     finished: Sequence[tuple[Path, str | None]]
     damage: Sequence[str]
@@ -40,8 +39,8 @@ class Intake:
         return f"<Intake of {self._folder}: {len(self._headers)} spools>"
 
     def look(self) -> Waiting:
-        """What is complete in the spools and not yet acknowledged by `took`, up to LARGEST_GROUP entries."""
-        entries: list[Entry] = []
+        """What is complete in the spools and not yet acknowledged by `took`, up to LARGEST_GROUP lines."""
+        lines: list[Prepared] = []
         cursors: dict[str, Cursor] = {}
         finished: list[tuple[Path, str | None]] = []
         damage: list[str] = []
@@ -57,10 +56,10 @@ class Intake:
             cursor = before
             try:
                 for frame in SpoolReader(path, cursor.offset, cursor.sequence).frames():
-                    if len(entries) == LARGEST_GROUP:
+                    if len(lines) == LARGEST_GROUP:
                         break
                     if frame.sequence:
-                        entries.append(decode_entry(frame.body))
+                        lines.append(prepare_bytes(frame.body))
                     cursor = Cursor(offset=frame.end, sequence=frame.sequence + 1)
                 else:
                     if path in sealed:
@@ -69,8 +68,8 @@ class Intake:
                 damage.append(str(error))
             if cursor != before:
                 cursors[header.spool_id] = cursor
-        more = len(entries) == LARGEST_GROUP
-        return Waiting(entries=entries, cursors=cursors, finished=finished, damage=damage, more=more)
+        more = len(lines) == LARGEST_GROUP
+        return Waiting(lines=lines, cursors=cursors, finished=finished, damage=damage, more=more)
 
     def took(self, waiting: Waiting) -> list[str]:
         """The ledger holds what waited: remove the files that are done with. The spools whose cursors may go."""
@@ -104,3 +103,17 @@ class Intake:
             for other in headers.values()
         )
         return newer or not is_running(header)
+
+
+def unshipped_lines(folder: Path, cursors: Mapping[str, Cursor]) -> dict[Path, int]:
+    """How many complete lines of each spool in a folder the ledger has not taken yet; spools without any left out."""
+    left = {}
+    for path in sorted(folder.glob("*.spool")):
+        header = SpoolReader(path).header()
+        if header is None:
+            continue
+        cursor = cursors.get(header.spool_id, Cursor(offset=0, sequence=0))
+        frames = SpoolReader(path, cursor.offset, cursor.sequence).frames()
+        if count := sum(1 for frame in frames if frame.sequence):
+            left[path] = count
+    return left

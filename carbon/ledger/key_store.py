@@ -12,8 +12,8 @@ from greenserve.carbon.entries import PLATFORM
 from greenserve.carbon.keys import ID_BYTES, SECRET_BYTES, hmac_of, mint
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger import tenancy_rows as rows
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.pepper import read_pepper
-from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.tenancy import INFERENCE, KeyRecord, KeyRules, check_key
 from greenserve.errors import InvalidRequest
 from greenserve.ports import Clock
@@ -24,7 +24,7 @@ _RULES = frozenset(one.name for one in fields(KeyRules))
 class KeyStore:
     """Changes and reads keys. State: the ledger's file alone."""
 
-    def __init__(self, ledger: SqliteLedger, clock: Clock) -> None:
+    def __init__(self, ledger: SqlLedger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
 
     def keys(self, tenant_id: str | None = None) -> list[KeyRecord]:

@@ -1,27 +1,21 @@
 """Questions to the ledger that need no fold: one row, a request's lines, changes, sums per group."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
-
-from greenserve.carbon.entries import PLATFORM, US_PER_HOUR, decode_entry
-from greenserve.carbon.ledger import schema
-from greenserve.carbon.ledger.chain import Row, month_of
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.entries import PLATFORM, decode_entry
+from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.merkle import leaf_hash
+from greenserve.carbon.ledger.row import Row, salt_of, usage_key
 from greenserve.carbon.receipt import Line
-from greenserve.errors import InvalidRequest
-from greenserve.ids import unix_ms_of
 from greenserve.records import TIERS
 
 HOURS_PER_DAY = 24
-MOST_TIER_REQUESTS = 1_000_000
-"""Of how many requests at most the tiers are looked up one by one; reads about half a million lines a second."""
 DIMENSIONS = ("day", "model", "variant", "region")
 CHANGES = ("tenant", "key", "budget")
-_US_PER_MS = 1_000
+_ROW = "idx, period, kind, key, attempt, revision, tenant, hour, body"
 _DAY_OF = f"hour / {HOURS_PER_DAY}"
 _SUMMED = ("requests", "energy_uj", "emissions_ng", "unknown_uj", "unmetered", "provisional")
 _SPENDING = ("requests", "energy_uj", "emissions_ng", "unknown_uj", "tokens")
@@ -52,54 +46,60 @@ class Group(NamedTuple):
     tokens: int | None = None
 
 
-def row_at(ledger: SqliteLedger, index: int) -> Row | None:
+def row_at(ledger: SqlLedger, index: int) -> Row | None:
     """One row by its index."""
-    with ledger.reading() as connection:
-        row = connection.execute(select(schema.entry).where(schema.entry.c.idx == index)).one_or_none()
-    return None if row is None else Row(*row)
+    found = ledger.query(f"SELECT {_ROW} FROM entry WHERE idx = ?", (index,))
+    return Row._make(found[0]) if found else None
 
 
-def lines_of(ledger: SqliteLedger, request_id: str) -> list[Line]:
+def line_at(ledger: SqlLedger, index: int) -> Line | None:
+    """One row with what proves it; None where there is none, or its body was erased."""
+    row = row_at(ledger, index)
+    return None if row is None or row.body is None else line_of(row, ledger.salt_secrets((row.tenant,)))
+
+
+def lines_of(ledger: SqlLedger, request_id: str) -> list[Line]:
     """All lines of a request in order of index; `request_id` is a UUIDv7."""
-    table = schema.entry.c
-    query = select(schema.entry).where(
-        table.period == month_of(unix_ms_of(request_id) * _US_PER_MS // US_PER_HOUR),
-        table.kind == "usage",
-        table.key == request_id,
-    )
-    with ledger.reading() as connection:
-        rows = [Row(*row) for row in connection.execute(query.order_by(table.attempt, table.revision)).all()]
-    return sorted(map(line_of, rows), key=lambda line: line.index)
+    key, period = usage_key(request_id)
+    statement = f"SELECT {_ROW} FROM entry WHERE period = ? AND kind = 'usage' AND key = ? ORDER BY idx"
+    rows = [Row._make(row) for row in ledger.query(statement, (period, key))]
+    secrets = ledger.salt_secrets({row.tenant for row in rows})
+    return [line_of(row, secrets) for row in rows if row.body is not None]
 
 
-def line_of(row: Row) -> Line:
-    """A row with its digests in hex."""
+def line_of(row: Row, secrets: Mapping[str, bytes]) -> Line:
+    """A row with its digests in hex; ValueError for one that was erased. `secrets` are the tenants' for salts."""
+    if row.body is None:
+        raise ValueError(f"entry {row.idx} was erased")
+    salt = salt_of(secrets[row.tenant], row.kind, row.key, row.attempt, row.revision)
     return Line(
         index=row.idx,
-        chain=bytes(row.chain).hex(),
+        salt=salt.hex(),
+        leaf_hash=leaf_hash(salt, row.body).hex(),
         body_sha256=hashlib.sha256(row.body).hexdigest(),
         body=decode_entry(row.body).body,
     )
 
 
-def changes(
-    ledger: SqliteLedger, *, before: int | None, limit: int, kind: str | None, tenant: str | None
-) -> list[Line]:
+def changes(ledger: SqlLedger, *, before: int | None, limit: int, kind: str | None, tenant: str | None) -> list[Line]:
     """Changes of tenants, keys and budgets, newest first, from the one before the index `before`."""
     # The plus keeps SQLite from walking the whole ledger backwards: all changes lie together in the unique index.
-    query = "SELECT * FROM entry WHERE period = 0 AND kind IN (?, ?, ?)"
+    query = f"SELECT {_ROW} FROM entry WHERE period = 0 AND kind IN (?, ?, ?)"
     kinds = CHANGES if kind is None else (kind,) * len(CHANGES)
     parameters: list[str | int] = [*kinds]
-    for condition, value in ((" AND +idx < ?", before), (" AND +tenant = ?", tenant)):
+    plain = "+" if ledger.is_sqlite else ""
+    for column, value in (("idx <", before), ("tenant =", tenant)):
         if value is not None:
-            query += condition
+            query += f" AND {plain}{column} ?"
             parameters.append(value)
-    rows = _all(ledger, f"{query} ORDER BY +idx DESC LIMIT ?", (*parameters, limit))
-    return [line_of(Row(*row)) for row in rows]
+    rows = ledger.query(f"{query} ORDER BY {plain}idx DESC LIMIT ?", (*parameters, limit))
+    found = [Row._make(row) for row in rows]
+    secrets = ledger.salt_secrets({row.tenant for row in found})
+    return [line_of(row, secrets) for row in found]
 
 
 def usage_groups(
-    ledger: SqliteLedger, period: Period, by: Sequence[str], *, after: Sequence[str | int] | None, limit: int
+    ledger: SqlLedger, period: Period, by: Sequence[str], *, after: Sequence[str | int] | None, limit: int
 ) -> list[Group]:
     """Sums by tenant and any of DIMENSIONS, in order of these, from the group after `after`."""
     names = ["tenant", *(_DAY_OF if name == "day" else name for name in by)]
@@ -113,11 +113,11 @@ def usage_groups(
 
 
 def project_groups(
-    ledger: SqliteLedger, period: Period, by: Sequence[str], *, after: Sequence[str | int] | None, limit: int
+    ledger: SqlLedger, period: Period, by: Sequence[str], *, after: Sequence[str | int] | None, limit: int
 ) -> list[Group]:
     """Sums by tenant, project and perhaps day, over whole days; `by` is (project,) or (day, project)."""
-    rest = "substr(subject, 9)"
-    tenant, project = f"substr({rest}, 1, instr({rest}, '/') - 1)", f"substr({rest}, instr({rest}, '/') + 1)"
+    rest, place = "substr(subject, 9)", "instr" if ledger.is_sqlite else "strpos"
+    tenant, project = f"substr({rest}, 1, {place}({rest}, '/') - 1)", f"substr({rest}, {place}({rest}, '/') + 1)"
     names = [tenant, *({"project": project, "day": "at"}[name] for name in by)]
     # Subjects are project/<tenant>/<project>, and 0 is the character behind the slash.
     scope = "project" if period.tenant is None else f"project/{period.tenant}"
@@ -130,32 +130,13 @@ def project_groups(
     return [_group(row, len(names), _SPENDING) for row in rows]
 
 
-def weakest_tiers(ledger: SqliteLedger, period: Period) -> dict[str, str]:
-    """The weakest tier of each tenant's energy in a period, by the newest lines; without tenants that have none.
-
-    InvalidRequest where that would take too long.
-    """
-    scope, parameters = "hour >= ? AND hour < ?", [period.first, period.end]
-    tenant: tuple[str, ...] = () if period.tenant is None else (period.tenant,)
-    condition = f"{scope} AND tenant = ?" if tenant else scope
-    count = _all(ledger, f"SELECT coalesce(sum(requests), 0) FROM rollup WHERE {condition}", (*parameters, *tenant))
-    if count[0][0] > MOST_TIER_REQUESTS:
-        raise InvalidRequest(
-            f"from, to: the period holds {count[0][0]:,} requests; usage covers up to {MOST_TIER_REQUESTS:,} at once, "
-            "since the evidence of each is looked up: ask for less time or one tenant, or make a statement"
-        )
-    found = _all(
-        ledger,
-        "SELECT DISTINCT one.tenant, json_extract(CAST(one.body AS TEXT), '$.tier') FROM entry AS one "
-        f"WHERE {condition} AND kind = 'usage' AND tenant != ? AND (revision > 0 OR NOT EXISTS "
-        "(SELECT 1 FROM entry AS next WHERE next.period = one.period AND next.kind = 'usage' "
-        "AND next.key = one.key AND next.attempt = one.attempt AND next.revision = 1))",
-        (*parameters, *tenant, PLATFORM),
-    )
+def weakest_tiers(ledger: SqlLedger, period: Period) -> dict[str, str]:
+    """The weakest tier of each tenant's energy in a period; without tenants that have none."""
     weakest: dict[str, str] = {}
-    for name, tier in found:
-        if tier is not None and TIERS.index(tier) >= TIERS.index(weakest.get(name, TIERS[0])):
-            weakest[name] = tier
+    for key, tally in ledger.rollup_rows(period.tenant, period.first, period.end):
+        tier = tally.tier
+        if tier is not None and key.tenant != PLATFORM:
+            weakest[key.tenant] = max(tier, weakest.get(key.tenant, tier), key=TIERS.index)
     return weakest
 
 
@@ -164,11 +145,11 @@ def _sums(columns: Sequence[str]) -> str:
 
 
 def _group(row: Sequence[Any], width: int, columns: Sequence[str]) -> Group:
-    return Group(key=tuple(row[:width]), **dict(zip(columns, row[width:], strict=True)))
+    return Group(key=tuple(row[:width]), **{name: int(value) for name, value in zip(columns, row[width:], strict=True)})
 
 
 def _grouped(
-    ledger: SqliteLedger,
+    ledger: SqlLedger,
     query: str,
     names: Sequence[str],
     parameters: Sequence[str | int],
@@ -180,9 +161,4 @@ def _grouped(
     if after is not None:
         query += f" AND ({', '.join(names)}) > ({', '.join('?' * len(names))})"
     order = ", ".join(map(str, range(1, len(names) + 1)))
-    return _all(ledger, f"{query} ORDER BY {order} LIMIT ?", (*parameters, *(after or ()), limit))
-
-
-def _all(ledger: SqliteLedger, query: str, parameters: tuple[str | int, ...]) -> Sequence[Sequence[Any]]:
-    with ledger.reading() as connection:
-        return connection.exec_driver_sql(query, parameters).all()
+    return ledger.query(f"{query} ORDER BY {order} LIMIT ?", (*parameters, *(after or ()), limit))

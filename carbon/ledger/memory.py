@@ -1,54 +1,63 @@
 """The ledger's double: the same rules in memory, for tests and for runs that keep nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import orjson
 
 from greenserve.carbon.entries import decode_entry
 from greenserve.carbon.ledger.audit import Audit
-from greenserve.carbon.ledger.chain import GENESIS, Head, Row, body_bytes, identity_of, link
-from greenserve.carbon.ledger.rollup import Deltas, empty_deltas, fold
+from greenserve.carbon.ledger.merkle import leaf_hash
+from greenserve.carbon.ledger.rollup import Rollups, fold_line, sums_of
+from greenserve.carbon.ledger.row import SALT_BYTES, Head, Prepared, Row, prepare, uuid_text
+from greenserve.carbon.ledger.tiles import Tree
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
+Identity = tuple[int, str, bytes, int, int]
+
 
 class MemoryLedger:
-    """Entries in a list. State: the rows, their places by identity, and the hourly sums."""
+    """Entries in a list. State: the rows, their places by identity, the hourly sums, and the tree (its salts are 0)."""
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
-        self._place: dict[tuple[int, str, str, int, int], int] = {}
-        self._sums: Deltas = empty_deltas()
+        self._place: dict[Identity, int] = {}
+        self._rollups: Rollups = {}
+        self._tree = Tree()
 
     def __repr__(self) -> str:
         return f"<MemoryLedger {len(self._rows)} entries>"
 
     def append(self, entries: Sequence[Entry]) -> int:
         """Add what is new; all of it or, where one raises, nothing."""
-        rows, place, chain = list(self._rows), dict(self._place), self.head().chain
-        new = []
-        for entry in entries:
-            identity, body = identity_of(entry), body_bytes(entry)
-            if identity in place:
-                if rows[place[identity]].body != body:
-                    raise LedgerUnavailable(
-                        f"{entry.kind} {entry.key} attempt {entry.attempt} revision {entry.revision} is in the "
-                        "ledger with another body",
-                        details={"kind": entry.kind, "key": entry.key},
-                    )
-                continue
-            place[identity] = len(rows)
-            chain = link(bytes.fromhex(chain), body).hex()
-            rows.append(Row(len(rows), *identity, entry.tenant, entry.hour, body, bytes.fromhex(chain)))
-            new.append(entry)
-        sums = self._added_up(new, rows, place)
-        self._rows, self._place, self._sums = rows, place, sums
+        place = dict(self._place)
+        new: list[Prepared] = []
+        for line in map(prepare, entries):
+            at = place.get(line.identity)
+            if at is None:
+                place[line.identity] = len(self._rows) + len(new)
+                new.append(line)
+            elif line.body != (self._rows[at].body if at < len(self._rows) else new[at - len(self._rows)].body):
+                name = uuid_text(line.key) if line.kind == "usage" else line.key.hex()
+                raise LedgerUnavailable(
+                    f"{line.kind} {name} attempt {line.attempt} revision {line.revision} is in the ledger with "
+                    "another body",
+                    details={"kind": line.kind, "key": name},
+                )
+        rows = [*self._rows, *(Row(idx, *line[:8]) for idx, line in enumerate(new, len(self._rows)))]
+        firsts = [_first_of(line, rows, place) for line in new]
+        for line, first in zip(new, firsts, strict=True):
+            if line.kind == "usage":
+                fold_line(self._rollups, line.hour, line.decoded, first)
+        self._tree.add(leaf_hash(bytes(SALT_BYTES), line.body) for line in new)
+        self._rows, self._place = rows, place
         return len(new)
 
     def entries(self, *, after: int = -1, tenant: str | None = None) -> Iterable[tuple[int, Entry]]:
         """(index, entry) in order of index."""
         for row in self._rows[after + 1 :]:
-            if tenant is None or row.tenant == tenant:
+            if (tenant is None or row.tenant == tenant) and row.body is not None:
                 yield row.idx, decode_entry(row.body)
 
     def verify(self) -> Sequence[str]:
@@ -56,27 +65,21 @@ class MemoryLedger:
         audit = Audit()
         for row in self._rows:
             audit.see(row)
-        return audit.finish(self._sums)
+        return audit.finish({key: (sums_of(tally), tally.to_json()) for key, tally in self._rollups.items()})
 
     def head(self) -> Head:
-        """How many rows there are, and the last one's chain hash."""
-        return Head(size=len(self._rows), chain=self._rows[-1].chain.hex() if self._rows else GENESIS.hex())
+        """How many entries there are, and the root hash of their tree."""
+        return Head(size=len(self._rows), root=self._tree.root().hex())
 
-    def _added_up(
-        self, new: Sequence[Entry], rows: Sequence[Row], place: dict[tuple[int, str, str, int, int], int]
-    ) -> Deltas:
-        sums = empty_deltas()
-        sums.update(self._sums)
-        for entry in new:
-            if entry.kind != "usage":
-                continue
-            replaced = None
-            if entry.revision:
-                before = place.get((*identity_of(entry)[:4], entry.revision - 1))
-                if before is None or entry.revision > 1:
-                    raise LedgerUnavailable(
-                        f"usage {entry.key} revision {entry.revision} follows no revision {entry.revision - 1}"
-                    )
-                replaced = orjson.loads(rows[before].body)
-            fold(sums, entry, replaced)
-        return sums
+
+def _first_of(line: Prepared, rows: Sequence[Row], place: Mapping[Identity, int]) -> Mapping[str, Any] | None:
+    if line.kind != "usage" or not line.revision:
+        return None
+    before = place.get((*line.identity[:4], line.revision - 1))
+    body = None if before is None or line.revision > 1 else rows[before].body
+    if body is None:
+        raise LedgerUnavailable(
+            f"usage {uuid_text(line.key)} revision {line.revision} follows no revision {line.revision - 1}"
+        )
+    first: Mapping[str, Any] = orjson.loads(body)
+    return first

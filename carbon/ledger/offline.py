@@ -13,7 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from greenserve.canonical import canonical_json
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.statement import Scope, build_statement
 from greenserve.errors import GreenServeError
 
@@ -22,11 +22,13 @@ NICENESS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to fold: a ledger's file, and for a statement what it covers (the members of `Scope` but its head)."""
+    """What to fold: a ledger's file, or its URL and the files beside it; for a statement what it covers (the members
+    of `Scope` but its head)."""
 
     kind: Literal["verify", "statement"]
     ledger: str
     scope: dict[str, Any] | None = None
+    files: str | None = None
 
     def encoded(self) -> bytes:
         """The job as the program reads it."""
@@ -35,12 +37,12 @@ class Job:
 
 def run(job: Job) -> dict[str, Any]:
     """The result of a job: size, chain and findings, or a statement's document."""
-    ledger = SqliteLedger(Path(job.ledger), must_exist=True)
+    ledger = open_ledger(job.ledger, Path(job.files or job.ledger), must_exist=True)
     try:
         head = ledger.head()
         if job.kind == "verify":
-            return {"size": head.size, "chain": head.chain, "findings": list(ledger.verify())}
-        scope = Scope(**(job.scope or {}), size=head.size, chain=head.chain)
+            return {"size": head.size, "chain": head.root, "findings": list(ledger.verify())}
+        scope = Scope(**(job.scope or {}), size=head.size, chain=head.root)
         return dict(build_statement(ledger.entries(), scope).document)
     finally:
         ledger.close()

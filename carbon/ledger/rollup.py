@@ -1,29 +1,34 @@
-"""Hourly sums per tenant, model, variant and region. A fold of usage entries."""
+"""Hourly sums per tenant, key, model, variant, region and role: a fold of usage entries, one `Tally` per row."""
 
-from collections import defaultdict
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from greenserve.carbon.entries import it_uj
-from greenserve.records import Entry
+from greenserve.carbon.tally import Tally
 
 ASSUMED_MG_PER_KWH = 820_000
 """What budgets, and only budgets, assume where the intensity is unknown [mg/kWh]: coal, so no budget overruns."""
+OWN = "own"
 
 
 class RollupKey(NamedTuple):
-    """Where an entry's sums go; the empty string stands for a variant or region that was never chosen."""
+    """Where a request's sums go; the empty string stands for a key, variant or region that there was none of.
+
+    `hour` counts from 1970 UTC; `role` is `own`, or what a peer region and this one did for each other.
+    """
 
     tenant: str
+    key_id: str
     hour: int
     model: str
     variant: str
     region: str
+    role: str
 
 
 class Sums(NamedTuple):
-    """Charged requests, IT energy [uJ], lifecycle emissions [ng], site energy [uJ] that these do not cover, requests
-    without metered energy, requests still provisional."""
+    """The columns of a row that queries add up: charged requests, IT energy [uJ], lifecycle emissions [ng], site
+    energy [uJ] that these do not cover, requests without metered energy, lines that are still provisional."""
 
     requests: int = 0
     energy_uj: int = 0
@@ -32,43 +37,57 @@ class Sums(NamedTuple):
     unmetered: int = 0
     provisional: int = 0
 
-    def plus(self, other: "Sums", sign: int = 1) -> "Sums":
-        """Member by member, `other` times `sign`."""
-        return Sums(*(left + sign * right for left, right in zip(self, other, strict=True)))
+
+_as_key = RollupKey._make
+Rollups = dict[RollupKey, Tally]
 
 
-Deltas = dict[RollupKey, Sums]
-
-
-def contribution(body: Mapping[str, Any], hour: int) -> tuple[RollupKey, Sums]:
-    """What one usage body adds; a line that is not charged counts only as provisional, until it is settled."""
-    key = RollupKey(body["tenant"], hour, body["model"], body["variant"] or "", body["region"] or "")
-    provisional = int(body["state"] == "provisional")
-    if not body["charged"]:
-        return key, Sums(provisional=provisional)
-    energy, known_ng = it_uj(body), body["loc_lifecycle_ng"]
-    uncovered = 0
-    if energy is not None and known_ng is None:
-        uncovered = energy if body["facility_uj"] is None else body["facility_uj"]
-    return key, Sums(
-        requests=1,
-        energy_uj=energy or 0,
-        emissions_ng=known_ng or 0,
-        unknown_uj=uncovered,
-        unmetered=int(energy is None),
-        provisional=provisional,
+def rollup_key(first: Mapping[str, Any], hour: int) -> RollupKey:
+    """The row that a request belongs to, by its first line."""
+    return _as_key(
+        (
+            first["tenant"],
+            first["key_id"] or "",
+            hour,
+            first["model"],
+            first["variant"] or "",
+            first["region"] or "",
+            first.get("role") or OWN,
+        )
     )
 
 
-def fold(deltas: Deltas, entry: Entry, replaced: Mapping[str, Any] | None) -> None:
-    """Add a usage entry to the sums, and take away the body that it replaces."""
-    key, sums = contribution(entry.body, entry.hour)
-    deltas[key] = deltas[key].plus(sums)
-    if replaced is not None:
-        old_key, old = contribution(replaced, entry.hour)
-        deltas[old_key] = deltas[old_key].plus(old, -1)
+def sums_of(tally: Tally) -> Sums:
+    """The columns beside a row's tally."""
+    return Sums(
+        tally.requests, tally.energy_uj, tally.loc_lifecycle_ng, tally.ci_unknown_uj, tally.unmetered, tally.open
+    )
 
 
-def empty_deltas() -> Deltas:
-    """No sums yet; every key starts at zero."""
-    return defaultdict(Sums)
+def add_line(
+    rollups: Rollups, key: RollupKey, body: Mapping[str, Any], replaced: Mapping[str, Any] | None
+) -> RollupKey:
+    """Count a line in its row, instead of `replaced` where it settles that one; the row's key again."""
+    tally = rollups.get(key)
+    if tally is None:
+        tally = rollups[key] = Tally()
+    if replaced is None:
+        tally.add(body)
+    else:
+        tally.replace(replaced, body)
+    return key
+
+
+def fold_line(
+    rollups: Rollups, hour: int, body: Mapping[str, Any], replaced: Mapping[str, Any] | None = None
+) -> RollupKey:
+    """As `add_line`, in the row that the request's first line names."""
+    return add_line(rollups, rollup_key(body if replaced is None else replaced, hour), body, replaced)
+
+
+def digest_of(rows: Iterable[tuple[RollupKey, Tally]]) -> str:
+    """SHA-256 in hex over rows in order of key: what a closed month's sums are frozen by."""
+    digest = hashlib.sha256()
+    for key, tally in rows:
+        digest.update("\x1f".join(map(str, key)).encode() + b"\n" + tally.to_json() + b"\n")
+    return digest.hexdigest()

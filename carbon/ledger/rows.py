@@ -1,34 +1,50 @@
-"""Rows into SQLite: the one insert that numbers entries, chains them and keeps the sums of them."""
+"""Rows into the ledger: numbered, hashed into the tree, added to the sums, and the new root signed.
 
-import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+All of it happens inside the caller's one write transaction.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection
-from sqlalchemy.dialects.sqlite import insert
 
-from greenserve.carbon.ledger import schema
-from greenserve.carbon.ledger.chain import GENESIS, body_bytes, identity_of, link
-from greenserve.carbon.ledger.rollup import Deltas, empty_deltas, fold
-from greenserve.carbon.ledger.spend import Places, Spends, fold_spend, spends_of
+from greenserve.carbon.ledger.driver import Driver
+from greenserve.carbon.ledger.merkle import leaf_hash
+from greenserve.carbon.ledger.notes import Checkpoint, Signer
+from greenserve.carbon.ledger.rollup import RollupKey, Rollups, add_line, rollup_key, sums_of
+from greenserve.carbon.ledger.row import Prepared, salt_of, uuid_text
+from greenserve.carbon.ledger.spend import Places, Spends, spend_line, spends_of
+from greenserve.carbon.ledger.tiles import Tree
+from greenserve.carbon.tally import Tally
 from greenserve.errors import LedgerUnavailable
-from greenserve.records import Entry
 
-Identity = tuple[int, str, str, int, int]
-_INSERT = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_FIND = "SELECT body FROM entry WHERE period = ? AND kind = ? AND key = ? AND attempt = ? AND revision = ?"
-_ADD_UP = (
-    "INSERT INTO rollup VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-    "requests = requests + excluded.requests, energy_uj = energy_uj + excluded.energy_uj, "
-    "emissions_ng = emissions_ng + excluded.emissions_ng, unknown_uj = unknown_uj + excluded.unknown_uj, "
-    "unmetered = unmetered + excluded.unmetered, provisional = provisional + excluded.provisional"
+SALT_SECRET_BYTES = 32
+MOST_TALLIES = 4_096
+MOST_FIRSTS = 200_000
+_FIND = "SELECT idx, body FROM entry WHERE period = ? AND kind = ? AND key = ? AND attempt = ? AND revision = ?"
+_TILE = "INSERT INTO tile VALUES (?, ?, ?) ON CONFLICT (level, pos) DO UPDATE SET hashes = excluded.hashes"
+_ROLLUP = (
+    "INSERT INTO rollup VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (tenant, key_id, hour, model, variant, region, role) DO UPDATE SET "
+    "requests = excluded.requests, energy_uj = excluded.energy_uj, emissions_ng = excluded.emissions_ng, "
+    "unknown_uj = excluded.unknown_uj, unmetered = excluded.unmetered, provisional = excluded.provisional, "
+    "tally = excluded.tally"
+)
+_TALLY = (
+    "SELECT tally FROM rollup WHERE tenant = ? AND key_id = ? AND hour = ? AND model = ? AND variant = ? "
+    "AND region = ? AND role = ?"
 )
 _SPEND = (
-    "INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-    "requests = requests + excluded.requests, tokens = tokens + excluded.tokens, "
-    "energy_uj = energy_uj + excluded.energy_uj, emissions_ng = emissions_ng + excluded.emissions_ng, "
-    "unknown_uj = unknown_uj + excluded.unknown_uj"
+    "INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subject, grain, at) DO UPDATE SET "
+    "requests = spend.requests + excluded.requests, tokens = spend.tokens + excluded.tokens, "
+    "energy_uj = spend.energy_uj + excluded.energy_uj, emissions_ng = spend.emissions_ng + excluded.emissions_ng, "
+    "unknown_uj = spend.unknown_uj + excluded.unknown_uj"
+)
+_CURSOR = (
+    "INSERT INTO intake_cursor VALUES (?, ?, ?) ON CONFLICT (spool) DO UPDATE SET "
+    '"offset" = excluded."offset", sequence = excluded.sequence'
 )
 
 
@@ -40,88 +56,209 @@ class Cursor:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    identity: Identity
-    entry: Entry
-    body: bytes
+class Placed(NamedTuple):
+    """A row that is new in the ledger, with its index."""
+
+    idx: int
+    line: Prepared
 
 
-def append_rows(driver: sqlite3.Connection, entries: Iterable[Entry]) -> list[Entry]:
-    """Insert the entries that are new, inside the caller's write transaction; those that were.
+class Appender:
+    """Appends rows. State, all of it derived from the ledger and valid while the ledger is as long as the tree: the
+    tree, the hot rows' tallies, tenants' salt secrets, first lines that wait for their settled one, the last note.
 
-    The same key with the same body is skipped; with another body it is LedgerUnavailable, and nothing is written.
+    One thread at a time; after a transaction that failed, `forget` what it had changed here.
     """
-    prepared = [_Prepared(identity_of(entry), entry, body_bytes(entry)) for entry in entries]
-    seen: dict[Identity, bytes] = {}
-    new = []
-    for one in prepared:
-        known = seen.get(one.identity) or _stored(driver, one.identity)
-        if known is None:
-            new.append(one)
-            seen[one.identity] = one.body
-        elif known != one.body:
-            raise LedgerUnavailable(
-                f"{one.entry.kind} {one.entry.key} attempt {one.entry.attempt} revision {one.entry.revision} is in "
-                "the ledger with another body: two requests share an id, or a record was changed on its way",
-                details={"kind": one.entry.kind, "key": one.entry.key},
-            )
-    _insert(driver, new)
-    _add_up(driver, new, seen)
-    return [one.entry for one in new]
+
+    def __init__(self, *, signer: Callable[[Driver], Signer], unix_us: Callable[[], int]) -> None:
+        """`signer` gives the ledger's signing key when it is first needed."""
+        self._find_signer, self._unix_us = signer, unix_us
+        self._signer: Signer | None = None
+        self._origin = ""
+        self.note: str | None = None
+        self.forget()
+
+    def __repr__(self) -> str:
+        return f"<Appender at {'unknown' if self._tree is None else self._tree.size}>"
+
+    def forget(self) -> None:
+        """Drop all state: the next append reads it from the ledger."""
+        self._tree: Tree | None = None
+        self._tallies: Rollups = {}
+        self._salts: dict[str, bytes] = {}
+        self._firsts: dict[tuple[bytes, int], tuple[int, Mapping[str, Any]]] = {}
+        self._signer = None
+
+    def append(self, driver: Driver, lines: Sequence[Prepared]) -> list[Placed]:
+        """Insert the lines that are new; those that were, with their indices.
+
+        The same key with the same body is skipped; with another body it is LedgerUnavailable, and so is a settled
+        line without its first one. Nothing may be committed after that.
+        """
+        if not lines:
+            return []
+        tree = self._current(driver)
+        placed = _numbered(tree.size, lines)
+        if not driver.insert_entries([(one.idx, *one.line[:8]) for one in placed]):
+            placed = _numbered(tree.size, _new_ones(driver, lines))
+            if not driver.insert_entries([(one.idx, *one.line[:8]) for one in placed]):
+                raise LedgerUnavailable("another process wrote the same entries at the same time; try again")
+        if placed:
+            self._add_up(driver, placed)
+            self._grow(driver, tree, placed)
+        return placed
+
+    def _current(self, driver: Driver) -> Tree:
+        """The tree as the ledger has it now; another process may have appended since."""
+        size = size_of(driver)
+        if self._tree is None or self._tree.size != size:
+            self._tree = Tree(size, tile_reader(driver))
+            self._tallies.clear()
+        return self._tree
+
+    def _grow(self, driver: Driver, tree: Tree, placed: Sequence[Placed]) -> None:
+        salts = self._salts
+        leaves = []
+        for _, line in placed:
+            secret = salts.get(line.tenant)
+            if secret is None:
+                secret = salts[line.tenant] = _secret_of(driver, line.tenant)
+            salt = salt_of(secret, line.kind, line.key, line.attempt, line.revision)
+            leaves.append(leaf_hash(salt, line.body))
+        changed = tree.add(leaves)
+        driver.many(_TILE, [(level, position, hashes) for (level, position), hashes in changed.items()])
+        self._sign(driver, tree)
+
+    def _sign(self, driver: Driver, tree: Tree) -> None:
+        if self._signer is None:
+            self._signer = self._find_signer(driver)
+            self._origin = str(driver.all("SELECT name FROM origin")[0][0])
+        root = tree.root()
+        self.note = self._signer.note(Checkpoint(origin=self._origin, size=tree.size, root=root))
+        driver.many("INSERT INTO checkpoint VALUES (?, ?, ?, ?)", [(tree.size, root, self.note, self._unix_us())])
+
+    def _add_up(self, driver: Driver, placed: Sequence[Placed]) -> None:
+        dirty: set[RollupKey] = set()
+        places: Places = {}
+        firsts = self._firsts
+        # A row's sums are read before lines are added to them; new rows are found by their absence.
+        for idx, line in placed:
+            if line.kind != "usage":
+                continue
+            body, replaced = line.decoded, None
+            if line.revision:
+                replaced = self._first_of(driver, line)
+            else:
+                firsts[line.key, line.attempt] = (idx, body)
+            try:
+                key = self._counted(driver, line.hour, body, replaced)
+                spend_line(places, body, replaced)
+            except (KeyError, TypeError, ValueError) as error:
+                raise LedgerUnavailable(
+                    f"usage {uuid_text(line.key)} revision {line.revision} does not add up: "
+                    f"{type(error).__name__} {error}"
+                ) from None
+            dirty.add(key)
+        put_rollups(driver, {key: self._tallies[key] for key in sorted(dirty)})
+        put_spends(driver, spends_of(places))
+        if len(self._tallies) > MOST_TALLIES:
+            self._tallies.clear()
+        while len(firsts) > MOST_FIRSTS:
+            del firsts[next(iter(firsts))]
+
+    def _counted(
+        self, driver: Driver, hour: int, body: Mapping[str, Any], replaced: Mapping[str, Any] | None
+    ) -> RollupKey:
+        key = rollup_key(body if replaced is None else replaced, hour)
+        if key not in self._tallies:
+            stored = driver.all(_TALLY, key)
+            self._tallies[key] = Tally.from_json(bytes(stored[0][0])) if stored else Tally()
+        return add_line(self._tallies, key, body, replaced)
+
+    def _first_of(self, driver: Driver, line: Prepared) -> Mapping[str, Any]:
+        """The body that a settled line takes the place of."""
+        name = f"usage {uuid_text(line.key)} revision {line.revision}"
+        found = self._firsts.pop((line.key, line.attempt), None) if line.revision == 1 else None
+        if found is None:
+            rows = driver.all(_FIND, (*line.identity[:4], line.revision - 1)) if line.revision == 1 else []
+            if not rows:
+                raise LedgerUnavailable(
+                    f"{name} follows no revision {line.revision - 1}; a request has a provisional line (0) and a "
+                    "settled one (1)"
+                )
+            found = (rows[0][0], orjson.loads(rows[0][1]))
+        told = line.decoded.get("first")
+        if told is not None and told != found[0]:
+            raise LedgerUnavailable(f"{name} says that it settles entry {told}, its first line is entry {found[0]}")
+        return found[1]
 
 
-def put_cursors(connection: Connection, cursors: Mapping[str, Cursor]) -> None:
+def put_cursors(driver: Driver, cursors: Mapping[str, Cursor]) -> None:
     """Remember how far each spool was taken."""
-    for spool, cursor in cursors.items():
-        values = {"offset": cursor.offset, "sequence": cursor.sequence}
-        statement = insert(schema.intake_cursor).values(spool=spool, **values)
-        connection.execute(statement.on_conflict_do_update(index_elements=["spool"], set_=values))
+    driver.many(_CURSOR, [(spool, cursor.offset, cursor.sequence) for spool, cursor in cursors.items()])
 
 
-def _stored(driver: sqlite3.Connection, identity: Identity) -> bytes | None:
-    found = driver.execute(_FIND, identity).fetchone()
-    return None if found is None else bytes(found[0])
-
-
-def _insert(driver: sqlite3.Connection, new: Sequence[_Prepared]) -> None:
-    last = driver.execute("SELECT idx, chain FROM entry ORDER BY idx DESC LIMIT 1").fetchone()
-    idx, chain = (-1, GENESIS) if last is None else (last[0], bytes(last[1]))
-    rows = []
-    for one in new:
-        idx, chain = idx + 1, link(chain, one.body)
-        rows.append((idx, *one.identity, one.entry.tenant, one.entry.hour, one.body, chain))
-    driver.executemany(_INSERT, rows)
-
-
-def _add_up(driver: sqlite3.Connection, new: Sequence[_Prepared], seen: Mapping[Identity, bytes]) -> None:
-    deltas: Deltas = empty_deltas()
-    places: Places = {}
-    for one in new:
-        if one.entry.kind == "usage":
-            replaced = _replaced(driver, one, seen)
-            fold(deltas, one.entry, replaced)
-            fold_spend(places, one.entry, replaced)
-    driver.executemany(_ADD_UP, [(*key, *sums) for key, sums in deltas.items()])
-    put_spends(driver, spends_of(places))
-
-
-def put_spends(driver: sqlite3.Connection, spends: Spends) -> None:
+def put_spends(driver: Driver, spends: Spends) -> None:
     """Add to the sums that budgets are read from."""
-    driver.executemany(_SPEND, [(*key, *spent) for key, spent in spends.items()])
+    driver.many(_SPEND, [(*key, *spent) for key, spent in spends.items()])
 
 
-def _replaced(driver: sqlite3.Connection, one: _Prepared, seen: Mapping[Identity, bytes]) -> dict[str, object] | None:
-    """The body that a settled line takes the place of."""
-    revision = one.entry.revision
-    if revision == 0:
-        return None
-    before: Identity = (*one.identity[:4], revision - 1)
-    body = seen.get(before) or _stored(driver, before)
-    if body is None or revision > 1:
-        raise LedgerUnavailable(
-            f"usage {one.entry.key} revision {revision} follows no revision {revision - 1}; a request has a "
-            "provisional line (0) and a settled one (1)"
-        )
-    replaced: dict[str, object] = orjson.loads(body)
-    return replaced
+def put_rollups(driver: Driver, rollups: Rollups) -> None:
+    """Store these rows' sums instead of what they were."""
+    driver.many(_ROLLUP, [(*key, *sums_of(tally), tally.to_json()) for key, tally in rollups.items()])
+
+
+def size_of(driver: Driver) -> int:
+    """How many entries there are."""
+    last = driver.all("SELECT idx FROM entry ORDER BY idx DESC LIMIT 1")
+    return int(last[0][0]) + 1 if last else 0
+
+
+def tile_reader(driver: Driver) -> Callable[[int, int], bytes]:
+    """Reads stored tiles; LedgerUnavailable names one that is missing."""
+
+    def read(level: int, position: int) -> bytes:
+        found = driver.all("SELECT hashes FROM tile WHERE level = ? AND pos = ?", (level, position))
+        if not found:
+            raise LedgerUnavailable(
+                f"the tree's tile {level}/{position} is missing: run `greenserve ledger verify`, and restore the ledger"
+            )
+        return bytes(found[0][0])
+
+    return read
+
+
+def _numbered(size: int, lines: Iterable[Prepared]) -> list[Placed]:
+    return [Placed(idx, line) for idx, line in enumerate(lines, size)]
+
+
+def _new_ones(driver: Driver, lines: Sequence[Prepared]) -> list[Prepared]:
+    """Those whose key is not in the ledger yet, each once; LedgerUnavailable where a key has another body there."""
+    seen: dict[tuple[int, str, bytes, int, int], bytes] = {}
+    new = []
+    for line in lines:
+        known = seen.get(line.identity)
+        if known is None:
+            stored = driver.all(_FIND, line.identity)
+            known = bytes(stored[0][1] or b"") if stored else None
+        if known is None:
+            new.append(line)
+            seen[line.identity] = line.body
+        elif known != line.body:
+            name = uuid_text(line.key) if line.kind == "usage" else line.key.hex()
+            raise LedgerUnavailable(
+                f"{line.kind} {name} attempt {line.attempt} revision {line.revision} is in the ledger with another "
+                "body: two requests share an id, or a record was changed on its way",
+                details={"kind": line.kind, "key": name},
+            )
+    return new
+
+
+def _secret_of(driver: Driver, tenant: str) -> bytes:
+    """A tenant's salt secret, made with its first entry."""
+    found = driver.all("SELECT salt FROM tenant_salt WHERE tenant = ?", (tenant,))
+    if found:
+        return bytes(found[0][0])
+    secret = secrets.token_bytes(SALT_SECRET_BYTES)
+    driver.many("INSERT INTO tenant_salt VALUES (?, ?)", [(tenant, secret)])
+    return secret

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from greenserve.carbon.budgets import Unit, subjects_of
 from greenserve.carbon.emissions import emissions_ng
-from greenserve.carbon.ledger.rollup import ASSUMED_MG_PER_KWH, contribution
+from greenserve.carbon.ledger.rollup import ASSUMED_MG_PER_KWH
 from greenserve.carbon.windows import US_PER_QUARTER, Span
 from greenserve.records import Entry
 
@@ -48,18 +48,10 @@ class Spend(NamedTuple):
         )
 
 
-class Place(NamedTuple):
-    """Whose use a line is, of which model, and in which quarter of an hour since 1970 UTC."""
-
-    org: str | None
-    tenant: str
-    project: str | None
-    key_id: str | None
-    model: str
-    quarter: int
-
-
-Places = dict[Place, Spend]
+Place = tuple[str | None, str, str | None, str | None, str, int]
+"""Org, tenant, project, key, model, and the quarter of an hour since 1970 UTC: whose use a line is, and when."""
+Places = dict[Place, list[int]]
+"""Sums in the order of `Spend`."""
 Spends = dict[SpendKey, Spend]
 
 
@@ -76,9 +68,14 @@ def fold_spend(places: Places, entry: Entry, replaced: Mapping[str, Any] | None)
 
     Whose it is stands in the first line of a request; the settled one brings the meter's figures.
     """
-    first: Mapping[str, Any] = entry.body if replaced is None else replaced
+    spend_line(places, entry.body, replaced)
+
+
+def spend_line(places: Places, body: Mapping[str, Any], replaced: Mapping[str, Any] | None) -> None:
+    """As `fold_spend`, for bodies."""
+    first = body if replaced is None else replaced
     # Lines of version 1 of the ledger say nothing of org and project.
-    place = Place(
+    place = (
         first.get("org"),
         first["tenant"],
         first.get("project"),
@@ -86,11 +83,12 @@ def fold_spend(places: Places, entry: Entry, replaced: Mapping[str, Any] | None)
         first["model"],
         first["ended_us"] // US_PER_QUARTER,
     )
-    spent = _spent(first, entry.body, entry.hour)
+    sums = places.get(place)
+    if sums is None:
+        sums = places[place] = [0, 0, 0, 0, 0]
+    _spend(sums, first, body, 1)
     if replaced is not None:
-        spent = spent.plus(_spent(first, replaced, entry.hour), -1)
-    before = places.get(place)
-    places[place] = spent if before is None else before.plus(spent)
+        _spend(sums, first, replaced, -1)
 
 
 def spends_of(places: Places) -> Spends:
@@ -100,7 +98,7 @@ def spends_of(places: Places) -> Spends:
         for subject in subjects_of(org, tenant, project, key_id, model):
             for grain, at in ((QUARTER, quarter), (DAY, quarter // QUARTERS_PER_DAY), (EVER, 0)):
                 key = SpendKey(subject, grain, at)
-                spends[key] = spends[key].plus(spent)
+                spends[key] = spends[key].plus(Spend(*spent))
     return {key: spent for key, spent in spends.items() if any(spent)}
 
 
@@ -137,12 +135,19 @@ def balance(unit: Unit, spend: Spend) -> int:
     return spend.emissions_ng + emissions_ng(spend.unknown_uj, ASSUMED_MG_PER_KWH)
 
 
-def _spent(first: Mapping[str, Any], body: Mapping[str, Any], hour: int) -> Spend:
-    _, sums = contribution(body, hour)
-    return Spend(
-        requests=sums.requests,
-        tokens=(first["tokens_in"] or 0) if sums.requests else 0,
-        energy_uj=sums.energy_uj,
-        emissions_ng=sums.emissions_ng,
-        unknown_uj=sums.unknown_uj,
-    )
+def _spend(sums: list[int], first: Mapping[str, Any], body: Mapping[str, Any], sign: int) -> None:
+    if not body["charged"]:
+        return
+    sums[0] += sign
+    sums[1] += sign * (first["tokens_in"] or 0)
+    active_uj = body["active_uj"]
+    if active_uj is None:
+        return
+    energy_uj = active_uj + body["held_uj"] + body["host_uj"]
+    sums[2] += sign * energy_uj
+    known_ng = body["loc_lifecycle_ng"]
+    if known_ng is not None:
+        sums[3] += sign * known_ng
+    else:
+        site_uj = body["facility_uj"]
+        sums[4] += sign * (energy_uj if site_uj is None else site_uj)

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Table, select
 from greenserve.carbon.budgets import Budget, Raise, iso
 from greenserve.carbon.entries import PLATFORM, change_entry, millionths
 from greenserve.carbon.ledger import schema
-from greenserve.carbon.ledger.rows import append_rows
-from greenserve.carbon.ledger.sqlite import driver_of
+from greenserve.carbon.ledger.book import append_with
+from greenserve.carbon.ledger.row import prepare
 from greenserve.carbon.tenancy import KeyRecord, KeyRules, TenantRecord
 from greenserve.errors import InvalidRequest, NotFound, RevisionConflict
 from greenserve.records import Entry, Tenant
@@ -24,7 +24,7 @@ _LIMITING = ("unit", "per", "zone", "mode", "at_pct")
 
 def record_change(connection: Connection, entry: Entry) -> None:
     """Append the entry of a change, and let gateways know that there was one."""
-    append_rows(driver_of(connection), [entry])
+    append_with(connection, [prepare(entry)])
     connection.execute(schema.tenancy.update().values(revision=schema.tenancy.c.revision + 1))
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.config import Config
 from greenserve.ports import Clock
 from greenserve.serve.control import ask
@@ -27,7 +27,7 @@ class Mounts:
         *,
         gateway: Gateway,
         config: Config,
-        ledger: SqliteLedger,
+        ledger: SqlLedger,
         clock: Clock,
         fingerprint: str,
         reserved: Reserved | None = None,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.errors import GreenServeError, InvalidRequest, MethodNotAllowed, NotFound
 from greenserve.ids import new_request_id
 from greenserve.ports import Clock
@@ -21,7 +21,7 @@ PREFIX = "/v1/receipts"
 class ReceiptsApp:
     """A raw ASGI application. A receipt that is not there, and one of another tenant, look the same."""
 
-    def __init__(self, *, admission: Admission, ledger: SqliteLedger, clock: Clock) -> None:
+    def __init__(self, *, admission: Admission, ledger: SqlLedger, clock: Clock) -> None:
         self._admission = admission
         self.receipts = Receipts(ledger=ledger, clock=clock)
 

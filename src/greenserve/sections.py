@@ -272,14 +272,17 @@ class Tenancy(Section):
 
 
 class Ledger(Section):
-    """Where entries go."""
+    """Where entries go: a SQLite file, or a PostgreSQL database with `files` beside it."""
 
-    url: Annotated[str, Field(pattern=r"^sqlite:///.+")] = "sqlite:///greenserve.db"
+    url: Annotated[str, Field(pattern=r"^(sqlite:///.+|postgresql://.+)")] = "sqlite:///greenserve.db"
+    files: Path = Path("greenserve-ledger/ledger")
 
     @property
     def path(self) -> Path:
-        """The SQLite file."""
-        return Path(self.url.removeprefix("sqlite:///"))
+        """The SQLite file; for PostgreSQL what names the key, pepper, checkpoint and spools of the ledger on disk."""
+        if self.url.startswith("sqlite:///"):
+            return Path(self.url.removeprefix("sqlite:///"))
+        return self.files
 
 
 class Reporting(Section):

@@ -10,9 +10,10 @@ import pytest
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.entries import UsageLine, usage_body
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.ingest import Ingest, Node, Pace
+from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import SpoolWriter
-from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.clock import ManualClock
 from greenserve.errors import LedgerUnavailable, MeterUnavailable
 from greenserve.records import Entry, Reading
@@ -52,11 +53,11 @@ class HandMeter:
 class World:
     """One node: a ledger, a spool, a meter and a clock; `open` starts a writer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, book: SqlLedger) -> None:
         self.folder = folder
         self.clock = ManualClock(monotonic_ns=100 * NS_PER_S)
         self.meter = HandMeter(self.clock)
-        self.book = SqliteLedger(folder / "ledger.db")
+        self.book = book
         self.spool = SpoolWriter(folder / "spool", "gateway")
 
     def open(self, run_id: str = "run-1", boot_id: str = "boot-1") -> Ingest:
@@ -82,9 +83,11 @@ class World:
         return [entry for _, entry in self.book.entries() if (entry.kind, entry.revision) == (kind, revision)]
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    files = tmp_path / "ledger.db"
+    url = request.getfixturevalue("postgres_urls")() if request.param == "postgres" else ""
+    made = World(tmp_path, open_ledger(url, files))
     yield made
     made.spool.close()
     made.book.close()

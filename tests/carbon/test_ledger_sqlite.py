@@ -31,6 +31,7 @@ def tamper(book: SqliteLedger, statement: str) -> None:
     with sqlite3.connect(book.path) as connection:
         connection.execute("DROP TRIGGER IF EXISTS entry_no_update")
         connection.execute("DROP TRIGGER IF EXISTS entry_no_delete")
+        connection.execute("DROP TRIGGER IF EXISTS checkpoint_no_update")
         connection.execute(statement)
     connection.close()
 
@@ -55,7 +56,13 @@ def test_entries_refuse_to_change(book: SqliteLedger, a_line: Lines, verb: str) 
         ("UPDATE entry SET body = CAST(replace(body, '54603', '54604') AS BLOB) WHERE idx = 2", "entry 2"),
         ("UPDATE entry SET tenant = 'globex' WHERE idx = 2", "entry 2: the columns differ"),
         ("UPDATE entry SET hour = hour + 1 WHERE idx = 2", "entry 2: the columns differ"),
-        ("UPDATE entry SET chain = zeroblob(32) WHERE idx = 2", "entry 2"),
+        ("UPDATE tile SET hashes = zeroblob(128)", "entry 0"),
+        ("UPDATE checkpoint SET root = zeroblob(32)", "another root"),
+        ("UPDATE checkpoint SET note = replace(note, '4', '5')", "says something else"),
+        ("UPDATE checkpoint SET note = replace(note, 'greenserve/', 'someone/')", "says something else"),
+        ("UPDATE tenant_salt SET salt = zeroblob(32)", "entry 0"),
+        ("DELETE FROM tenant_salt", "salt of tenant acme is missing"),
+        ("DELETE FROM tile", "has 0 tiles"),
         ("DELETE FROM entry WHERE idx = 2", "index 2 was expected here"),
         ("UPDATE rollup SET emissions_ng = emissions_ng - 1", "folded again"),
         ("DELETE FROM rollup", "folded again"),
@@ -79,8 +86,8 @@ def test_a_cut_tail_is_seen_from_an_older_head(book: SqliteLedger, a_line: Lines
     tamper(book, "DELETE FROM entry WHERE idx = 2")
     tamper(book, "DELETE FROM rollup")
 
-    assert head.chain != book.chain_at(2)
-    assert book.chain_at(head.size) is None
+    assert head.root != book.root_at(2)
+    assert book.root_at(head.size) is None
 
 
 def test_a_budget_reads_what_is_recorded_and_settling_replaces(book: SqliteLedger, a_line: Lines) -> None:
@@ -126,7 +133,7 @@ def test_unsettled_requests_are_found_again(book: SqliteLedger, a_line: Lines) -
 
 
 def test_two_writers_never_number_the_same_row(book: SqliteLedger, a_line: Lines) -> None:
-    """A command and the gateway's writer append to one file at once; the chain stays whole."""
+    """A command and the gateway's writer append to one file at once; the tree stays whole."""
     other = SqliteLedger(book.path)
     groups: list[list[Entry]] = [[usage_entry(a_line()) for _ in range(40)] for _ in range(2)]
 

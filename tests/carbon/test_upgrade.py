@@ -1,19 +1,23 @@
-"""A ledger file of version 1 is brought up to this version in place, with everything in it."""
+"""A ledger file of version 1 or 2 is brought up to this version in place, with everything in it."""
 
 import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from greenserve.canonical import ledger_json
 from greenserve.carbon.budgets import Budget
 from greenserve.carbon.entries import UsageLine, entry_of, unmetered_entry, usage_entry
 from greenserve.carbon.keys import hmac_of, parse
+from greenserve.carbon.ledger.chain import link
 from greenserve.carbon.ledger.rows import Cursor
 from greenserve.carbon.ledger.schema import VERSION
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.tenancy import TenancyStore
+from greenserve.carbon.ledger.verify import old_chain_at
 from greenserve.carbon.tenancy import INFERENCE
 from greenserve.clock import ManualClock
 from greenserve.errors import LedgerUnavailable
@@ -45,14 +49,32 @@ CREATE TRIGGER entry_no_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 
 CREATE TRIGGER entry_no_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 PRAGMA user_version = 1;
 """
-COPIED = {
-    "entry": "*",
-    "rollup": "*",
+TABLES_OF_2 = """
+ALTER TABLE api_key ADD COLUMN rules TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE api_key ADD COLUMN replaced_by TEXT;
+ALTER TABLE spool_cursor RENAME TO intake_cursor;
+DROP TABLE budget;
+CREATE TABLE budget (budget_id TEXT NOT NULL, org TEXT, tenant_id TEXT, project TEXT, key_id TEXT, model TEXT,
+  unit TEXT NOT NULL, amount INTEGER NOT NULL, per TEXT NOT NULL, zone TEXT NOT NULL, mode TEXT NOT NULL,
+  at_pct INTEGER NOT NULL, raises TEXT NOT NULL, revision INTEGER NOT NULL, removed_us INTEGER,
+  PRIMARY KEY (budget_id)) STRICT;
+CREATE TABLE spend (subject TEXT NOT NULL, grain INTEGER NOT NULL, at INTEGER NOT NULL, requests INTEGER NOT NULL,
+  tokens INTEGER NOT NULL, energy_uj INTEGER NOT NULL, emissions_ng INTEGER NOT NULL, unknown_uj INTEGER NOT NULL,
+  PRIMARY KEY (subject, grain, at)) STRICT, WITHOUT ROWID;
+INSERT INTO spend VALUES ('tenant/acme', 2, 0, 77, 77, 77, 77, 77);
+PRAGMA user_version = 2;
+"""
+COPIED_TO_1 = {
     "tenant": "tenant_id, name, settings, revision, created_us, closed_us",
     "api_key": "key_id, tenant_id, label, hmac, revision, created_us, expires_us, revoked_us",
     "budget": "budget_id, tenant_id, unit, amount, per, mode, at_pct, revision, removed_us",
     "tenancy": "*",
 }
+COPIED_TO_2 = COPIED_TO_1 | {"api_key": "*", "budget": "*"}
+CARRIED = (
+    "attempt", "charged", "ci", "device", "emulated", "ended_us", "model", "pue_milli", "region", "request_id",
+    "tenant", "variant", "zone",
+)  # fmt: skip
 SETTINGS_OF_1 = (
     '{"burst":null,"exposure":"rounded","policy":null,"quality_floor":0.8,"quality_mean":null,"rate_per_s":null,'
     '"regions":["north"]}'
@@ -63,16 +85,37 @@ def of_version_1(entry: Entry) -> Entry:
     return entry_of({name: value for name, value in entry.body.items() if name not in ("org", "project")})
 
 
+def settled_of_version_1(first: Entry) -> Entry:
+    """A settled line repeated much of its first one, and named no index."""
+    body = dict(unmetered_entry(first.body).body) | {name: first.body[name] for name in CARRIED} | {"v": 1}
+    del body["first"]
+    return entry_of(body)
+
+
+def rows_of(entries: list[Entry]) -> list[tuple[Any, ...]]:
+    """As formats 1 and 2 stored them: keys as text, each row with its chain hash."""
+    rows, chain = [], bytes(32)
+    for idx, entry in enumerate(entries):
+        body = ledger_json(entry.body)
+        chain = link(chain, body)
+        period = 202601 if entry.kind == "usage" else 0
+        rows.append(
+            (idx, period, entry.kind, entry.key, entry.attempt, entry.revision, entry.tenant, entry.hour, body, chain)
+        )
+    return rows
+
+
 @pytest.fixture
 def key() -> list[str]:
     return []
 
 
-@pytest.fixture
-def old(tmp_path: Path, a_line: Lines, key: list[str]) -> Path:
-    """A file as version 1 wrote it: a tenant with a key and two budgets (one removed), settled and open requests."""
-    with_rows = SqliteLedger(tmp_path / "ledger.db")
-    store = TenancyStore(with_rows, ManualClock())
+@pytest.fixture(params=[1, 2])
+def old(request: pytest.FixtureRequest, tmp_path: Path, a_line: Lines, key: list[str]) -> Path:
+    """A file as an older version wrote it: a tenant with a key and two budgets (one removed), settled and open
+    requests."""
+    new = SqliteLedger(tmp_path / "ledger.db")
+    store = TenancyStore(new, ManualClock())
     store.create_tenant(Tenant(tenant_id="acme", name="Acme"))
     key.append(store.create_key("acme", label="ci")[0])
     for per in ("day", "month"):
@@ -83,26 +126,39 @@ def old(tmp_path: Path, a_line: Lines, key: list[str]) -> Path:
     first, second, waste = (
         of_version_1(usage_entry(a_line(**changes))) for changes in ({}, {"intensity": None}, {"charged": False})
     )
-    with_rows.append([first, second, waste, unmetered_entry(first.body)])
-    with_rows.close()
+    rows = rows_of([*(entry for _, entry in new.entries()), first, second, waste, settled_of_version_1(first)])
+    new.close()
     path = tmp_path / "old" / "ledger.db"
     path.parent.mkdir()
     (tmp_path / "ledger.db.pepper").rename(path.parent / "ledger.db.pepper")
     with sqlite3.connect(path) as connection:
         connection.executescript(TABLES_OF_1)
+        if request.param == 2:
+            connection.executescript(TABLES_OF_2)
+        connection.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         connection.execute("ATTACH ? AS new", (str(tmp_path / "ledger.db"),))
-        for table, columns in COPIED.items():
+        for table, columns in (COPIED_TO_1 if request.param == 1 else COPIED_TO_2).items():
             connection.execute(f"INSERT INTO {table} SELECT {columns} FROM new.{table}")
         connection.execute("UPDATE tenant SET settings = ?", (SETTINGS_OF_1,))
-        connection.execute("INSERT INTO spool_cursor VALUES ('s', 128, 7)")
+        cursors = "spool_cursor" if request.param == 1 else "intake_cursor"
+        connection.execute(f"INSERT INTO {cursors} VALUES ('s', 128, 7)")
     connection.close()
     return path
 
 
-def test_everything_of_version_1_is_kept(old: Path, key: list[str]) -> None:
-    """Tenants, keys, budgets, cursors and entries are as they were, the chain too, and it verifies."""
+def version_of(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.close()
+    return version
+
+
+def test_everything_of_an_older_version_is_kept(old: Path, key: list[str]) -> None:
+    """Tenants, keys, budgets, cursors and entries are as they were, byte for byte, and it verifies."""
     with sqlite3.connect(old) as connection:
-        rows = connection.execute("SELECT * FROM entry ORDER BY idx").fetchall()
+        rows = connection.execute(
+            "SELECT idx, period, kind, key, attempt, body, chain FROM entry ORDER BY idx"
+        ).fetchall()
     connection.close()
 
     book = SqliteLedger(old)
@@ -121,9 +177,29 @@ def test_everything_of_version_1_is_kept(old: Path, key: list[str]) -> None:
         getattr(store.budget("acme.j.day").budget, name) for name in ("zone", "raises", "at_pct", "tenant")
     )
     assert {"s": Cursor(offset=128, sequence=7)} == book.cursors()
-    assert rows == [tuple(getattr(row, name) for name in row.__slots__) for row in book.rows()]
+    assert [(idx, kind, body) for idx, _, kind, _, _, body, _ in rows] == [
+        (row.idx, row.kind, row.body) for row in book.rows()
+    ]
+    assert rows[-1][-1].hex() == old_chain_at(book.rows(), len(rows))
     assert [] == book.verify()
     book.close()
+
+
+def test_a_changed_file_is_not_upgraded(old: Path) -> None:
+    """The new tree would hide what the old chain shows; the file stays as it is, and the message names the entry."""
+    connection = sqlite3.connect(old)
+    connection.execute("DROP TRIGGER entry_no_update")
+    connection.execute("UPDATE entry SET body = CAST(replace(body, '54603', '54604') AS BLOB) WHERE kind = 'usage'")
+    connection.commit()
+    first = connection.execute("SELECT min(idx) FROM entry WHERE kind = 'usage'").fetchone()[0]
+    connection.execute("CREATE TRIGGER entry_no_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'a'); END")
+    connection.close()
+    before = version_of(old)
+
+    with pytest.raises(LedgerUnavailable, match=f"entry {first} does not fit its hash chain"):
+        SqliteLedger(old)
+
+    assert before == version_of(old)
 
 
 def test_balances_are_folded_from_the_entries_that_were_there(old: Path, a_line: Lines) -> None:
@@ -163,17 +239,17 @@ def test_an_upgraded_file_is_like_a_new_one(old: Path, tmp_path: Path) -> None:
 
 
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(old: Path) -> None:
-    """One transaction: the next try starts from version 1 again."""
+    """One transaction: the next try starts from the older version again."""
     connection = sqlite3.connect(old)
     connection.execute("INSERT INTO entry VALUES (99, 0, 'usage', 'x', 0, 1, 'acme', 0, x'7b7d', x'00')")
     connection.commit()
     before = sorted(connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall())
 
-    with pytest.raises(LedgerUnavailable, match="no ledger body"):
+    with pytest.raises(LedgerUnavailable, match="entry 99 does not fit"):
         SqliteLedger(old)
 
     assert before == sorted(connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall())
-    assert 1 == connection.execute("PRAGMA user_version").fetchone()[0]
+    assert VERSION > connection.execute("PRAGMA user_version").fetchone()[0]
     connection.close()
 
 
@@ -196,11 +272,11 @@ def test_two_that_open_it_together_upgrade_it_once(old: Path) -> None:
     assert [] == failures
 
 
-def test_a_gateway_of_version_1_takes_nothing_in_any_more(old: Path) -> None:
-    """It kept no sums for budgets: it fails loudly, and its spools wait for the new one."""
+def test_an_older_gateway_takes_nothing_in_any_more(old: Path) -> None:
+    """It knows no tree: its rows do not fit, it fails loudly, and its spools wait for the new one."""
     SqliteLedger(old).close()
 
     connection = sqlite3.connect(old)
-    with pytest.raises(sqlite3.OperationalError, match="spool_cursor"):
-        connection.execute("INSERT INTO spool_cursor VALUES ('s', 1, 1)")
+    with pytest.raises(sqlite3.OperationalError, match="columns"):
+        connection.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (1,) * 10)
     connection.close()

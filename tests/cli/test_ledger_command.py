@@ -2,13 +2,18 @@
 
 import json
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from greenserve.canonical import ledger_json
-from greenserve.carbon.entries import UsageLine, usage_entry
-from greenserve.carbon.ledger.chain import link
+from greenserve.carbon.entries import UsageLine, unmetered_entry, usage_entry
+from greenserve.carbon.ledger.merkle import fold, leaf_hash
+from greenserve.carbon.ledger.notes import Signer
 from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.errors import LedgerUnavailable
 from greenserve.ids import new_request_id
 from greenserve.records import Entry, IntensityReading, Usage
 
@@ -90,17 +95,108 @@ def test_a_cut_tail_is_exit_code_5_against_an_older_head(folder: Path, greenserv
     assert "its tail was cut" in against.out
 
 
-def test_an_export_is_enough_to_check_the_chain(folder: Path, greenserve: Any) -> None:
-    """Each line holds the body whose bytes the chain binds, so that a stranger can follow it."""
-    record(folder, [a_request(), a_request("globex")])
+def test_an_export_is_enough_to_make_the_root_again(folder: Path, greenserve: Any) -> None:
+    """Each line holds the salt and the body whose bytes the tree covers, so that a stranger can follow it."""
+    record(folder, [a_request(), a_request("globex"), a_request()])
 
-    exported, one = greenserve("ledger export", "ledger export --tenant globex -o out.jsonl")
+    exported, one, status = greenserve(
+        "ledger export", "ledger export --tenant globex -o out.jsonl", "ledger status --json"
+    )
 
     lines = [json.loads(line) for line in exported.out.splitlines()]
-    previous = bytes(32)
-    for line in lines:
-        previous = link(previous, ledger_json(line["body"]))
-        assert line["chain"] == previous.hex()
-    assert 2 == len(lines)
+    leaves = [leaf_hash(bytes.fromhex(line["salt"]), ledger_json(line["body"])) for line in lines]
+    assert [line["leaf"] for line in lines] == [leaf.hex() for leaf in leaves]
+    assert status.document["chain"] == fold(leaves).hex()
     assert "1 entries exported" in one.err
     assert 1 == len((folder / "out.jsonl").read_text().splitlines())
+
+
+def test_a_proof_is_checked_without_the_ledger(folder: Path, greenserve: Any) -> None:
+    """By anybody who has the file and the verifier key; another key, or a changed body, is exit code 5."""
+    entry = a_request()
+    record(folder, [a_request(), entry, a_request()])
+    (checkpoint,) = greenserve("ledger checkpoint --json")
+    (key,) = checkpoint.document["verifier_keys"]
+
+    proved, grown = greenserve(
+        f"ledger prove {entry.key} -o proof.json", "ledger prove --consistency 3 3 -o grown.json"
+    )
+    changed = (folder / "proof.json").read_text().replace("54603", "54604")
+    (folder / "changed.json").write_text(changed)
+    for file in folder.glob("ledger.db*"):
+        file.unlink()
+    good, more, bad, unsigned, foreign = greenserve(
+        f"ledger check proof.json --key {key}", f"ledger check grown.json --key {key}",
+        f"ledger check changed.json --key {key}", "ledger check proof.json",
+        f"ledger check proof.json --key {Signer('other', bytes(32)).verifier.text}",
+    )  # fmt: skip
+
+    assert [0, 0] == [proved.code, grown.code]
+    assert [0, 0, 5, 0, 5] == [done.code for done in (good, more, bad, unsigned, foreign)]
+    assert "it was changed" in bad.out
+    assert "give --key" in unsigned.out
+
+
+def test_a_kept_checkpoint_finds_what_was_changed_since(folder: Path, greenserve: Any) -> None:
+    """A note in a file: good against the grown ledger, exit code 5 against another one."""
+    record(folder, [a_request() for _ in range(3)])
+    (kept,) = greenserve("ledger checkpoint -o kept.note")
+    record(folder, [a_request()])
+    (grown,) = greenserve("ledger verify --against kept.note")
+    for file in folder.glob("ledger.db*"):
+        file.unlink()
+    record(folder, [a_request() for _ in range(4)])
+
+    (other,) = greenserve("ledger verify --against kept.note --json")
+
+    assert [0, 0, 5] == [kept.code, grown.code, other.code]
+    assert any("not signed by a key of this ledger" in finding for finding in json.loads(other.out)["findings"])
+    assert any("was changed" in finding for finding in json.loads(other.out)["findings"])
+
+
+def test_a_new_key_signs_from_then_on(folder: Path, greenserve: Any) -> None:
+    """A lost key is replaced on purpose, never silently; notes of both keys verify."""
+    record(folder, [a_request()])
+    (folder / "ledger.db.key").unlink()
+    with pytest.raises(LedgerUnavailable, match="--new-key"):
+        record(folder, [a_request()])
+
+    (replaced,) = greenserve("ledger checkpoint --new-key --json")
+    record(folder, [a_request()])
+    (verified,) = greenserve("ledger verify")
+
+    assert [0, 0] == [replaced.code, verified.code]
+    assert 2 == len(replaced.document["verifier_keys"])
+
+
+def test_a_month_is_closed_once_it_is_over(folder: Path, greenserve: Any) -> None:
+    """Its sums are frozen: a line that comes later is found; a month that runs, or twice the same, is refused."""
+    entry = a_request()
+    record(folder, [entry, unmetered_entry(entry.body)])
+
+    closed, again, running = greenserve(
+        "ledger close 2026-01 --json", "ledger close 2026-01", f"ledger close {datetime.now(UTC):%Y-%m}"
+    )
+    (sound,) = greenserve("ledger verify")
+    record(folder, [a_request()])
+    (late,) = greenserve("ledger verify")
+
+    assert (1, 1) == (closed.document["requests"], closed.document["rollup_rows"])
+    assert [2, 2, 0, 5] == [again.code, running.code, sound.code, late.code]
+    assert "changed after it was closed" in late.out
+
+
+def test_a_statement_is_replayed_from_the_entries(folder: Path, greenserve: Any) -> None:
+    """The same members; a changed figure is named."""
+    record(folder, [a_request() for _ in range(2)])
+    greenserve("tenant create acme", "report --tenant acme --period 2026-01 -f json -o out")
+    path = folder / "out" / "acme-2026-01.json"
+    (folder / "changed.json").write_text(path.read_text().replace('"requests":2', '"requests":3'))
+
+    same, changed, nothing = greenserve(
+        f"ledger replay {path}", "ledger replay changed.json", "ledger replay greenserve.yaml"
+    )
+
+    assert [0, 5, 2] == [same.code, changed.code, nothing.code]
+    assert "every member" in same.out
+    assert "totals.requests" in changed.out

@@ -133,7 +133,7 @@ def test_an_auditor_derives_a_statement_again(used: Path, greenserve: Any) -> No
     document = json.loads((used / "signed.json").read_bytes())
     (used / "forged.json").write_text(json.dumps(document | {"issuer": "somebody else"}))
 
-    good, bad = greenserve("report --rederive signed.json", "report --rederive forged.json")
+    good, bad = greenserve("ledger replay signed.json", "ledger replay forged.json")
 
     assert (0, 0, 5) == (done.code, good.code, bad.code)
     assert "every member" in good.out

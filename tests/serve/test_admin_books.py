@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from greenserve.canonical import ledger_json
+from greenserve.carbon.ledger.notes import Verifier
 from greenserve.config import Config
 from greenserve.errors import ReloadFailed
 from greenserve.serve.gateway import Gateway
@@ -79,23 +80,20 @@ async def test_a_request_that_nothing_can_answer_is_explained_too(api: Administe
     assert (200, None, True) == (told.status_code, grid["picked"], bool(grid["refusal"]))
 
 
-async def test_an_entry_binds_to_the_one_before_it(api: Administered) -> None:
-    """Whoever has the bodies derives the chain again."""
+async def test_an_entry_is_a_leaf_of_the_tree(api: Administered) -> None:
+    """Whoever has the body and the salt derives the leaf's hash again."""
     api.record()
     size = api.ledger.head().size
 
     last = (await api.ask("GET", f"/admin/v1/ledger/entries/{size - 1}")).json()
-    before = (await api.ask("GET", f"/admin/v1/ledger/entries/{size - 2}")).json()
-    first = (await api.ask("GET", "/admin/v1/ledger/entries/0")).json()
 
-    body = bytes.fromhex(last["body_sha256"])
-    assert last["chain"] == hashlib.sha256(bytes.fromhex(last["previous_chain"]) + body).hexdigest()
-    assert hashlib.sha256(ledger_json(last["body"])).hexdigest() == last["body_sha256"]
-    assert (before["chain"], "00" * 32) == (last["previous_chain"], first["previous_chain"])
+    body = ledger_json(last["body"])
+    assert hashlib.sha256(b"\0" + bytes.fromhex(last["salt"]) + body).hexdigest() == last["leaf_hash"]
+    assert hashlib.sha256(body).hexdigest() == last["body_sha256"]
 
 
 async def test_a_checkpoint_kept_earlier_verifies(api: Administered) -> None:
-    """And finds what was changed since; it is not signed, and says so."""
+    """And finds what was changed since; it is signed, and says by which key."""
     kept = await api.get("ledger/checkpoint")
     api.record(settled=False)
 
@@ -103,7 +101,8 @@ async def test_a_checkpoint_kept_earlier_verifies(api: Administered) -> None:
     changed = (await api.ask("POST", "/admin/v1/ledger/verify", {"against": f"{kept['size']}:{'ab' * 32}"})).json()
     cut = (await api.ask("POST", "/admin/v1/ledger/verify", {"against": f"999:{'ab' * 32}"})).json()
 
-    assert (False, 0) == (kept["signed"], kept["provisional_requests"])
+    assert (True, 0) == (kept["signed"], kept["provisional_requests"])
+    assert Verifier.parse(kept["verifier_keys"][0]).check(kept["note"]) is not None
     assert (True, [], kept["size"] + 1) == (good["verified"], good["findings"], good["size"])
     assert (False, True) == (changed["verified"], "was changed" in changed["findings"][0])
     assert (False, True) == (cut["verified"], "tail was cut" in cut["findings"][0])

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from greenserve.carbon.ledger.chain import link
+from greenserve.carbon.ledger.merkle import leaf_hash
+from greenserve.carbon.ledger.row import uuid_text
 from greenserve.config import Config
 from greenserve.ids import new_request_id
 from greenserve.serve.gateway import Gateway
@@ -82,13 +83,14 @@ async def test_a_receipt_goes_from_provisional_to_settled(api: Administered) -> 
 
 
 async def test_the_proof_is_the_row_of_the_ledger(api: Administered) -> None:
-    """The chain hash there binds the body's digest to everything before it."""
+    """The leaf's hash in the tree is that of the row, with the salt that the receipt gives."""
     told = await receipt(api, api.record())
     rows = list(api.ledger.rows())
 
     row = rows[told["proof"]["index"]]
-    assert told["proof"]["chain"] == link(bytes(rows[row.idx - 1].chain), row.body).hex()
-    assert told["request_id"] == row.key
+    assert row.body is not None
+    assert told["proof"]["leaf_hash"] == leaf_hash(bytes.fromhex(told["proof"]["salt"]), row.body).hex()
+    assert told["request_id"] == uuid_text(row.key)
 
 
 async def test_a_provisional_receipt_says_no_more_than_the_headers(api: Administered) -> None:

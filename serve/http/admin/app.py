@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from greenserve import __version__
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.statement_files import StatementFiles, statement_folder
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.config import Config
@@ -65,7 +65,7 @@ class AdminApp:
         *,
         gateway: Gateway,
         config: Config,
-        ledger: SqliteLedger,
+        ledger: SqlLedger,
         clock: Clock,
         fingerprint: str,
         reserved: Reserved | None = None,

@@ -8,8 +8,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from greenserve.carbon.budgets import iso
-from greenserve.carbon.ledger.lookup import changes, line_of, row_at
+from greenserve.carbon.ledger.lookup import changes, line_at
 from greenserve.carbon.ledger.offline import Job
+from greenserve.carbon.ledger.proofs import newest_note, verifiers
 from greenserve.carbon.receipt import Line
 from greenserve.errors import NotFound
 from greenserve.serve.http.admin import fields
@@ -22,23 +23,28 @@ Head = Annotated[str, Field(pattern=r"^[0-9]{1,18}:[0-9a-fA-F]{64}$", descriptio
 
 
 class Checkpoint(BaseModel):
-    """The ledger's head: keep `head`, and `ledger/verify` against it later finds what was changed or cut since."""
+    """The ledger's head: keep `head`, and `ledger/verify` against it later finds what was changed or cut since.
+
+    `note` is the newest signed checkpoint (C2SP signed note), `verifier_keys` check it; null for an empty ledger.
+    """
 
     size: int
     chain: str
     head: str
     at: str
     signed: bool
+    note: str | None
+    verifier_keys: list[str]
     provisional_requests: int
 
 
 class EntryShown(BaseModel):
-    """A row: its body is canonical JSON, `body_sha256` its digest; `chain` binds it to all rows before it, as
-    SHA-256(`previous_chain` || SHA-256(body))."""
+    """A row: its body is canonical JSON, `body_sha256` its digest; its leaf in the ledger's Merkle tree (RFC 6962) is
+    `leaf_hash`, SHA-256(00 || `salt` || body)."""
 
     index: int
-    chain: str
-    previous_chain: str
+    salt: str
+    leaf_hash: str
     body_sha256: str
     body: dict[str, Any]
 
@@ -86,17 +92,20 @@ class BookPaths:
         return router
 
     async def checkpoint(self) -> Response:
-        """The ledger's head now. This version does not sign it."""
+        """The ledger's head now, with its signed note."""
         office = self._office
 
         def work() -> Checkpoint:
             head = office.ledger.head()
+            note = newest_note(office.ledger) if head.size else None
             return Checkpoint(
                 size=head.size,
-                chain=head.chain,
+                chain=head.root,
                 head=str(head),
                 at=iso(office.clock.unix_us()),
-                signed=False,
+                signed=note is not None,
+                note=note,
+                verifier_keys=[key.text for key in verifiers(office.ledger)],
                 provisional_requests=len(office.ledger.unsettled()),
             )
 
@@ -107,14 +116,13 @@ class BookPaths:
         ledger = self._office.ledger
 
         def work() -> EntryShown:
-            row, before = row_at(ledger, index), ledger.chain_at(index)
-            if row is None or before is None:
+            line = line_at(ledger, index)
+            if line is None:
                 raise NotFound(f"the ledger has no entry {index}; it has {ledger.head().size}, counted from 0")
-            line = line_of(row)
             return EntryShown(
                 index=index,
-                chain=line.chain,
-                previous_chain=before,
+                salt=line.salt,
+                leaf_hash=line.leaf_hash,
                 body_sha256=line.body_sha256,
                 body=dict(line.body),
             )
@@ -127,8 +135,8 @@ class BookPaths:
         against = None if body is None else body.against
 
         def work() -> Verified:
-            found = fold(Job(kind="verify", ledger=str(ledger.path)))
-            findings = [*_changed(against, None if against is None else ledger.chain_at(_size(against)))]
+            found = fold(Job(kind="verify", ledger=ledger.url, files=str(ledger.path)))
+            findings = [*_changed(against, None if against is None else ledger.root_at(_size(against)))]
             findings += found["findings"]
             return Verified(verified=not findings, size=found["size"], chain=found["chain"], findings=findings)
 
@@ -161,14 +169,14 @@ def _size(against: str) -> int:
 
 
 def _changed(against: str | None, now: str | None) -> list[str]:
-    """What a head that was kept earlier says of the ledger now, whose chain hash at that size is `now`."""
+    """What a head that was kept earlier says of the ledger now, whose root hash at that size is `now`."""
     if against is None:
         return []
     size, chain = _size(against), against.partition(":")[2].lower()
     if now is None:
         return [f"the ledger had {size} entries and has fewer now: its tail was cut"]
     if now != chain:
-        return [f"entry {size - 1}: its chain hash was {chain}, now {now}: an entry up to here was changed"]
+        return [f"entry {size - 1}: the root hash was {chain}, now {now}: an entry up to here was changed"]
     return []
 
 

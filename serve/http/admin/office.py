@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import Request
 
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.offline import Job
-from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.statement_files import StatementFiles
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.periods import moment_us
@@ -38,7 +38,7 @@ class Office:
 
     gateway: Gateway
     config: Config
-    ledger: SqliteLedger
+    ledger: SqlLedger
     store: TenancyStore
     statements: StatementFiles
     clock: Clock

@@ -105,7 +105,9 @@ class StatementPaths:
 
     def _fold(self, members: Mapping[str, Any]) -> Mapping[str, Any]:
         office = self._office
-        return office.fold(Job(kind="statement", ledger=str(office.ledger.path), scope=dict(members)))
+        return office.fold(
+            Job(kind="statement", ledger=office.ledger.url, files=str(office.ledger.path), scope=dict(members))
+        )
 
     def _keep(self, statement: Statement) -> tuple[StatementLine, bool]:
         is_new = self._office.statements.put(statement)

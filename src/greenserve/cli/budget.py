@@ -15,7 +15,7 @@ from greenserve.carbon.budgets import (
     parse_percent,
     window,
 )
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.tenancy import BudgetRecord
 from greenserve.carbon.windows import parse_per
@@ -182,7 +182,7 @@ def _one(store: TenancyStore, named: str, per: str | None) -> BudgetRecord:
     return found[0]
 
 
-def _document(book: SqliteLedger, record: BudgetRecord, now_us: int) -> dict[str, object]:
+def _document(book: SqlLedger, record: BudgetRecord, now_us: int) -> dict[str, object]:
     one = record.budget
     used, limit = book.used(one, now_us), one.limit_at(now_us)
     start_us, end_us = window(one, now_us)

@@ -17,7 +17,7 @@ import httpx
 import orjson
 import typer
 
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.cli.output import data, messages, print_json
 from greenserve.config import Config, load_config
 from greenserve.errors import GreenServeError
@@ -312,7 +312,7 @@ def _reconciliation(statements: Mapping[str, Any]) -> list[str]:
 
 
 def _recorded(config: Config) -> set[str]:
-    ledger = SqliteLedger(config.ledger.path, must_exist=True)
+    ledger = open_ledger(config.ledger.url, config.ledger.path, must_exist=True)
     try:
         return {entry.key for _, entry in ledger.entries() if entry.kind == "usage"}
     finally:

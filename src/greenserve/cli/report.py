@@ -9,8 +9,8 @@ import typer
 
 from greenserve.carbon.folded import EVERYBODY, Scope
 from greenserve.carbon.formats.catalogue import FORMATS, Format, chosen
-from greenserve.carbon.issuing import Order, issue, rederived
-from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.issuing import Order, issue
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.statement_files import StatementFiles, statement_folder
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.periods import WRITTEN, bounds_of
@@ -44,9 +44,6 @@ def report(
     keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep it beside the ledger as a version.")] = True,
     verify: Annotated[Path | None, typer.Option(metavar="FILE", help="Check a statement's JSON instead.")] = None,
     key: Annotated[Path | None, typer.Option(metavar="PUB", help="With --verify: the issuer's public key.")] = None,
-    rederive: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Fold a statement again from the ledger and compare.")
-    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -56,9 +53,6 @@ def report(
         return
     if key is not None:
         raise InvalidRequest("--key: the public key belongs to --verify FILE; statements are signed with the issuer's")
-    if rederive is not None:
-        _rederived(rederive, config, as_json=as_json)
-        return
     wanted, asked, whose = chosen(formats), _period(period, month), _tenant(tenant, named, operator=operator)
     with opened(config) as (book, loaded):
         if whose != EVERYBODY:
@@ -98,9 +92,9 @@ def _period(period: str | None, month: str | None) -> str:
     return period or month or "all"
 
 
-def _fold(book: SqliteLedger, members: Mapping[str, Any]) -> Mapping[str, Any]:
+def _fold(book: SqlLedger, members: Mapping[str, Any]) -> Mapping[str, Any]:
     head = book.head()
-    whole: dict[str, Any] = {"size": head.size, "chain": head.chain} | dict(members)
+    whole: dict[str, Any] = {"size": head.size, "chain": head.root} | dict(members)
     return build_statement(book.entries(), Scope(**whole)).document
 
 
@@ -142,23 +136,6 @@ def _verified(path: Path, key: Path | None, *, as_json: bool) -> None:
     _told(document, [*signature_faults(document, public), *faults_of(document)], as_json=as_json)
     if not as_json:
         data.print(f"verified: {document['statement_id']}, signed with key {key_id_of(public)}", markup=False)
-
-
-def _rederived(path: Path, config: Path | None, *, as_json: bool) -> None:
-    document = _read(path)
-    findings = list(faults_of(document))
-    if not findings:
-        with opened(config) as (book, loaded):
-            size, chain = document["proof"]["size"], document["proof"]["chain"]
-            if book.chain_at(size) != chain:
-                findings.append(
-                    f"proof: the ledger's chain hash at {size} entries is {book.chain_at(size)}, not {chain}"
-                )
-            else:
-                findings += rederived(document, config=loaded, fold=lambda members: _fold(book, members))
-    _told(document, findings, as_json=as_json)
-    if not as_json:
-        data.print(f"derived again: {document['statement_id']}, every member as the ledger gives it", markup=False)
 
 
 def _told(document: Mapping[str, Any], findings: list[str], *, as_json: bool) -> None:

@@ -1,0 +1,43 @@
+"""A statement again from the ledger's entries: every member the same, or what differs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from greenserve.carbon.issuing import rederived
+from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.verify import old_chain_at
+from greenserve.carbon.statement import Scope, build_statement
+from greenserve.carbon.statement_audit import faults_of
+from greenserve.config import Config
+from greenserve.errors import InvalidRequest
+
+
+def replay(ledger: SqlLedger, given: bytes, *, config: Config) -> list[str]:
+    """Differences between a statement's JSON and what its entries give now, empty where no member differs.
+
+    Version, corrections and signature are the issuer's; `config` must declare the same factors. InvalidRequest for a
+    file that is no statement, or one of a longer ledger than this.
+    """
+    try:
+        document: Mapping[str, Any] = orjson.loads(given)
+        size, chain = int(document["proof"]["size"]), str(document["proof"]["chain"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidRequest(
+            f"this is no statement ({type(error).__name__} {error}): give the JSON that `greenserve report` wrote"
+        ) from None
+    findings = list(faults_of(document))
+    if findings:
+        return findings
+    root = ledger.root_at(size)
+    if root is None:
+        raise InvalidRequest(f"the statement covers {size} entries, the ledger has {ledger.head().size}")
+    # Statements of formats 1 and 2 carry the chain hash that stood there then.
+    if root != chain and old_chain_at(ledger.rows(), size) != chain:
+        return [f"proof.chain: the statement says {chain}, the ledger's root at {size} is {root}"]
+
+    def fold(members: Mapping[str, Any]) -> Mapping[str, Any]:
+        return build_statement(ledger.entries(), Scope(**members)).document
+
+    return list(rederived(document, config=config, fold=fold))
