@@ -35,6 +35,7 @@ GROUPS = {
 }
 EXIT_CODES = {
     "invalid-request": 2,
+    "already-exists": 2,
     "config-invalid": 4,
     "manifest-invalid": 5,
     "dependency-missing": 6,

@@ -93,14 +93,16 @@ class Receipt(_message.Message):
         loc_lifecycle_gco2e: str
         def __init__(self, index: _Optional[int] = ..., attempt: _Optional[int] = ..., revision: _Optional[int] = ..., state: _Optional[str] = ..., energy_joules: _Optional[str] = ..., tier: _Optional[str] = ..., loc_lifecycle_gco2e: _Optional[str] = ...) -> None: ...
     class Proof(_message.Message):
-        __slots__ = ("index", "chain", "body_sha256")
+        __slots__ = ("index", "salt", "leaf_hash", "body_sha256")
         INDEX_FIELD_NUMBER: _ClassVar[int]
-        CHAIN_FIELD_NUMBER: _ClassVar[int]
+        SALT_FIELD_NUMBER: _ClassVar[int]
+        LEAF_HASH_FIELD_NUMBER: _ClassVar[int]
         BODY_SHA256_FIELD_NUMBER: _ClassVar[int]
         index: int
-        chain: str
+        salt: str
+        leaf_hash: str
         body_sha256: str
-        def __init__(self, index: _Optional[int] = ..., chain: _Optional[str] = ..., body_sha256: _Optional[str] = ...) -> None: ...
+        def __init__(self, index: _Optional[int] = ..., salt: _Optional[str] = ..., leaf_hash: _Optional[str] = ..., body_sha256: _Optional[str] = ...) -> None: ...
     class UnknownReasonsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
