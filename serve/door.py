@@ -123,7 +123,7 @@ class Door:
             if self._late > FEW and late_share > LATE_SHARE:
                 self._quota = (1.0 - late_share) * self._decided_lately / self._ticks_lately
         else:
-            self._calm = 0 if self._away else self._calm + int(ticks)
+            self._calm = int(ticks) - 1 if self._away else self._calm + int(ticks)
             self._quota = None if self._calm >= CALM_TICKS else self._next_quota(self._quota, late_share)
         if self._quota is None:
             self._calm = 0

@@ -68,6 +68,17 @@ def test_once_it_is_calm_the_quota_ends() -> None:
     assert 15 == replica.tick(["a"] * 15).total()
 
 
+def test_a_silence_ends_the_quota() -> None:
+    """Whoever comes first a second after an overload finds the door open, however many they are."""
+    replica = Replica("a")
+    for _ in range(20):
+        replica.tick(["a"] * 5 * CAPACITY)
+    assert replica.door.shut
+    replica.queued, replica.now_ns = 0, replica.now_ns + 20 * TICK_NS
+    assert 2 * CAPACITY == replica.tick(["a"] * 2 * CAPACITY).total()
+    assert not replica.door.shut
+
+
 def test_a_few_late_refusals_close_nothing() -> None:
     """Four in a tick prove no overload."""
     replica = Replica("a")
