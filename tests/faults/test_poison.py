@@ -51,7 +51,7 @@ def test_an_item_that_makes_the_engine_raise_fails_alone(echoing: Echoing) -> No
 
     failed = told.pop(PLACE)
     numbers.pop(PLACE)
-    assert (500, "inference-failed") == (failed.status_code, failed.json()["code"])
+    assert (500, "inference-failed") == (failed.status_code, failed.json()["code"]), failed.text
     assert "input [0]" in failed.json()["error"]
     assert "Traceback" not in failed.text
     assert [200] * (AT_ONCE - 1) == [one.status_code for one in told]
@@ -73,7 +73,7 @@ def test_an_answer_that_is_not_a_number_fails_alone(echoing: Echoing) -> None:
 
     failed = told.pop(PLACE)
     words.pop(PLACE)
-    assert (500, "inference-failed") == (failed.status_code, failed.json()["code"])
+    assert (500, "inference-failed") == (failed.status_code, failed.json()["code"]), failed.text
     assert "not a finite number" in failed.json()["error"]
     assert [LABELS[word % len(LABELS)] for word in words] == [one.json()["outputs"][0]["data"][0] for one in told]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.serve.door import LEAST, MOST_WAITING, TICK_NS, Door, turned_away
+from greenserve.serve.door import FEW, LEAST, MOST_WAITING, TICK_NS, Door, turned_away
 
 CAPACITY = 20
 PATH = "/v2/models/m/infer"
@@ -79,11 +79,19 @@ def test_a_silence_ends_the_quota() -> None:
     assert not replica.door.shut
 
 
+def test_what_was_refused_before_a_silence_closes_nothing_after_it() -> None:
+    """One tick of overload, nothing for a second, then many at once: they come in."""
+    replica = Replica("a")
+    replica.tick(["a"] * 8 * CAPACITY)
+    replica.queued, replica.now_ns = 0, replica.now_ns + 20 * TICK_NS
+    assert 2 * CAPACITY == replica.tick(["a"] * 2 * CAPACITY).total()
+
+
 def test_a_few_late_refusals_close_nothing() -> None:
-    """Four in a tick prove no overload."""
+    """Sixteen in a tick cost little, and admission refuses exactly."""
     replica = Replica("a")
     for _ in range(10):
-        replica.tick(["a"] * (CAPACITY + 4))
+        replica.tick(["a"] * (CAPACITY + FEW))
     assert not replica.door.shut
 
 
