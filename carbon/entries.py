@@ -267,8 +267,8 @@ def site_figures(
     ci: Mapping[str, Any] | None,
     other: Mapping[str, Any] | None = None,
 ) -> tuple[int | None, int | None, int | None]:
-    """Facility energy [uJ] and location-based emissions [ng], direct and lifecycle, each by the reading of its own basis
-    (`ci`, or `other`, which stands in the other one); None for what is not known."""
+    """Facility energy [uJ] and location-based emissions [ng], direct and lifecycle, each by the reading of its own
+    basis (`ci`, or `other`, which stands in the other one); None for what is not known."""
     if it_uj is None or pue_milli is None:
         return None, None, None
     facility = facility_uj(it_uj, pue_milli)

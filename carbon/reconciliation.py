@@ -94,7 +94,7 @@ class Reconciliation:
             self._take(body)
 
     def place(self, tenant: str, energy_uj: int, *, ended_here: bool, closed_here: bool) -> None:
-        """Take settled energy [uJ] of a tenant's requests that ended, and whose interval closed, in the period or not."""
+        """Take settled energy [uJ] of a tenant, by whether it ended and whether its interval closed in the period."""
         if not closed_here:
             self.own_closed_elsewhere_uj += energy_uj if self._is_own(tenant) and ended_here else 0
         elif self._is_own(tenant):

@@ -20,13 +20,18 @@ from greenserve.carbon.terms import Terms
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry, Statement
 
-__all__ = ["BREAKDOWN", "EVERYBODY", "SCHEMA", "Scope", "build_statement", "fold"]
+__all__ = ["BREAKDOWN", "EVERYBODY", "SCHEMA", "Scope", "build_statement", "fold", "statement_from"]
 Body = Mapping[str, Any]
 
 
 def build_statement(entries: Iterable[tuple[int, Entry]], scope: Scope) -> Statement:
     """Fold all entries of the ledger, in order of index up to `scope.size`, into the tenant's statement."""
-    document = document_of(fold(entries, scope))
+    return statement_from(fold(entries, scope))
+
+
+def statement_from(folded: Folded) -> Statement:
+    """The statement of sums, whoever folded them."""
+    document, scope = document_of(folded), folded.scope
     return Statement(
         statement_id=str(document["statement_id"]),
         tenant=scope.tenant,

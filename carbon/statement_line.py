@@ -51,15 +51,17 @@ class Line:
 
     def take(self, tally: Tally) -> None:
         """Count all requests of an hour's row. ValueError where hardware is declared: shares of it are rounded per
-        request and not kept in sums."""
+        request and not kept in sums. Close it after the last one."""
         if self._embodied:
             raise ValueError("embodied emissions are rounded per request: fold the single lines")
         self.tally.merge(tally)
-        self.histogram.merge(Histogram({bucket_of(bucket_bounds(one)[0]): n for one, n in tally.histogram.items()}))
-        self.scored += tally.loc_lifecycle_covered
-        self.scored_ng += tally.loc_lifecycle_ng
-        self.tokens += tally.scored_tokens
-        self.tokens_ng += tally.scored_tokens_ng
+
+    def close(self) -> None:
+        """After all rows were taken: what follows from their sums alone."""
+        tally = self.tally
+        self.histogram = Histogram({bucket_of(bucket_bounds(one)[0]): n for one, n in tally.histogram.items()})
+        self.scored, self.scored_ng = tally.loc_lifecycle_covered, tally.loc_lifecycle_ng
+        self.tokens, self.tokens_ng = tally.scored_tokens, tally.scored_tokens_ng
 
     def price(self, priced: Priced) -> None:
         """Take the market-based emissions of all its requests; they are known per hour and region, not per request."""

@@ -57,8 +57,8 @@ class Tally(Counters):
         return {level: energy_uj for level, energy_uj in levels.items() if energy_uj}
 
     def half_width_bp(self, *, grid: Basis | None) -> int:
-        """Half width of the 90 % interval of the sum [1/100 %], by E12: of its energy (`grid` None), or of its emissions
-        in a basis. The meter's and the grid's parts are common to all lines."""
+        """Half width of the 90 % interval of the sum [1/100 %], by E12: of its energy (`grid` None), or of its
+        emissions in a basis. The meter's and the grid's parts are common to all lines."""
         energy_uj = self.energy_uj
         if not energy_uj:
             return 0
