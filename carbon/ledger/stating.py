@@ -145,7 +145,9 @@ class _Reader:
                 (tenant, hour, after, before),
             )
             for (data,) in found:
-                body = orjson.loads(bytes(data or b"{}"))
+                if data is None:
+                    raise NeedsEntries("a settled line was erased")
+                body = orjson.loads(bytes(data))
                 energy_uj = it_uj(body)
                 if body["charged"] and energy_uj is not None and UNMETERED not in body["flags"]:
                     yield Stray(tenant, energy_uj, inside, closed_here)

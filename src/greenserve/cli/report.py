@@ -11,8 +11,8 @@ from greenserve.carbon.folded import EVERYBODY, Scope
 from greenserve.carbon.formats.catalogue import FORMATS, Format, chosen
 from greenserve.carbon.issuing import Order, issue
 from greenserve.carbon.ledger.book import SqlLedger
-from greenserve.carbon.ledger.stating import stated
 from greenserve.carbon.ledger.statement_files import StatementFiles, statement_folder
+from greenserve.carbon.ledger.stating import stated
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.periods import WRITTEN, bounds_of
 from greenserve.carbon.signing import key_id_of, read_public_key, signature_faults
