@@ -191,3 +191,26 @@ def test_lines_of_before_are_folded_from_entries(book: SqliteLedger, a_line: Lin
     assert build_statement(book.entries(), scope).document == stated(book, scope).document
     assert [] == book.verify()
     assert b"facts" not in book.rollup_rows("acme", 0, 10**6)[0][1].to_json()
+
+
+@pytest.mark.parametrize("tenant", ["acme", "globex", EVERYBODY])
+@pytest.mark.parametrize("hour", [-1, 0, 1, 2])
+def test_lines_that_close_in_another_hour_are_found_at_the_edges(
+    book: SqliteLedger, a_line: Lines, tenant: str, hour: int
+) -> None:
+    """Each request settles an hour after it ended, the last one behind the last interval; every hour reconciles."""
+    firsts = [usage_entry(a_line(ended_us=AT_US + number * HOUR_US)) for number in (-1, 0, 1)]
+    book.append(firsts)
+    for number, first in enumerate(firsts):
+        usage = Usage(
+            request_id=first.key, active_uj=10 + number, held_uj=0, host_uj=0, low_uj=1, high_uj=20, tier="measured",
+            state="settled",
+        )  # fmt: skip
+        book.append([settled_entry(first.body, usage)])
+        if number < 2:
+            book.append([interval(number, at_us=AT_US + number * HOUR_US, active=10 + number)])
+
+    start_us = AT_US + hour * HOUR_US
+    from_rows, from_lines = both(book, tenant=tenant, start_us=start_us, end_us=start_us + HOUR_US)
+
+    assert from_lines == from_rows
