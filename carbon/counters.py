@@ -196,7 +196,9 @@ class Counters:
     def merge(self, other: "Counters") -> None:
         """Add all sums of another tally."""
         for name in INTEGERS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            value = getattr(other, name)
+            if value:
+                setattr(self, name, getattr(self, name) + value)
         for name in COUNTERS:
             own = getattr(self, name)
             for key, value in getattr(other, name).items():

@@ -70,11 +70,11 @@ def check_terms(scope: Scope) -> Terms:
     return terms
 
 
-def settled_in(tally: Mapping[str, Any]) -> int:
-    """The energy [uJ] of a row that intervals of devices hold, by the members of `Tally.to_json`."""
-    parts = ("active_uj", "held_uj", "host_uj")
-    whole: int = sum(tally.get(name, 0) for name in parts)
-    return whole - int(tally.get("provisional_uj", 0)) - int(tally.get("unreconciled_uj", 0))
+def settled_in(row: bytes) -> int:
+    """The energy [uJ] of a row that intervals of devices hold, from what `Tally.to_json` wrote."""
+    members = orjson.loads(row)
+    whole: int = sum(members.get(name, 0) for name in ("active_uj", "held_uj", "host_uj"))
+    return whole - int(members.get("provisional_uj", 0)) - int(members.get("unreconciled_uj", 0))
 
 
 def fold_sums(sums: HourSums, scope: Scope) -> Folded:
@@ -106,14 +106,12 @@ def fold_sums(sums: HourSums, scope: Scope) -> Folded:
 
 
 class _Fold:
-    """State: the total, the lines of the breakdown and of tenants, facts, and what prices them; changed by `take`."""
+    """State: sums by tenant and line of the breakdown, and what prices them; changed by `take`."""
 
     def __init__(self, scope: Scope, terms: Terms) -> None:
         self._scope, self._terms = scope, terms
-        self._total = Line(embodied=False)
-        self._lines: dict[tuple[str, ...], Line] = {}
-        self._tenants: dict[str, Line] = {}
-        self._facts: Counter[tuple[str, str]] = Counter()
+        self._sums: dict[tuple[str, tuple[str, ...]], Tally] = {}
+        self._days: dict[int, str] = {}
         self._uncharged = 0
         self.market, self.pooled = MarketFold(), Pooled()
 
@@ -123,7 +121,9 @@ class _Fold:
         self._uncharged += tally.not_charged if own else 0
         if not tally.requests:
             return
-        line = (iso(key.hour * US_PER_HOUR)[:10], key.model, key.variant, key.region)
+        if key.hour not in self._days:
+            self._days[key.hour] = iso(key.hour * US_PER_HOUR)[:10]
+        line = (self._days[key.hour], key.model, key.variant, key.region)
         if self._has_site(tally):
             self.market.add_sum(
                 (key.hour, key.region),
@@ -132,15 +132,10 @@ class _Fold:
                 energy_uj=tally.energy_uj - tally.facility_unknown_uj,
             )
         self.pooled.add_sums(tally, key.hour)
-        if not own:
-            return
-        if tally.facts.total() != tally.requests:
-            raise NeedsEntries("lines of an older version do not tell in sums what a statement says of them")
-        for fact, requests in tally.facts.items():
-            self._facts[key.region, fact] += requests
-        self._lines.setdefault(line, Line(embodied=False)).take(tally)
-        if self._scope.tenant == EVERYBODY:
-            self._tenants.setdefault(key.tenant, Line(embodied=False)).take(tally)
+        if own:
+            if (key.tenant, line) not in self._sums:
+                self._sums[key.tenant, line] = Tally()
+            self._sums[key.tenant, line].merge(tally)
 
     def _has_site(self, tally: Tally) -> bool:
         """Whether any request of a row has site energy, be it none."""
@@ -154,20 +149,31 @@ class _Fold:
         self, reconciliation: Reconciliation, budgets: Budgets, indexes: tuple[int | None, int | None]
     ) -> Folded:
         """All of it, contracts applied; the total is the sum of the breakdown."""
-        for line in self._lines.values():
-            self._total.take(line.tally)
-        for line in (self._total, *self._lines.values(), *self._tenants.values()):
+        total = Line(embodied=False)
+        lines: dict[tuple[str, ...], Line] = {}
+        tenants: dict[str, Line] = {}
+        facts: Counter[tuple[str, str]] = Counter()
+        for (tenant, key), tally in self._sums.items():
+            total.take(tally)
+            lines.setdefault(key, Line(embodied=False)).take(tally)
+            if self._scope.tenant == EVERYBODY:
+                tenants.setdefault(tenant, Line(embodied=False)).take(tally)
+            for fact, requests in tally.facts.items():
+                facts[key[-1], fact] += requests
+        if facts.total() != total.tally.requests:
+            raise NeedsEntries("lines of an older version do not tell in sums what a statement says of them")
+        for line in (total, *lines.values(), *tenants.values()):
             line.close()
         parts = Parts(
-            total=self._total,
-            lines=self._lines,
-            tenants=self._tenants,
+            total=total,
+            lines=lines,
+            tenants=tenants,
             reconciliation=reconciliation,
             market=self.market,
             pooled=self.pooled,
             counterfactual=Counterfactual(()),
             uncharged=self._uncharged,
-            facts=self._facts,
+            facts=facts,
             budgets=budgets,
             indexes=indexes,
         )

@@ -96,9 +96,13 @@ class _Reader:
         )
         for *names, data in found:
             key = RollupKey._make(names)
-            settled_uj[key.tenant] = settled_uj.get(key.tenant, 0) + settled_in(orjson.loads(bytes(data)))
             if everybodys or self._scope.covers(key.tenant):
-                rows.append((key, Tally.from_json(bytes(data))))
+                tally = Tally.from_json(bytes(data))
+                rows.append((key, tally))
+                energy_uj = tally.energy_uj - tally.provisional_uj - tally.unreconciled_uj
+            else:
+                energy_uj = settled_in(bytes(data))
+            settled_uj[key.tenant] = settled_uj.get(key.tenant, 0) + energy_uj
         return rows, settled_uj
 
     def _intervals(self) -> Iterator[Mapping[str, Any]]:
