@@ -14,12 +14,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from greenserve.canonical import ledger_json
-from greenserve.carbon.entries import UsageLine, usage_body, usage_entry
-from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.entries import UsageLine, settled_body, usage_body, usage_entry
+from greenserve.carbon.folded import EVERYBODY
+from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.ingest import Ingest, Node, Pace
 from greenserve.carbon.ledger.postgres import PostgresLedger
+from greenserve.carbon.ledger.rollup import Rollups, rollup_key
+from greenserve.carbon.ledger.rows import put_rollups
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.ledger.stating import from_sums
 from greenserve.carbon.statement import Scope, build_statement
 from greenserve.carbon.tally import Tally
 from greenserve.clock import ManualClock
@@ -33,6 +37,8 @@ TENANTS, VARIANTS = ("acme", "globex", "initech", "umbrella"), ("fp32", "int8-dy
 APPENDS = 500
 AT_US = 1_767_225_600_000_000
 WINDOW_NS = 1_000_000
+US_PER_HOUR = 3_600_000_000
+MONTH_HOURS, ROWS_PER_HOUR, MONTH_REQUESTS = 30 * 24, 24, 5_000_000
 
 
 class SteadyMeter:
@@ -78,7 +84,7 @@ def a_line(number: int, now_ns: int, now_us: int) -> UsageLine:
 
 def show(name: str, value: float, unit: str, bar: str = "") -> None:
     """One figure."""
-    print(f"{name:<44}{value:>12,.1f} {unit}{f'   (bar {bar})' if bar else ''}", flush=True)
+    print(f"{name:<44}{value:>12,.2f} {unit}{f'   (bar {bar})' if bar else ''}", flush=True)
 
 
 def ingest(folder: Path, requests: int) -> SqliteLedger:
@@ -156,6 +162,38 @@ def read_back(book: SqliteLedger) -> None:
     show("statement folded from 1 M entries", (time.perf_counter() - start_s) * 1e6 / head.size, "s")
 
 
+def month_of_sums(folder: Path, requests: int) -> None:
+    """Statements of a month of `requests`, two entries each, from its sum rows alone: no row is a single line's."""
+    book = SqliteLedger(folder / "month.db")
+    per_row = max(1, requests // (MONTH_HOURS * ROWS_PER_HOUR))
+    rows: Rollups = {}
+    first_hour = AT_US // US_PER_HOUR
+    for number in range(ROWS_PER_HOUR):
+        tally = Tally()
+        for one in range(per_row):
+            body = usage_body(a_line(number + one * ROWS_PER_HOUR, WINDOW_NS, AT_US))
+            usage = Usage(
+                request_id=body["request_id"], active_uj=54_000 + one, held_uj=3_000, host_uj=4_300, low_uj=40_000,
+                high_uj=84_000, tier="modelled", state="settled",
+            )  # fmt: skip
+            tally.add({**body, **settled_body(body, usage)})
+            tally.describe(body)
+        for hour in range(first_hour, first_hour + MONTH_HOURS):
+            rows[rollup_key(body, hour)] = tally
+    with book.writing() as connection:
+        put_rollups(driver_of(connection), rows)
+    for tenant in (TENANTS[0], EVERYBODY):
+        scope = Scope(
+            tenant=tenant, start_us=AT_US, end_us=AT_US + MONTH_HOURS * US_PER_HOUR, issuer="i", software="s", size=0,
+            chain="0" * 64,
+        )  # fmt: skip
+        start_s = time.perf_counter()
+        told = from_sums(book, scope).document["totals"]
+        name = f"{tenant}: month of {2 * per_row * len(rows):,} entries"
+        show(f"{name}, {len(rows)} rows", time.perf_counter() - start_s, f"s ({told['requests']} requests)", "< 2")  # type: ignore[index]
+    book.close()
+
+
 def main(requests: int, url: str | None) -> None:
     """All figures, with the writer's own pace of garbage collection."""
     gc.set_threshold(*COLLECT)
@@ -164,6 +202,7 @@ def main(requests: int, url: str | None) -> None:
         if url is not None:
             print("the same in PostgreSQL, which keeps what it is given:")
             batched(PostgresLedger(url, Path(name) / "postgres"), min(requests, 50_000), ">= 10,000")
+        month_of_sums(Path(name), MONTH_REQUESTS)
         book = ingest(Path(name), requests)
         read_back(book)
         book.close()

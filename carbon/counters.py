@@ -6,7 +6,9 @@ from typing import Any, Self
 
 import orjson
 
-from greenserve.carbon.entries import UNMETERED
+from greenserve.carbon.entries import OTHER_CI, UNMETERED
+from greenserve.carbon.facts import fact_of
+from greenserve.carbon.grades import grade_of, stand_apart
 
 INTEGERS = (
     "requests",
@@ -39,11 +41,26 @@ INTEGERS = (
     "embodied_ng",
     "embodied_covered",
     "ci_unknown_uj",
+    "apart",
+    "scored_tokens",
+    "scored_tokens_ng",
 )
 """Sums. `open` are lines that wait for their settled one, charged or not; `_covered` are the requests with a figure in
 that column. `ci_unknown_uj` and `market_unknown_uj` are site energy (IT energy without a PUE) without lifecycle or
 market emissions; `_uncovered_uj` is IT energy."""
-COUNTERS = ("outcomes", "cache", "tiers", "by_tier", "by_origin", "intensities", "flags", "histogram")
+COUNTERS = (
+    "outcomes",
+    "cache",
+    "tiers",
+    "by_tier",
+    "by_origin",
+    "grades",
+    "other_grades",
+    "intensities",
+    "flags",
+    "histogram",
+    "facts",
+)
 NAMES = (*INTEGERS, *COUNTERS)
 _BY_NUMBER = frozenset(("intensities", "histogram"))
 _FRACTION_BITS = 4
@@ -54,7 +71,12 @@ class Counters:
     """Sums of merged usage bodies, integers only. State: counters that `add` and `merge` alone change.
 
     Energies are IT energy [uJ]. `outcomes`, `cache`, `tiers` and `flags` count requests; `by_tier` and `by_origin` hold
-    IT energy; `intensities` maps mg/kWh to site energy; `histogram` counts requests by `bucket_of` their energy. A line
+    IT energy, and so do `grades` and `other_grades`, by `grade_of` the line's reading and of that in the other basis.
+    `apart` counts requests whose two readings are not of one provider, scope and slot; `scored_tokens` and
+    `scored_tokens_ng` are input tokens and lifecycle emissions of requests that tell both. Lines of before there was an
+    `OTHER_CI` count in none of these, so that rows stored then are still folded as they are. `facts` is filled by
+    `describe` alone.
+    `intensities` maps mg/kWh to site energy; `histogram` counts requests by `bucket_of` their energy. A line
     that is taken away again leaves nothing behind, so that sums over settled lines do not depend on their estimates.
     """
 
@@ -89,6 +111,9 @@ class Counters:
     embodied_ng: int
     embodied_covered: int
     ci_unknown_uj: int
+    apart: int
+    scored_tokens: int
+    scored_tokens_ng: int
 
     def __init__(self) -> None:
         for name in INTEGERS:
@@ -98,6 +123,9 @@ class Counters:
         self.tiers: Counter[str] = Counter()
         self.by_tier: Counter[str] = Counter()
         self.by_origin: Counter[str] = Counter()
+        self.grades: Counter[str] = Counter()
+        self.other_grades: Counter[str] = Counter()
+        self.facts: Counter[str] = Counter()
         self.intensities: Counter[int] = Counter()
         self.flags: Counter[str] = Counter()
         self.histogram: Counter[int] = Counter()
@@ -131,7 +159,14 @@ class Counters:
             self.tokens += sign * tokens
         for flag in body["flags"]:
             _count(self.flags, flag, sign)
+        if stand_apart(body):
+            self.apart += sign
         self._add_energy(body, sign)
+
+    def describe(self, body: Mapping[str, Any]) -> None:
+        """Note what a statement says of a request beside its sums; nothing later changes it."""
+        if body["charged"] and OTHER_CI in body:
+            _count(self.facts, fact_of(body), 1)
 
     def replace(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """A settled line `new` takes the place of `old`, what it does not hold stands as in `old`.
@@ -161,7 +196,9 @@ class Counters:
     def merge(self, other: "Counters") -> None:
         """Add all sums of another tally."""
         for name in INTEGERS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            value = getattr(other, name)
+            if value:
+                setattr(self, name, getattr(self, name) + value)
         for name in COUNTERS:
             own = getattr(self, name)
             for key, value in getattr(other, name).items():
@@ -204,12 +241,11 @@ class Counters:
         _count_tier(self, body["tier"], energy_uj, sign)
         _count(self.histogram, bucket_of(energy_uj), sign)
         _count_state(self, body, energy_uj, sign)
-        self._add_carbon(body, signed_uj, sign, (first or body)["ci"])
+        self._add_carbon(body, signed_uj, sign, first or body)
 
-    def _add_carbon(
-        self, body: Mapping[str, Any], energy_uj: int, sign: int, reading: Mapping[str, Any] | None
-    ) -> None:
-        site_uj = energy_uj
+    def _add_carbon(self, body: Mapping[str, Any], energy_uj: int, sign: int, first: Mapping[str, Any]) -> None:
+        site_uj, reading = energy_uj, first["ci"]
+        _count_grades(self, first, energy_uj)
         if body["facility_uj"] is None:
             self.facility_unknown_uj += energy_uj
         else:
@@ -228,6 +264,9 @@ class Counters:
         else:
             self.loc_lifecycle_ng += sign * lifecycle
             self.loc_lifecycle_covered += sign
+            if first["tokens_in"] and OTHER_CI in first:
+                self.scored_tokens += sign * first["tokens_in"]
+                self.scored_tokens_ng += sign * lifecycle
         if direct is None:
             self.loc_direct_uncovered_uj += energy_uj
         else:
@@ -296,6 +335,7 @@ def _move_energy(sums: "Counters", old: Mapping[str, Any], new: Mapping[str, Any
     _count_state(sums, old, old_uj, -1)
     _count_state(sums, new, energy_uj, 1)
     reading, more_site_uj = old["ci"], more_uj
+    _count_grades(sums, old, more_uj)
     if new["facility_uj"] is None:
         sums.facility_unknown_uj += more_uj
     else:
@@ -308,7 +348,10 @@ def _move_energy(sums: "Counters", old: Mapping[str, Any], new: Mapping[str, Any
         sums.loc_lifecycle_uncovered_uj += more_uj
         sums.ci_unknown_uj += more_site_uj
     else:
-        sums.loc_lifecycle_ng += new["loc_lifecycle_ng"] - old["loc_lifecycle_ng"]
+        more_ng = new["loc_lifecycle_ng"] - old["loc_lifecycle_ng"]
+        sums.loc_lifecycle_ng += more_ng
+        if old["tokens_in"] and OTHER_CI in old:
+            sums.scored_tokens_ng += more_ng
     if new["loc_direct_ng"] is None:
         sums.loc_direct_uncovered_uj += more_uj
     else:
@@ -319,6 +362,15 @@ def _move_energy(sums: "Counters", old: Mapping[str, Any], new: Mapping[str, Any
         sums.market_ng += new["market_ng"] - old["market_ng"]
     if new["embodied_ng"] is not None:
         sums.embodied_ng += new["embodied_ng"] - old["embodied_ng"]
+
+
+def _count_grades(sums: "Counters", first: Mapping[str, Any], energy_uj: int) -> None:
+    if first["ci"] is None or not energy_uj:
+        return
+    for counter, reading in ((sums.grades, first["ci"]), (sums.other_grades, first.get(OTHER_CI))):
+        grade = None if reading is None else grade_of(reading)
+        if grade is not None:
+            _count(counter, grade, energy_uj)
 
 
 def _count_tier(sums: "Counters", tier: str, energy_uj: int, sign: int) -> None:

@@ -8,7 +8,7 @@ import orjson
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
 from greenserve.errors import LedgerUnavailable
-from greenserve.records import Entry, IntensityReading, Protocol, Tenant, Usage
+from greenserve.records import Basis, Entry, IntensityReading, Protocol, Tenant, Usage
 
 PLATFORM = "_platform"
 METHOD = "M2"
@@ -17,6 +17,9 @@ SHORT_VERSION = 2
 """Of settled usage lines: those of version 1 repeat more of the provisional line."""
 US_PER_HOUR = 3_600_000_000
 UNMETERED = "unmetered"
+OTHER_CI = "ci_other"
+"""The member of usage lines that holds the grid in the other basis than `ci`: null where no feed knew that; lines of
+before it was kept have none."""
 KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period")
 POOLS = (
     "active_uj",
@@ -24,11 +27,15 @@ POOLS = (
     "host_uj",
     "idle_uj",
     "waste_uj",
+    "load_uj",
     "background_uj",
     "foreign_uj",
     "gap_uj",
 )
-"""What a device's metered energy is divided into; the first three are the charged requests' parts."""
+"""What a device's metered energy is divided into; the first three are the charged requests' parts. Intervals of
+before `load_uj` was told apart have it in their background."""
+LATER_POOLS = frozenset({"load_uj"})
+"""Those that older intervals do not name."""
 
 Outcome = Literal["ok", "error", "cancelled"]
 CacheResult = Literal["miss", "hit", "joined", "off"]
@@ -96,8 +103,12 @@ class UsageLine:
 def usage_body(line: UsageLine) -> Body:
     """The provisional body (revision 0): facility energy by E9 and emissions by E11 follow here, nowhere else."""
     usage, reading = line.usage, line.intensity
+    other = None if reading is None else reading.counterpart
     intensity = None if reading is None else _intensity_members(reading)
-    facility, direct_ng, lifecycle_ng = site_figures(usage.energy_uj if usage else None, line.pue_milli, intensity)
+    counterpart = None if other is None else _intensity_members(other)
+    facility, direct_ng, lifecycle_ng = site_figures(
+        usage.energy_uj if usage else None, line.pue_milli, intensity, counterpart
+    )
     return _energy_members(usage) | {
         "attempt": line.attempt,
         "batch_id": line.batch_id,
@@ -105,6 +116,7 @@ def usage_body(line: UsageLine) -> Body:
         "cache": line.cache,
         "charged": line.charged,
         "ci": intensity,
+        OTHER_CI: counterpart,
         "code": line.code,
         "cpu_ns": line.cpu_ns,
         "device": line.device,
@@ -172,10 +184,16 @@ def _intensity_members(reading: IntensityReading) -> Body:
         "basis": reading.basis,
         "end_us": reading.end_us,
         "kind": reading.kind,
+        "level": reading.level,
         "mg_per_kwh": reading.mg_per_kwh,
+        "model": reading.model,
+        "observed_us": reading.observed_us,
         "origin": reading.origin,
         "provider": reading.provider,
+        "revision": reading.revision,
+        "scope": reading.scope,
         "start_us": reading.start_us,
+        "u_grid_bp": reading.u_grid_bp,
         "zone": reading.zone,
     }
 
@@ -196,7 +214,7 @@ def settled_body(
     """The short body of `settled_entry`: site energy and emissions derived again (E9, E11); read it merged over the
     provisional one. It repeats only whose and when it is, so that its row stands beside the first one's."""
     facility, direct_ng, lifecycle_ng = site_figures(
-        usage.energy_uj if usage else None, provisional["pue_milli"], provisional["ci"]
+        usage.energy_uj if usage else None, provisional["pue_milli"], provisional["ci"], provisional.get(OTHER_CI)
     )
     body: Body = {
         "attempt": provisional["attempt"],
@@ -244,16 +262,26 @@ def unmetered_body(provisional: Mapping[str, Any], *, first: int | None = None) 
 
 
 def site_figures(
-    it_uj: int | None, pue_milli: int | None, ci: Mapping[str, Any] | None
+    it_uj: int | None,
+    pue_milli: int | None,
+    ci: Mapping[str, Any] | None,
+    other: Mapping[str, Any] | None = None,
 ) -> tuple[int | None, int | None, int | None]:
-    """Facility energy [uJ] and location-based emissions [ng], direct and lifecycle; None for what is not known."""
+    """Facility energy [uJ] and location-based emissions [ng], direct and lifecycle, each by the reading of its own
+    basis (`ci`, or `other`, which stands in the other one); None for what is not known."""
     if it_uj is None or pue_milli is None:
         return None, None, None
     facility = facility_uj(it_uj, pue_milli)
     if ci is None:
         return facility, None, None
-    grams_ng = emissions_ng(facility, ci["mg_per_kwh"])
-    return (facility, grams_ng, None) if ci["basis"] == "direct" else (facility, None, grams_ng)
+    own_ng = emissions_ng(facility, ci["mg_per_kwh"])
+    other_ng = None if other is None else emissions_ng(facility, other["mg_per_kwh"])
+    return (facility, own_ng, other_ng) if ci["basis"] == "direct" else (facility, other_ng, own_ng)
+
+
+def reading_in(body: Mapping[str, Any], basis: Basis) -> Mapping[str, Any] | None:
+    """The reading of one basis that a usage body's emissions in that basis rest on; None where it has none."""
+    return next((one for one in (body["ci"], body.get(OTHER_CI)) if one is not None and one["basis"] == basis), None)
 
 
 def device_entry(closed: Mapping[str, Any], *, at_us: int, run_id: str, boot_id: str, end: Mapping[str, Any]) -> Entry:

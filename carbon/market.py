@@ -25,7 +25,7 @@ class Priced:
 class MarketFold:
     """Site energy by hour and region: the statement's own by line, and of everybody, idle energy included.
 
-    State: counters, changed by `add` and `close` alone.
+    State: counters, changed by `add`, `add_sum` and `close` alone.
     """
 
     def __init__(self) -> None:
@@ -36,13 +36,17 @@ class MarketFold:
 
     def add(self, body: Mapping[str, Any], hour: int, line: Line | None) -> None:
         """Take a request of the period; `line` is None where it is not the statement's own."""
-        if body["facility_uj"] is None:
-            return
-        place = (hour, body["region"] or "")
-        self._site[place] += body["facility_uj"]
-        self._it[hour] += it_uj(body) or 0
+        if body["facility_uj"] is not None:
+            self.add_sum(
+                (hour, body["region"] or ""), line, facility_uj=body["facility_uj"], energy_uj=it_uj(body) or 0
+            )
+
+    def add_sum(self, place: tuple[int, str], line: Line | None, *, facility_uj: int, energy_uj: int) -> None:
+        """Take site and IT energy [uJ] of requests of one hour and region, all of them at a known PUE."""
+        self._site[place] += facility_uj
+        self._it[place[0]] += energy_uj
         if line is not None:
-            self._own.setdefault(place, Counter())[line] += body["facility_uj"]
+            self._own.setdefault(place, Counter())[line] += facility_uj
 
     def close(self, hour: int, metered_uj: int) -> None:
         """Take a device's metered energy; what no request caused makes the site's share larger."""

@@ -6,13 +6,14 @@ from typing import Any
 
 from greenserve.carbon.entries import it_uj
 from greenserve.carbon.folded import Unassigned
-from greenserve.carbon.reconciliation import POOLS
+from greenserve.carbon.reconciliation import pools_of
+from greenserve.carbon.tally import Tally
 
 BASES = ("loc_direct_ng", "loc_lifecycle_ng")
 
 
 class Pooled:
-    """State: sums by hour, changed by `add` and `close` alone."""
+    """State: sums by hour, changed by `add`, `add_sums` and `close` alone."""
 
     def __init__(self) -> None:
         self._pools: Counter[int] = Counter()
@@ -33,9 +34,17 @@ class Pooled:
                 self._priced[basis][hour] += energy_uj
                 self._ng[basis][hour] += body[basis]
 
+    def add_sums(self, tally: Tally, hour: int) -> None:
+        """Take all requests of an hour's row."""
+        self._it[hour] += tally.energy_uj - tally.facility_unknown_uj
+        self._facility[hour] += tally.facility_uj
+        for basis in BASES:
+            self._priced[basis][hour] += tally.energy_uj - getattr(tally, f"{basis.removesuffix('_ng')}_uncovered_uj")
+            self._ng[basis][hour] += getattr(tally, basis)
+
     def close(self, body: Mapping[str, Any], hour: int) -> None:
         """Take a device's interval."""
-        self._pools[hour] += sum(body[pool] for pool in POOLS)
+        self._pools[hour] += sum(pools_of(body).values())
 
     def unassigned(self) -> Unassigned:
         """The sums; an hour without a priced request is left out of the emissions and told in `uncovered_uj`."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from greenserve.carbon.budgets import iso
-from greenserve.carbon.entries import it_uj
+from greenserve.carbon.entries import OTHER_CI, it_uj
 from greenserve.carbon.tally import decimal_g_per_kwh
 from greenserve.units import decimal_grams, decimal_joules, two_digits
 
@@ -117,8 +117,9 @@ def _carbon(body: Mapping[str, Any], rounded: bool) -> dict[str, object]:
 
 def _factors(body: Mapping[str, Any]) -> list[dict[str, object]]:
     factors: list[dict[str, object]] = []
-    reading = body["ci"]
-    if reading is not None:
+    for reading in (body["ci"], body.get(OTHER_CI)):
+        if reading is None:
+            continue
         factors.append(
             {
                 "factor": "grid intensity",

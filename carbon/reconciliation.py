@@ -5,11 +5,16 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from greenserve.carbon.entries import PLATFORM, UNMETERED, it_uj
+from greenserve.carbon.entries import LATER_POOLS, PLATFORM, UNMETERED, it_uj
 from greenserve.units import decimal_joules
 
-POOLS = ("idle_uj", "background_uj", "foreign_uj", "gap_uj", "waste_uj")
+POOLS = ("idle_uj", "load_uj", "background_uj", "foreign_uj", "gap_uj", "waste_uj")
 PERCENT_PLACES = Decimal(1).scaleb(-3)
+
+
+def pools_of(body: Mapping[str, Any]) -> dict[str, int]:
+    """The energy [uJ] of an interval by pool; older ones do not tell all of LATER_POOLS apart."""
+    return {pool: body[pool] for pool in POOLS if pool in body or pool not in LATER_POOLS}
 
 
 class Sensor:
@@ -64,7 +69,7 @@ class Reconciliation:
         self._tenant, self._start_us, self._end_us = tenant, start_us, end_us
         self._everybody = everybody
         self._since: list[tuple[str, int, bool]] = []
-        self._pools = dict.fromkeys(POOLS, 0)
+        self._pools: Counter[str] = Counter()
         self._over_uj: int | None = None
         self._before_uj: dict[str, int] = {}
         self._after_uj: dict[str, int] = {}
@@ -82,23 +87,29 @@ class Reconciliation:
     def close(self, body: Mapping[str, Any]) -> None:
         """Take a device interval: the lines settled since the one before it are its own."""
         lines, self._since = self._since, []
-        if not self._within(body["at_us"]):
-            own = (uj for name, uj, within in lines if self._is_own(name) and within)
-            self.own_closed_elsewhere_uj += sum(own)
-            return
-        for name, energy_uj, within in lines:
-            if self._is_own(name):
-                self.own_uj += energy_uj
-                self.own_of_other_periods_uj += 0 if within else energy_uj
-            elif name == PLATFORM:
-                self.platform_uj += energy_uj
-            else:
-                self.others_uj += energy_uj
+        here = self._within(body["at_us"])
+        for name, energy_uj, ended_here in lines:
+            self.place(name, energy_uj, ended_here=ended_here, closed_here=here)
+        if here:
+            self._take(body)
+
+    def place(self, tenant: str, energy_uj: int, *, ended_here: bool, closed_here: bool) -> None:
+        """Take settled energy [uJ] of a tenant, by whether it ended and whether its interval closed in the period."""
+        if not closed_here:
+            self.own_closed_elsewhere_uj += energy_uj if self._is_own(tenant) and ended_here else 0
+        elif self._is_own(tenant):
+            self.own_uj += energy_uj
+            self.own_of_other_periods_uj += 0 if ended_here else energy_uj
+        elif tenant == PLATFORM:
+            self.platform_uj += energy_uj
+        else:
+            self.others_uj += energy_uj
+
+    def _take(self, body: Mapping[str, Any]) -> None:
         device = body["device"]
         self._before_uj.setdefault(device, body["pending_before_uj"])
         self._after_uj[device] = body["pending_after_uj"]
-        for pool in POOLS:
-            self._pools[pool] += body[pool]
+        self._pools.update(pools_of(body))
         if "over_attributed_uj" in body:
             self._over_uj = (self._over_uj or 0) + body["over_attributed_uj"]
         self.intervals += body["intervals"]
@@ -106,29 +117,29 @@ class Reconciliation:
         self.metered_uj += body["metered_uj"]
         self.sensors.setdefault(device, Sensor()).take(body)
 
-    def pool_uj(self, name: str) -> int:
-        """The node's energy in one of POOLS [uJ]."""
-        return self._pools[name]
+    def pool_uj(self, name: str) -> int | None:
+        """The node's energy in one of POOLS [uJ]; None where no interval told that pool apart."""
+        return self._pools.get(name, None if name in LATER_POOLS else 0)
 
     def difference_uj(self) -> int:
         """Metered minus placed [uJ]; 0 in a ledger that verifies."""
-        placed = self.own_uj + self.others_uj + self.platform_uj + sum(self._pools.values())
+        placed = self.own_uj + self.others_uj + self.platform_uj + self._pools.total()
         return self.metered_uj + sum(self._before_uj.values()) - placed - sum(self._after_uj.values())
 
     def document(self) -> dict[str, object]:
         """The lines of the statement: metered + pending before = all the others, difference 0."""
         platform_uj = self.platform_uj + self._pools["waste_uj"]
-        lines = {
+        lines: dict[str, int | None] = {
             "metered": self.metered_uj,
             "pending_before": sum(self._before_uj.values()),
             "this_tenant": self.own_uj,
             "other_tenants": self.others_uj,
             "platform": platform_uj,
-            **{name.removesuffix("_uj"): uj for name, uj in self._pools.items() if name != "waste_uj"},
+            **{name.removesuffix("_uj"): self.pool_uj(name) for name in POOLS if name != "waste_uj"},
             "pending_after": sum(self._after_uj.values()),
             "difference": self.difference_uj(),
         }
-        return {f"{name}_joules": decimal_joules(uj) for name, uj in lines.items()} | {
+        return {f"{name}_joules": None if uj is None else decimal_joules(uj) for name, uj in lines.items()} | {
             "peers_served_joules": None,
             "over_attributed_joules": None if self._over_uj is None else decimal_joules(self._over_uj),
             "intervals": self.intervals,

@@ -32,7 +32,7 @@ def _operator(folded: Folded) -> dict[str, object]:
     direct = _sum(tally.loc_direct_ng if tally.loc_direct_covered else None, rest.direct_ng)
     lifecycle = _sum(_lifecycle_ng(folded), rest.lifecycle_ng)
     uncovered_uj = tally.loc_lifecycle_uncovered_uj + rest.uncovered_uj
-    both = not uncovered_uj and not tally.loc_direct_uncovered_uj
+    both = not uncovered_uj and not tally.loc_direct_uncovered_uj and not tally.apart
     upstream = lifecycle - direct if both and direct is not None and lifecycle is not None else None
     market = folded.total.market
     return {

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from greenserve.carbon.assembling import Budgets, Parts, assembled
 from greenserve.carbon.budgets import iso
 from greenserve.carbon.counterfactual import Counterfactual
 from greenserve.carbon.embodied import embodied_ng, rates_ng_per_s
-from greenserve.carbon.entries import PLATFORM, US_PER_HOUR
+from greenserve.carbon.entries import US_PER_HOUR
+from greenserve.carbon.facts import fact_of
 from greenserve.carbon.folded import EVERYBODY, Folded, Scope
 from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
@@ -18,13 +20,18 @@ from greenserve.carbon.terms import Terms
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry, Statement
 
-__all__ = ["BREAKDOWN", "EVERYBODY", "SCHEMA", "Scope", "build_statement", "fold"]
+__all__ = ["BREAKDOWN", "EVERYBODY", "SCHEMA", "Scope", "build_statement", "fold", "statement_from"]
 Body = Mapping[str, Any]
 
 
 def build_statement(entries: Iterable[tuple[int, Entry]], scope: Scope) -> Statement:
     """Fold all entries of the ledger, in order of index up to `scope.size`, into the tenant's statement."""
-    document = document_of(fold(entries, scope))
+    return statement_from(fold(entries, scope))
+
+
+def statement_from(folded: Folded) -> Statement:
+    """The statement of sums, whoever folded them."""
+    document, scope = document_of(folded), folded.scope
     return Statement(
         statement_id=str(document["statement_id"]),
         tenant=scope.tenant,
@@ -59,15 +66,8 @@ class _Fold:
         self._market, self._pooled = MarketFold(), Pooled()
         self._counterfactual = Counterfactual(self._terms.baselines)
         self._uncharged = 0
-        self._marks: dict[str, set[str]] = {}
-        self._factors: dict[tuple[str, ...], tuple[int, int]] = {}
-        self._sites: Counter[tuple[str, int | None]] = Counter()
-        self._flags: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
-        self._codes: Counter[str] = Counter()
-        self._levels_uj: Counter[str] = Counter()
-        self._budgets: dict[str, Body] = {}
-        self._budget_changes: Counter[str] = Counter()
+        self._facts: Counter[tuple[str, str]] = Counter()
+        self._budgets = Budgets(scope)
         self._first: int | None = None
         self._last: int | None = None
 
@@ -94,7 +94,7 @@ class _Fold:
         for line in lines:
             line.add(body, share_ng)
         self._counterfactual.add(body)
-        self._note(body)
+        self._facts[body["region"] or "", fact_of(body)] += 1
 
     def _newest(self, entries: Iterable[tuple[int, Entry]]) -> Iterator[Body]:
         """Each usage once: settled over provisional. A provisional line waits here until its settled one comes."""
@@ -105,7 +105,7 @@ class _Fold:
             if entry.kind == "device_interval":
                 self._close(entry.body)
             elif entry.kind == "budget":
-                self._budget(entry.body)
+                self._budgets.take(entry.body)
             if entry.kind != "usage":
                 continue
             if self._scope.covers(entry.tenant) and self._scope.holds(entry.body["ended_us"]):  # type: ignore[arg-type]
@@ -130,68 +130,25 @@ class _Fold:
             self._market.close(hour, body["metered_uj"])
             self._pooled.close(body, hour)
 
-    def _budget(self, body: Body) -> None:
-        """A budget in force in the period: changes after its end are another statement's."""
-        if body["at_us"] < self._scope.end_us and body["tenant"] in (self._scope.tenant, PLATFORM):
-            self._budgets[body["budget_id"]] = body
-            self._budget_changes[body["budget_id"]] += self._scope.holds(body["at_us"])
-
-    def _note(self, body: Body) -> None:
-        self._flags.update(body["flags"])
-        self._reasons[body["reason"] or "not recorded"] += 1
-        if body["code"] is not None:
-            self._codes[body["code"]] += 1
-        reading = body["ci"]
-        if body["emulated"]:
-            self._mark("emulated regions", f"region {body['region']} was executed on the gateway's own machine")
-        if body["tier"] == "simulated":
-            self._mark("simulated energy", "energy was replayed from a series, not measured")
-        self._sites[body["region"] or "", body["pue_milli"]] += 1
-        if reading is None:
-            return
-        if "level" in reading and body["active_uj"] is not None:
-            energy_uj = body["active_uj"] + body["held_uj"] + body["host_uj"]
-            self._levels_uj[str(reading["level"])] += energy_uj
-        if "synthetic" in reading["provider"].lower():
-            self._mark("synthetic grid series", f"zone {reading['zone']} comes from {reading['provider']}")
-        elif reading["origin"] == "recorded":
-            self._mark("recorded grid series", f"zone {reading['zone']} comes from {reading['provider']}")
-        factor = tuple(reading[name] for name in ("zone", "provider", "origin", "basis", "kind"))
-        value = reading["mg_per_kwh"]
-        low, high = self._factors.get(factor, (value, value))
-        self._factors[factor] = (min(low, value), max(high, value))
-
-    def _mark(self, mark: str, reason: str) -> None:
-        self._marks.setdefault(mark, set()).add(reason)
-
     def _line(self) -> Line:
         return Line(embodied=bool(self._rates))
 
     def folded(self) -> Folded:
         """The sums, contracts applied."""
-        if self._terms.market is not None:
-            priced = self._market.priced(self._terms.market)
-            for key, one in priced.items():
-                self._lines[key].price(one)
-                self._total.price(one)
-        return Folded(
-            scope=self._scope,
-            terms=self._terms,
-            total=self._total,
-            lines=self._lines,
-            tenants=self._tenants,
-            reconciliation=self._reconciliation,
-            counterfactual=self._counterfactual,
-            uncharged=self._uncharged,
-            unassigned=self._pooled.unassigned(),
-            marks={mark: sorted(reasons) for mark, reasons in self._marks.items()},
-            factors=self._factors,
-            sites=self._sites,
-            flags=self._flags,
-            reasons=self._reasons,
-            codes=self._codes,
-            levels_uj=self._levels_uj,
-            budgets=self._budgets,
-            budget_changes=self._budget_changes,
-            indexes=(self._first, self._last),
+        return assembled(
+            self._scope,
+            self._terms,
+            Parts(
+                total=self._total,
+                lines=self._lines,
+                tenants=self._tenants,
+                reconciliation=self._reconciliation,
+                market=self._market,
+                pooled=self._pooled,
+                counterfactual=self._counterfactual,
+                uncharged=self._uncharged,
+                facts=self._facts,
+                budgets=self._budgets,
+                indexes=(self._first, self._last),
+            ),
         )

@@ -77,7 +77,7 @@ def _energy(document: Document) -> Iterator[str]:
 def _reconciliation(document: Document) -> Iterator[str]:
     node = document["reconciliation"]
     places = ("this_tenant", "other_tenants", "platform", "idle", "background", "foreign", "gap", "pending_after")
-    placed = sum(Decimal(node[f"{name}_joules"]) for name in places)
+    placed = sum(Decimal(node[f"{name}_joules"]) for name in places) + Decimal(node["load_joules"] or 0)
     metered = Decimal(node["metered_joules"]) + Decimal(node["pending_before_joules"])
     if metered != placed or Decimal(node["difference_joules"]) != metered - placed:
         yield f"reconciliation: metered + pending before is {metered:f} J, the places sum to {placed:f} J"

@@ -1,6 +1,5 @@
 """The members of a statement, in the order in which an auditor reads them, from sums that were folded elsewhere."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -118,7 +117,7 @@ def _energy_lines(folded: Folded) -> list[dict[str, object]]:
         "held": tally.held_uj,
         "host": tally.host_uj,
         "idle": folded.reconciliation.pool_uj("idle_uj") if operator else None,
-        "load": None,
+        "load": folded.reconciliation.pool_uj("load_uj") if operator else None,
         "overhead": None,
         "facility": tally.facility_uj - known_it,
     }
@@ -142,11 +141,11 @@ def _quality(folded: Folded) -> dict[str, object]:
     return {
         "joules_by_tier": _joules(tally.by_tier),
         "joules_by_intensity_origin": _joules(tally.by_origin),
-        "joules_by_fallback_level": _joules(folded.levels_uj) if folded.levels_uj else None,
+        "joules_by_fallback_level": _joules(tally.levels_uj) or None,
         "provisional_joules": decimal_joules(tally.provisional_uj),
         "unreconciled_joules": decimal_joules(tally.unreconciled_uj),
         "unmetered_requests": tally.unmetered,
-        "requests_by_flag": dict(sorted(folded.flags.items())),
+        "requests_by_flag": dict(sorted(tally.flags.items())),
         "devices": [sensors[device].document(device) for device in sorted(sensors)],
     }
 
@@ -164,5 +163,5 @@ def _budgets(folded: Folded) -> list[dict[str, object]]:
 _UNITS = {"gCO2e": "ng CO2e", "J": "uJ", "requests": "requests", "tokens": "tokens"}
 
 
-def _joules(counted: Counter[str]) -> dict[str, str]:
+def _joules(counted: Mapping[str, int]) -> dict[str, str]:
     return {name: decimal_joules(uj) for name, uj in sorted(counted.items())}

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from greenserve.carbon.counters import bucket_bounds
 from greenserve.carbon.embodied import HALF_WIDTH_BP
 from greenserve.carbon.entries import it_uj
 from greenserve.carbon.market import Priced
-from greenserve.carbon.quantiles import Histogram
+from greenserve.carbon.quantiles import Histogram, bucket_of
 from greenserve.carbon.tally import BASIS_POINTS, Tally
 from greenserve.units import decimal_grams, decimal_joules
 
@@ -16,7 +17,7 @@ THOUSAND = 1_000
 
 
 class Line:
-    """Sums over requests. State: the tally, the histogram and counters, changed by `add` and `price` alone.
+    """Sums over requests. State: the tally, the histogram and counters, changed by `add`, `take` and `price` alone.
 
     `embodied` says whether hardware is declared at all: if not, embodied figures are null and the SCI is operational.
     """
@@ -47,6 +48,20 @@ class Line:
         if body["tokens_in"]:
             self.tokens += body["tokens_in"]
             self.tokens_ng += known_ng + (embodied_ng or 0)
+
+    def take(self, tally: Tally) -> None:
+        """Count all requests of an hour's row. ValueError where hardware is declared: shares of it are rounded per
+        request and not kept in sums. Close it after the last one."""
+        if self._embodied:
+            raise ValueError("embodied emissions are rounded per request: fold the single lines")
+        self.tally.merge(tally)
+
+    def close(self) -> None:
+        """After all rows were taken: what follows from their sums alone."""
+        tally = self.tally
+        self.histogram = Histogram({bucket_of(bucket_bounds(one)[0]): n for one, n in tally.histogram.items()})
+        self.scored, self.scored_ng = tally.loc_lifecycle_covered, tally.loc_lifecycle_ng
+        self.tokens, self.tokens_ng = tally.scored_tokens, tally.scored_tokens_ng
 
     def price(self, priced: Priced) -> None:
         """Take the market-based emissions of all its requests; they are known per hour and region, not per request."""
@@ -80,7 +95,7 @@ class Line:
     def _market_members(self) -> dict[str, object]:
         if self.market is None:
             return dict.fromkeys(("market_gco2e", "market_low_gco2e", "market_high_gco2e", "market_uncovered_joules"))
-        ng, width = self.market.emissions_ng, self.tally.half_width_bp(grid=False)
+        ng, width = self.market.emissions_ng, self.tally.half_width_bp(grid=None)
         known = not self.tally.requests or self.tally.facility_uj > self.market.uncovered_uj
         return {
             "market_gco2e": _grams(ng if known else None),

@@ -11,14 +11,15 @@ METHOD_NOTES = (
     "E10: embodied emissions = full-device time that the request held x the device's rate (grams of making it / its "
     "life), rounded down per request; +-50 %.",
     "E11: emissions = facility energy x grid intensity of the hour and zone, average and location-based, rounded half "
-    "to even to 1 ng per request; sums add rounded requests.",
+    "to even to 1 ng per request; sums add rounded requests. Direct and lifecycle each take the reading of their own "
+    "basis.",
     "Market-based emissions follow the declared contracts hour by hour: what the site took in an hour (requests, and "
     "idle and the like in proportion) is covered by the contracts of that hour, the rest takes the residual mix; each "
     "hour and region is rounded once and shared over the lines by site energy.",
     "E12: 90 % ranges combine the meter's half width (common to all requests), 10 % per request divided by the root "
     "of their number, 3 % per class, and for emissions the grid's by origin: observed 5, estimated 10, forecast 15, "
-    "recorded 30, annual 40 %. The PUE's uncertainty is not known and not contained; market-based ranges contain the "
-    "energy's alone.",
+    "recorded 30, annual 40 %, or by each reading's own half width where its line carries one. The PUE's uncertainty "
+    "is not known and not contained; market-based ranges contain the energy's alone.",
     "p50 and p95 are the largest value of the histogram bucket that holds the nearest-rank percentile: at most 6.25 % "
     "above it.",
     "SCI (ISO/IEC 21031): location-based lifecycle plus embodied emissions of the requests for which all of it is "
@@ -30,7 +31,7 @@ INCLUDED = ("active, held and host energy of the requests, at the site by PUE",)
 EXCLUDED = ("networks and the caller's own device", "power of the node that no meter or model of this machine covers")
 NOT_EXCLUDED: Mapping[str, str] = MappingProxyType(
     {
-        "idle": "idle and background energy of the node (shown under reconciliation, charged to nobody)",
+        "idle": "idle, load and background energy of the node (shown under reconciliation, charged to nobody)",
         "embodied": "emissions of making the hardware",
     }
 )
@@ -45,12 +46,13 @@ UNKNOWN_REASONS: Mapping[str, str] = MappingProxyType(
         "loc_direct_gco2e": "null where no source gave a direct intensity",
         "loc_lifecycle_gco2e": "null where no source gave a lifecycle intensity",
         "idle": "not shared: idle energy stays with the node and is charged to no tenant",
-        "load": "not measured apart: energy of starting and loading models is in the node's background",
+        "load": "not shared: starting, loading and warming up stays with the node; null too where no interval of its "
+        "devices told it apart, it is then in the background",
         "overhead": "unknown: no external meter measures fans, disks and supply losses of the node",
         "peers_served": "this version serves no other gateway's requests",
         "over_attributed": "null where no interval tells what its meter missed",
         "refused_requests": "requests that were refused before they ran are counted by the metrics, not in the ledger",
-        "fallback_level": "null where the readings do not carry the level of the fallback chain",
+        "fallback_level": "null where no reading carries the level of the fallback chain",
     }
 )
 SHARE_RULES: Mapping[str, str] = MappingProxyType(
@@ -60,7 +62,7 @@ SHARE_RULES: Mapping[str, str] = MappingProxyType(
         "held": "static energy of the device while the request's batch occupied it, by occupied time (E8)",
         "host": "CPU energy around the engine, by the CPU time of the request's own work",
         "idle": "static energy while nothing ran: stays with the node",
-        "load": "starting, loading and warming up: not measured apart",
+        "load": "starting, loading and warming up, where the device's intervals tell it apart: stays with the node",
         "overhead": "fans, disks, network, supply losses: unknown without an external meter",
         "facility": "what the site adds to the IT energy: IT energy x (PUE - 1), per request (E9)",
         "embodied": "full-device time that the request held x the declared rate of the device (E10)",

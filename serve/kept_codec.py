@@ -116,7 +116,7 @@ def decode(data: bytes, *, tenant: Tenant, client_id: str | None, times_ns: tupl
                 latency_s=None,
                 energy_j=None,
                 emissions_g=None,
-                intensity=None if reading is None else IntensityReading(**reading),
+                intensity=None if reading is None else _reading(reading),
             ),
             usage=Usage(**head["usage"]),
             emissions_ng=head["emissions_ng"],
@@ -127,6 +127,11 @@ def decode(data: bytes, *, tenant: Tenant, client_id: str | None, times_ns: tupl
         )
     except (struct.error, KeyError, TypeError) as error:
         raise ValueError(f"no kept answer: {error!r:.200}") from None
+
+
+def _reading(told: dict[str, Any]) -> IntensityReading:
+    other = told.get("counterpart")
+    return IntensityReading(**(told | {"counterpart": None if other is None else IntensityReading(**other)}))
 
 
 def _tensor(told: dict[str, Any], raw: bytes) -> Tensor:

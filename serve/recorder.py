@@ -203,9 +203,10 @@ class Recorder:
         for finished, host_cpu_ns in zip(group, apportion_list(host_ns, [1] * len(group)), strict=True):
             line = self._line(finished, host_cpu_ns, now_ns, now_us)
             body = usage_body(line)
-            known = [body[name] for name in ("loc_lifecycle_ng", "loc_direct_ng") if body[name] is not None]
             assert line.usage is not None
-            recorded.append(Recorded(usage=line.usage, emissions_ng=known[0] if known else None))
+            # Of both bases that the line may know, the answer shows the one whose intensity stands beside it.
+            emissions_ng = None if line.intensity is None else body[f"loc_{line.intensity.basis}_ng"]
+            recorded.append(Recorded(usage=line.usage, emissions_ng=emissions_ng))
             bodies.append(ledger_json(body))
         return recorded, bodies
 

@@ -250,6 +250,7 @@ class GatewayReplica:
                 config=config,
                 models=models,
                 feed=grid.chain,
+                read_both=grid.chain.read_both,
                 marginal=grid.marginal,
                 clock=clock,
                 fingerprint=self._fingerprint,

@@ -8,6 +8,7 @@ State: snapshots and the routing state of this replica, changed only on the even
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import fmean
+from typing import Protocol
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
 from greenserve.config import Config
@@ -38,6 +39,13 @@ UNKNOWN_ENERGY_J = 1.0
 PATIENCE_NS = 86_400 * NS_PER_S
 
 
+class ReadBoth(Protocol):
+    """A zone's reading at a moment [us UTC], perhaps with its counterpart; None is unknown."""
+
+    def __call__(self, *, zone: str, at_us: int) -> IntensityReading | None:
+        """Answers from memory."""
+
+
 class Router:
     """Picks region and variant for each request."""
 
@@ -50,10 +58,15 @@ class Router:
         clock: Clock,
         fingerprint: str,
         marginal: IntensityFeed | None = None,
+        read_both: ReadBoth | None = None,
     ) -> None:
-        """`marginal` steers in place of the average where `intensity.routing_signal` asks for it; it accounts never."""
+        """`marginal` steers in place of the average where `intensity.routing_signal` asks for it; it accounts never.
+
+        `read_both` is the feed's reading with that of the other basis beside it, which requests are accounted by too.
+        """
         self._models = models
         self._feed = feed
+        self._read: ReadBoth = feed.read if read_both is None else read_both
         self._marginal = marginal if config.intensity.routing_signal == "marginal" else None
         self._clock = clock
         self._fingerprint = fingerprint
@@ -84,8 +97,9 @@ class Router:
         now_us = self._clock.unix_us()
         if self._valid_from_us <= now_us < self._valid_until_us:
             return
-        readings = {region.zone: self._feed.read(zone=region.zone, at_us=now_us) for region in self._regions}
-        ends_us = [reading.end_us for reading in readings.values() if reading is not None]
+        readings = {region.zone: self._read(zone=region.zone, at_us=now_us) for region in self._regions}
+        known = [reading for reading in readings.values() if reading is not None]
+        ends_us = [each.end_us for one in known for each in (one, one.counterpart) if each is not None]
         self._valid_from_us, self._valid_until_us = now_us, min([now_us + ASK_AGAIN_US, *ends_us])
         steering = self._steering_at(now_us, readings)
         self._home_grid = None

@@ -1,6 +1,7 @@
 """Several feeds as one: the best level that any of them reaches, then the order of preference."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from greenserve.carbon.feeds.levels import FORECAST, graded
@@ -43,6 +44,14 @@ class FeedChain:
     def read_in(self, *, zone: str, at_us: int, basis: Basis) -> IntensityReading | None:
         """The reading of one basis alone, with its own level; None where no feed knows it."""
         return _best(self._candidates(zone, at_us, basis))
+
+    def read_both(self, *, zone: str, at_us: int) -> IntensityReading | None:
+        """As `read`, with the reading of the other basis as its counterpart where a feed knows that too."""
+        reading = self.read(zone=zone, at_us=at_us)
+        if reading is None:
+            return None
+        other = self.read_in(zone=zone, at_us=at_us, basis=OTHER[reading.basis])
+        return reading if other is None else replace(reading, counterpart=other)
 
     def forecast(self, *, zone: str, start_us: int, end_us: int, basis: Basis | None = None) -> list[Expected]:
         """What is expected over [start_us, end_us), piece by piece and without a gap, from levels 2 to 4.

@@ -138,6 +138,7 @@ ORDER = (
     "other_tenants_joules",
     "platform_joules",
     "idle_joules",
+    "load_joules",
     "background_joules",
     "foreign_joules",
     "gap_joules",

@@ -6,7 +6,7 @@ Each check is a small fold: it sees every row once, in order, and yields finding
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from greenserve.carbon.entries import POOLS, UNMETERED, US_PER_HOUR, it_uj, site_figures
+from greenserve.carbon.entries import LATER_POOLS, OTHER_CI, POOLS, UNMETERED, US_PER_HOUR, it_uj, site_figures
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
@@ -123,7 +123,7 @@ class Audit:
                 yield f"says that it settles entry {told}, its first line is entry {idx}"
             if UNMETERED not in body["flags"] and body["active_uj"] is not None:
                 self._take_parts(body)
-        figures = site_figures(it_uj(body), first["pue_milli"], first["ci"])
+        figures = site_figures(it_uj(body), first["pue_milli"], first["ci"], first.get(OTHER_CI))
         stored = (body["facility_uj"], body["loc_direct_ng"], body["loc_lifecycle_ng"])
         if figures != stored:
             yield f"E9 and E11 give {figures} (facility uJ, direct ng, lifecycle ng), stored are {stored}"
@@ -140,13 +140,16 @@ class Audit:
             self._parts["waste_uj"] += it_uj(body) or 0
 
     def _conserved(self, body: Mapping[str, Any]) -> Iterator[str]:
-        placed = sum(body[pool] for pool in POOLS) + body["pending_after_uj"]
+        placed = sum(body.get(pool, 0) if pool in LATER_POOLS else body[pool] for pool in POOLS)
+        placed += body["pending_after_uj"]
         if body["metered_uj"] + body["pending_before_uj"] != placed:
             yield f"metered and pending before are {body['metered_uj'] + body['pending_before_uj']} uJ, placed {placed}"
         before = self._pending_uj.get(body["device"], 0)
         if body["pending_before_uj"] != before:
             yield f"{before} uJ were pending after the interval before it, {body['pending_before_uj']} uJ before it"
         self._pending_uj[body["device"]] = body["pending_after_uj"]
+        if body.get("over_attributed_uj", 0) < 0:
+            yield f"over_attributed_uj is {body['over_attributed_uj']}: what late spans lacked is never negative"
         for part, settled in self._parts.items():
             if body[part] != settled:
                 yield f"{part} is {body[part]}, the requests settled with it sum to {settled}"

@@ -14,7 +14,8 @@ import orjson
 
 from greenserve.canonical import canonical_json
 from greenserve.carbon.ledger.opening import open_ledger
-from greenserve.carbon.statement import Scope, build_statement
+from greenserve.carbon.ledger.stating import stated
+from greenserve.carbon.statement import Scope
 from greenserve.errors import GreenServeError
 
 NICENESS = 10
@@ -43,7 +44,7 @@ def run(job: Job) -> dict[str, Any]:
         if job.kind == "verify":
             return {"size": head.size, "chain": head.root, "findings": list(ledger.verify())}
         scope = Scope(**(job.scope or {}), size=head.size, chain=head.root)
-        return dict(build_statement(ledger.entries(), scope).document)
+        return dict(stated(ledger, scope).document)
     finally:
         ledger.close()
 

@@ -73,6 +73,7 @@ def add_line(
         tally = rollups[key] = Tally()
     if replaced is None:
         tally.add(body)
+        tally.describe(body)
     else:
         tally.replace(replaced, body)
     return key

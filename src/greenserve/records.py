@@ -270,6 +270,7 @@ class IntensityReading:
     whose value this is, or when a forecast was made. `revision` counts how often a provider changed the slot's value,
     `raw_sha256` is the digest of the answer that it was read from. `level` is the step of the fallback chain (0 live ..
     4 annual) and `u_grid_bp` [1/100 %] the 90 % half width that goes with it. None = not known, never zero.
+    `counterpart` is the same zone and moment in the other basis, with a level and an origin of its own.
     """
 
     zone: str
@@ -288,10 +289,18 @@ class IntensityReading:
     raw_sha256: str | None = None
     level: int | None = None
     u_grid_bp: int | None = None
+    counterpart: "IntensityReading | None" = None
 
     def __post_init__(self) -> None:
         if self.end_us <= self.start_us or not 0 <= self.mg_per_kwh <= LARGEST_MG_PER_KWH:
             raise ValueError(f"an intensity holds for a positive time and lies in 0..2,000,000 mg/kWh, got {self!r}")
+        other = self.counterpart
+        if other is not None and (
+            (other.zone, other.kind) != (self.zone, self.kind)
+            or other.basis == self.basis
+            or other.counterpart is not None
+        ):
+            raise ValueError(f"a counterpart is of the same zone and kind in the other basis, got {self!r}")
 
     @property
     def age_us(self) -> int | None:

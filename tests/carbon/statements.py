@@ -38,6 +38,8 @@ def interval(start_ns: int, *, at_us: int, **parts: int) -> Entry:
         "pending_after",
     )
     closed: dict[str, Any] = {f"{name}_uj": parts.get(name, 0) for name in names}
+    if "load" in parts:
+        closed["load_uj"] = parts["load"]
     metered = sum(closed.values()) - 2 * closed["pending_before_uj"]
     closed |= {
         "device": "cpu", "start_ns": start_ns, "end_ns": start_ns + 1, "intervals": 1, "metered_uj": metered,

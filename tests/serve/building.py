@@ -317,7 +317,8 @@ def a_gateway(
         router=Router(
             config=config,
             models=models,
-            feed=grid_from(config, clock=clock).chain,
+            feed=(chain := grid_from(config, clock=clock).chain),
+            read_both=chain.read_both,
             clock=clock,
             fingerprint=str(describe_host()["fingerprint"]),
         ),

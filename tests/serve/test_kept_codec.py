@@ -48,6 +48,17 @@ def test_a_kept_answer_comes_back_as_it_was(texts: list[str], columns: int, know
     assert dict(facts_of(back))["GreenServe-Replayed"] == "true" == parameters_of(back)["greenserve_replayed"]
 
 
+def test_a_kept_answer_keeps_the_reading_of_the_other_basis() -> None:
+    """Both of a decision's readings come back as they were."""
+    plain = an_answer().decision.intensity
+    assert plain is not None
+    both = replace(plain, counterpart=replace(plain, basis="direct" if plain.basis == "lifecycle" else "lifecycle"))
+
+    back = decode(encode(an_answer(decision=a_decision(intensity=both))), tenant=TENANT, client_id=None, times_ns=())
+
+    assert both == back.decision.intensity
+
+
 def test_bytes_that_are_not_text_come_back_as_bytes() -> None:
     """A model may answer any bytes in BYTES."""
     odd = Tensor(name="x", datatype="BYTES", shape=(2,), data=(b"\xff\x00", "text"))

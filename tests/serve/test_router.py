@@ -201,3 +201,31 @@ def test_the_home_grid_is_held_against_its_last_day(config: Config, models: Mode
     assert router.readings["ZZ-HERE"] is not None
     assert (router.readings["ZZ-HERE"].mg_per_kwh, 220_000.0) == router.home_grid()
     assert (None, None) == nowhere.home_grid()
+
+
+def test_requests_carry_the_reading_of_the_other_basis(
+    config: Config, models: Models, model: ServedModel, clock: ManualClock, idle: Batcher
+) -> None:
+    """It is stamped where the readings are taken: no request asks a feed."""
+    feed = HourlyFeed()
+
+    def read_both(*, zone: str, at_us: int) -> IntensityReading | None:
+        reading = feed.read(zone=zone, at_us=at_us)
+        return None if reading is None else replace(reading, counterpart=replace(reading, basis="direct"))
+
+    router = Router(
+        config=config,
+        models=models,
+        feed=feed,
+        read_both=read_both,
+        clock=clock,
+        fingerprint=str(describe_host()["fingerprint"]),
+    )
+    asked = feed.asked
+
+    decision = router.route(an_admitted(), model, idle)
+
+    assert decision.intensity is not None
+    assert decision.intensity.counterpart is not None
+    assert ("lifecycle", "direct") == (decision.intensity.basis, decision.intensity.counterpart.basis)
+    assert asked == feed.asked

@@ -12,10 +12,10 @@ from greenserve.carbon.formats.catalogue import FORMATS, Format, chosen
 from greenserve.carbon.issuing import Order, issue
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.statement_files import StatementFiles, statement_folder
+from greenserve.carbon.ledger.stating import stated
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.periods import WRITTEN, bounds_of
 from greenserve.carbon.signing import key_id_of, read_public_key, signature_faults
-from greenserve.carbon.statement import build_statement
 from greenserve.carbon.statement_audit import faults_of
 from greenserve.cli.ledger import DOES_NOT_VERIFY, AsJson, ConfigFile, opened
 from greenserve.cli.output import data, messages, print_json
@@ -95,7 +95,7 @@ def _period(period: str | None, month: str | None) -> str:
 def _fold(book: SqlLedger, members: Mapping[str, Any]) -> Mapping[str, Any]:
     head = book.head()
     whole: dict[str, Any] = {"size": head.size, "chain": head.root} | dict(members)
-    return build_statement(book.entries(), Scope(**whole)).document
+    return stated(book, Scope(**whole)).document
 
 
 def _write(statement: Statement, wanted: list[Format], out: Path, stem: str) -> list[Path]:

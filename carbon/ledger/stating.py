@@ -1,0 +1,172 @@
+"""A statement of a ledger: from its hourly sums where they give it, else from its entries. The same bytes either way.
+
+Of single entries the sums' way reads only the device intervals, the budgets, and the settled lines at the period's
+edges, all by index. An auditor's `replay` folds the entries, so neither way proves itself.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from greenserve.carbon.entries import PLATFORM, UNMETERED, US_PER_HOUR, it_uj
+from greenserve.carbon.folded import EVERYBODY, Scope
+from greenserve.carbon.ledger.book import SqlLedger, driver_of
+from greenserve.carbon.ledger.driver import Driver
+from greenserve.carbon.ledger.rollup import RollupKey
+from greenserve.carbon.ledger.rows import size_of
+from greenserve.carbon.statement import build_statement, statement_from
+from greenserve.carbon.statement_sums import HourSums, NeedsEntries, Stray, check_terms, fold_sums, settled_in
+from greenserve.carbon.tally import Tally
+from greenserve.records import Statement
+
+_INTERVAL = "FROM entry WHERE tenant = ? AND kind = 'device_interval' AND hour = ?"
+_USAGE = "FROM entry WHERE tenant = ? AND kind = 'usage' AND hour = ?"
+
+
+def stated(ledger: SqlLedger, scope: Scope) -> Statement:
+    """The statement of a scope at the ledger's end that it names."""
+    try:
+        return from_sums(ledger, scope)
+    except NeedsEntries:
+        return build_statement(ledger.entries(), scope)
+
+
+def from_sums(ledger: SqlLedger, scope: Scope) -> Statement:
+    """The statement from sums alone; NeedsEntries says why they do not give it."""
+    check_terms(scope)
+    with ledger.reading() as connection:
+        reader = _Reader(driver_of(connection), scope)
+        return statement_from(fold_sums(reader.read(), scope))
+
+
+class _Reader:
+    """State: one read transaction, and the hours that have anything by tenant, read once."""
+
+    def __init__(self, driver: Driver, scope: Scope) -> None:
+        if size_of(driver) != scope.size:
+            raise NeedsEntries("the ledger went on: its sums are of another end than the statement's")
+        self._driver, self._scope = driver, scope
+        self._first, self._end = scope.start_us // US_PER_HOUR, scope.end_us // US_PER_HOUR
+        self._pairs = driver.all("SELECT DISTINCT tenant, hour FROM rollup ORDER BY tenant, hour")
+        hours = list(self._hours_of_devices())
+        self._inner = [hour for hour in hours if self._holds(hour)]
+        self._outer = [hour for hour in hours if not self._holds(hour)]
+
+    def read(self) -> HourSums:
+        """All that the statement needs; intervals are read while they are folded."""
+        first, last = self._edge("ASC", self._inner), self._edge("DESC", self._inner[::-1])
+        rows, settled_uj = self._rows()
+        return HourSums(
+            rows=rows,
+            settled_uj=settled_uj,
+            closes=first is not None,
+            intervals=self._intervals(),
+            strays=self._strays(first, last),
+            budgets=self._budgets(),
+            indexes=self._indexes(),
+        )
+
+    def _holds(self, hour: int) -> bool:
+        return self._first <= hour < self._end
+
+    def _hours_of_devices(self) -> Iterator[int]:
+        """Hours with rows of the platform, by one seek each."""
+        hour = -1
+        while True:
+            hour = self._driver.all("SELECT min(hour) FROM entry WHERE tenant = ? AND hour > ?", (PLATFORM, hour))[0][0]
+            if hour is None:
+                return
+            yield hour
+
+    def _edge(self, order: str, hours: list[int]) -> int | None:
+        """The first (ASC) or last (DESC) interval of hours in that order."""
+        for hour in hours:
+            found = self._driver.all(f"SELECT idx {_INTERVAL} ORDER BY idx {order} LIMIT 1", (PLATFORM, hour))
+            if found:
+                return int(found[0][0])
+        return None
+
+    def _rows(self) -> tuple[list[tuple[RollupKey, Tally]], dict[str, int]]:
+        everybodys = self._scope.tenant == EVERYBODY or bool((self._scope.terms or {}).get("market"))
+        rows, settled_uj = [], dict[str, int]()
+        found = self._driver.all(
+            "SELECT tenant, key_id, hour, model, variant, region, role, tally FROM rollup WHERE hour >= ? AND hour < ?",
+            (self._first, self._end),
+        )
+        for *names, data in found:
+            key = RollupKey._make(names)
+            if everybodys or self._scope.covers(key.tenant):
+                tally = Tally.from_json(bytes(data))
+                rows.append((key, tally))
+                energy_uj = tally.energy_uj - tally.provisional_uj - tally.unreconciled_uj
+            else:
+                energy_uj = settled_in(bytes(data))
+            settled_uj[key.tenant] = settled_uj.get(key.tenant, 0) + energy_uj
+        return rows, settled_uj
+
+    def _intervals(self) -> Iterator[Mapping[str, Any]]:
+        last = -1
+        for hour in self._inner:
+            for idx, data in self._driver.all(f"SELECT idx, body {_INTERVAL} ORDER BY idx", (PLATFORM, hour)):
+                if idx < last or data is None:
+                    raise NeedsEntries("the clock was set back between intervals, or one was erased")
+                last = idx
+                yield orjson.loads(bytes(data))
+
+    def _strays(self, first: int | None, last: int | None) -> Iterator[Stray]:
+        """Settled lines that ended in the period and closed outside, or the other way round."""
+        newest = max((idx for hour in (*self._inner, *self._outer) for idx in self._newest(hour)), default=-1)
+        if first is None or last is None:
+            yield from self._settled(newest, self._scope.size, inside=True, closed_here=None)
+            return
+        before = -1
+        for hour in self._outer:
+            if self._driver.all(f"SELECT 1 {_INTERVAL} AND idx > ? AND idx < ? LIMIT 1", (PLATFORM, hour, first, last)):
+                raise NeedsEntries("intervals of other periods lie between those of this one")
+            found = self._driver.all(
+                f"SELECT idx {_INTERVAL} AND idx < ? ORDER BY idx DESC LIMIT 1", (PLATFORM, hour, first)
+            )
+            before = max(before, found[0][0] if found else -1)
+        yield from self._settled(-1, before, inside=True, closed_here=False)
+        yield from self._settled(last, newest, inside=True, closed_here=False)
+        yield from self._settled(max(last, newest), self._scope.size, inside=True, closed_here=None)
+        yield from self._settled(before, last, inside=False, closed_here=True)
+
+    def _newest(self, hour: int) -> list[int]:
+        found = self._driver.all(f"SELECT idx {_INTERVAL} ORDER BY idx DESC LIMIT 1", (PLATFORM, hour))
+        return [row[0] for row in found]
+
+    def _settled(self, after: int, before: int, *, inside: bool, closed_here: bool | None) -> Iterator[Stray]:
+        """Settled lines between two indices that ended in the period, or (`inside` False) did not."""
+        if after >= before:
+            return
+        for tenant, hour in self._pairs:
+            if self._holds(hour) != inside:
+                continue
+            found = self._driver.all(
+                f"SELECT body {_USAGE} AND idx > ? AND idx < ? AND revision > 0 ORDER BY idx",
+                (tenant, hour, after, before),
+            )
+            for (data,) in found:
+                if data is None:
+                    raise NeedsEntries("a settled line was erased")
+                body = orjson.loads(bytes(data))
+                energy_uj = it_uj(body)
+                if body["charged"] and energy_uj is not None and UNMETERED not in body["flags"]:
+                    yield Stray(tenant, energy_uj, inside, closed_here)
+
+    def _budgets(self) -> Iterator[Mapping[str, Any]]:
+        found = self._driver.all("SELECT body FROM entry WHERE period = 0 AND kind = 'budget' ORDER BY idx")
+        return (orjson.loads(bytes(data)) for (data,) in found if data is not None)
+
+    def _indexes(self) -> tuple[int | None, int | None]:
+        """The first and last row of the statement's own requests."""
+        edges: dict[str, list[int]] = {"ASC": [], "DESC": []}
+        for tenant, hour in self._pairs:
+            if not self._holds(hour) or not self._scope.covers(tenant):
+                continue
+            for order, found in edges.items():
+                rows = self._driver.all(f"SELECT idx {_USAGE} ORDER BY idx {order} LIMIT 1", (tenant, hour))
+                found += [row[0] for row in rows]
+        return min(edges["ASC"], default=None), max(edges["DESC"], default=None)
