@@ -7,6 +7,8 @@ from typing import Any, Literal
 import orjson
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
+from greenserve.carbon.shares import SpanShare
+from greenserve.carbon.theta import Theta
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry, IntensityReading, Protocol, Tenant, Usage
 
@@ -17,7 +19,9 @@ SHORT_VERSION = 2
 """Of settled usage lines: those of version 1 repeat more of the provisional line."""
 US_PER_HOUR = 3_600_000_000
 UNMETERED = "unmetered"
-KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period")
+KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta")
+BY_SPANS = "spans"
+"""How a device is settled, as its intervals say it; those of a CPU, settled by CPU time, say nothing."""
 POOLS = (
     "active_uj",
     "held_uj",
@@ -44,7 +48,8 @@ class UsageLine:
     full-device occupancy; the meter settles by these three. `usage` is None where nothing was metered. `rows` are the
     request's own, `n_rows` those of its whole batch. `reserved` is in the unit of the budget (ng, uJ or a count).
     `org` and `project` are the tenant's and the key's at that time; lines of before there were any have none.
-    A line with `charged` False is energy lost by the platform; it is nobody's usage.
+    A line with `charged` False is energy lost by the platform; it is nobody's usage. `spans` are its parts of batches
+    on devices that are settled by spans; what it used of the CPU stands in the three times beside them.
     """
 
     request_id: str
@@ -83,6 +88,7 @@ class UsageLine:
     attempt: int = 0
     org: str | None = None
     project: str | None = None
+    spans: tuple[SpanShare, ...] = ()
 
     def __post_init__(self) -> None:
         if self.end_ns <= self.start_ns or self.rows < 1 or self.attempt < 0:
@@ -98,55 +104,60 @@ def usage_body(line: UsageLine) -> Body:
     usage, reading = line.usage, line.intensity
     intensity = None if reading is None else _intensity_members(reading)
     facility, direct_ng, lifecycle_ng = site_figures(usage.energy_uj if usage else None, line.pue_milli, intensity)
-    return _energy_members(usage) | {
-        "attempt": line.attempt,
-        "batch_id": line.batch_id,
-        "budget_id": line.budget_id,
-        "cache": line.cache,
-        "charged": line.charged,
-        "ci": intensity,
-        "code": line.code,
-        "cpu_ns": line.cpu_ns,
-        "device": line.device,
-        "embodied_ng": None,
-        "emulated": line.emulated,
-        "end_ns": line.end_ns,
-        "ended_us": line.ended_us,
-        "facility_uj": facility,
-        "flags": line.flags,
-        "held_ns": line.held_ns,
-        "host_cpu_ns": line.host_cpu_ns,
-        "idle_uj": None,
-        "key_id": line.key_id,
-        "kind": "usage",
-        "loc_direct_ng": direct_ng,
-        "loc_lifecycle_ng": lifecycle_ng,
-        "market_ng": None,
-        "method": METHOD,
-        "model": line.model,
-        "n_rows": line.n_rows,
-        "org": line.org,
-        "outcome": line.outcome,
-        "overhead_uj": None,
-        "project": line.project,
-        "protocol": line.protocol,
-        "pue_milli": line.pue_milli,
-        "reason": line.reason,
-        "region": line.region,
-        "request_id": line.request_id,
-        "reserved": line.reserved,
-        "revision": 0,
-        "rows": line.rows,
-        "run_id": line.run_id,
-        "start_ns": line.start_ns,
-        "state": "provisional",
-        "tenant": line.tenant,
-        "tokens_in": line.tokens_in,
-        "v": VERSION,
-        "variant": line.variant,
-        "variant_digest": line.variant_digest,
-        "zone": line.zone,
-    }
+    spans = {"spans": [share.members() for share in line.spans]} if line.spans else {}
+    return (
+        _energy_members(usage)
+        | spans
+        | {
+            "attempt": line.attempt,
+            "batch_id": line.batch_id,
+            "budget_id": line.budget_id,
+            "cache": line.cache,
+            "charged": line.charged,
+            "ci": intensity,
+            "code": line.code,
+            "cpu_ns": line.cpu_ns,
+            "device": line.device,
+            "embodied_ng": None,
+            "emulated": line.emulated,
+            "end_ns": line.end_ns,
+            "ended_us": line.ended_us,
+            "facility_uj": facility,
+            "flags": line.flags,
+            "held_ns": line.held_ns,
+            "host_cpu_ns": line.host_cpu_ns,
+            "idle_uj": None,
+            "key_id": line.key_id,
+            "kind": "usage",
+            "loc_direct_ng": direct_ng,
+            "loc_lifecycle_ng": lifecycle_ng,
+            "market_ng": None,
+            "method": METHOD,
+            "model": line.model,
+            "n_rows": line.n_rows,
+            "org": line.org,
+            "outcome": line.outcome,
+            "overhead_uj": None,
+            "project": line.project,
+            "protocol": line.protocol,
+            "pue_milli": line.pue_milli,
+            "reason": line.reason,
+            "region": line.region,
+            "request_id": line.request_id,
+            "reserved": line.reserved,
+            "revision": 0,
+            "rows": line.rows,
+            "run_id": line.run_id,
+            "start_ns": line.start_ns,
+            "state": "provisional",
+            "tenant": line.tenant,
+            "tokens_in": line.tokens_in,
+            "v": VERSION,
+            "variant": line.variant,
+            "variant_digest": line.variant_digest,
+            "zone": line.zone,
+        }
+    )
 
 
 def usage_entry(line: UsageLine) -> Entry:
@@ -191,10 +202,18 @@ def settled_entry(
 
 
 def settled_body(
-    provisional: Mapping[str, Any], usage: Usage | None, flags: Sequence[str] = (), *, first: int | None = None
+    provisional: Mapping[str, Any],
+    usage: Usage | None,
+    flags: Sequence[str] = (),
+    *,
+    first: int | None = None,
+    devices: Sequence[Body] = (),
 ) -> Body:
     """The short body of `settled_entry`: site energy and emissions derived again (E9, E11); read it merged over the
-    provisional one. It repeats only whose and when it is, so that its row stands beside the first one's."""
+    provisional one. It repeats only whose and when it is, so that its row stands beside the first one's.
+
+    `devices` are the parts of a request that ran on more than the CPU: device, the three energies [uJ], tier, the
+    batch and the digest of the model (`theta`) that shared it; None for both on the CPU."""
     facility, direct_ng, lifecycle_ng = site_figures(
         usage.energy_uj if usage else None, provisional["pue_milli"], provisional["ci"]
     )
@@ -218,6 +237,8 @@ def settled_body(
         "v": SHORT_VERSION,
     }
     body.update(_energy_members(usage))
+    if devices:
+        body["devices"] = list(devices)
     return body
 
 
@@ -266,6 +287,25 @@ def device_entry(closed: Mapping[str, Any], *, at_us: int, run_id: str, boot_id:
     return entry_of(dict(closed) | about | {"method": METHOD, "v": VERSION})
 
 
+def meter_entry(
+    device: str, described: Mapping[str, Any], *, reason: str, number: int, at_us: int, run_id: str, boot_id: str
+) -> Entry:
+    """Which meter reads a device from now on, and why: at the start of a writer, or when it was exchanged.
+
+    `described` is what the meter says about itself, with what a probe found and its digest; `number` counts the
+    entries of this writer, so that two exchanges at one moment are two.
+    """
+    about = {"kind": "meter", "device": device, "reason": reason, "number": number, "at_us": at_us}
+    run = {"run_id": run_id, "boot_id": boot_id, "method": METHOD, "v": VERSION}
+    return entry_of(about | run | {"meter": dict(described)})
+
+
+def theta_entry(theta: Theta, *, at_us: int, run_id: str, boot_id: str) -> Entry:
+    """A published model of a device (E3, E6), which settled parts name by its digest."""
+    about = {"kind": "theta", "device": theta.device, "at_us": at_us, "run_id": run_id, "boot_id": boot_id}
+    return entry_of(about | {"theta": theta.document(), "sha256": theta.digest(), "method": METHOD, "v": VERSION})
+
+
 def tenant_entry(tenant: Tenant, *, revision: int, at_us: int, closed: bool) -> Entry:
     """A tenant's rules after a change. Its display name stays in the table: bodies hold opaque ids only."""
     return entry_of(
@@ -304,6 +344,10 @@ def entry_of(body: Body) -> Entry:
     elif kind == "device_interval":
         at_us, key = body["at_us"], f"{body['boot_id']}/{body['device']}/{body['start_ns']}-{body['end_ns']}"
         tenant, attempt, revision = PLATFORM, 0, 0
+    elif kind in ("meter", "theta"):
+        at_us, tenant, attempt, revision = body["at_us"], PLATFORM, 0, 0
+        name = body["number"] if kind == "meter" else body["sha256"]
+        key = f"{body['boot_id']}/{body['run_id']}/{body['device']}/{at_us}/{name}"
     elif kind == "period":
         at_us, key, tenant, attempt, revision = body["at_us"], str(body["period"]), PLATFORM, 0, body["revision"]
     elif kind in KINDS:
