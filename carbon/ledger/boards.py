@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ from greenserve.carbon.meters.characterise import Characterisation
 from greenserve.carbon.meters.node import NodeMeter
 from greenserve.carbon.node_accounts import NodeAccounts, board_settler
 from greenserve.carbon.theta import Theta
+from greenserve.errors import MeterUnavailable
 from greenserve.records import Entry, Usage
 
 STARTED = "the writer started"
@@ -68,6 +70,15 @@ class Boards:
         """Take the rows that the reader has made since the last time."""
         for board in self.accounts.boards:
             self.accounts.add_rows(board, self._take(board))
+
+    def read(self) -> None:
+        """Read every board now, so that nothing up to now stays without a row; one that cannot be read has had its
+        last row before."""
+        if self._metered is None:
+            return
+        for board in self.accounts.boards:
+            with suppress(MeterUnavailable):
+                self._metered.reader.read(board)
 
     def meters(self, at_us: int) -> list[Entry]:
         """Entries for the meters in use when the writer began, and for each that was exchanged since; told once."""

@@ -123,6 +123,7 @@ class Ingest:
             while self._more:
                 further, damage = self._take()
                 added += further
+            self._boards.read()
             self._measure(self._clock.monotonic_ns())
             closed = self._settler.finish()
             settled = self._settle(closed, self._boards.accounts.finish(closed))
