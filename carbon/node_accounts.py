@@ -277,8 +277,24 @@ def _energy_uj(one: Settled) -> int:
 
 def _empty(last: DeviceClosed) -> DeviceClosed:
     """A stretch without time or energy behind the last one: only what was pending finds its place in it."""
-    nothing = dict.fromkeys(
-        ("metered_uj", "static_uj", "idle_uj", "background_uj", "foreign_uj", "gap_uj", "load_uj", "active_uj",
-         "held_uj", "host_uj", "waste_uj", "over_attributed_uj", "pending_before_uj", "pending_after_uj"), 0
-    )  # fmt: skip
-    return replace(last, start_ns=last.end_ns, intervals=0, unmetered_ns=0, **nothing)
+    return DeviceClosed(
+        device=last.device,
+        start_ns=last.end_ns,
+        end_ns=last.end_ns,
+        intervals=0,
+        metered_uj=0,
+        static_uj=0,
+        active_uj=0,
+        held_uj=0,
+        host_uj=0,
+        idle_uj=0,
+        waste_uj=0,
+        background_uj=0,
+        foreign_uj=0,
+        gap_uj=0,
+        pending_before_uj=0,
+        pending_after_uj=0,
+        unmetered_ns=0,
+        tier=last.tier,
+        source=last.source,
+    )
