@@ -7,6 +7,7 @@ from typing import Any, Literal
 import orjson
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
+from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Basis, Entry, IntensityReading, Protocol, Tenant, Usage
 
@@ -20,7 +21,9 @@ UNMETERED = "unmetered"
 OTHER_CI = "ci_other"
 """The member of usage lines that holds the grid in the other basis than `ci`: null where no feed knew that; lines of
 before it was kept have none."""
-KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period")
+KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta")
+BY_SPANS = "spans"
+"""How a device is settled, as its intervals say it; those of a CPU, settled by CPU time, say nothing."""
 POOLS = (
     "active_uj",
     "held_uj",
@@ -51,7 +54,8 @@ class UsageLine:
     full-device occupancy; the meter settles by these three. `usage` is None where nothing was metered. `rows` are the
     request's own, `n_rows` those of its whole batch. `reserved` is in the unit of the budget (ng, uJ or a count).
     `org` and `project` are the tenant's and the key's at that time; lines of before there were any have none.
-    A line with `charged` False is energy lost by the platform; it is nobody's usage.
+    A line with `charged` False is energy lost by the platform; it is nobody's usage. `spans` are its parts of batches
+    on devices that are settled by spans; what it used of the CPU stands in the three times beside them.
     """
 
     request_id: str
@@ -90,6 +94,7 @@ class UsageLine:
     attempt: int = 0
     org: str | None = None
     project: str | None = None
+    spans: tuple[SpanShare, ...] = ()
 
     def __post_init__(self) -> None:
         if self.end_ns <= self.start_ns or self.rows < 1 or self.attempt < 0:
@@ -106,10 +111,10 @@ def usage_body(line: UsageLine) -> Body:
     other = None if reading is None else reading.counterpart
     intensity = None if reading is None else _intensity_members(reading)
     counterpart = None if other is None else _intensity_members(other)
-    facility, direct_ng, lifecycle_ng = site_figures(
-        usage.energy_uj if usage else None, line.pue_milli, intensity, counterpart
-    )
-    return _energy_members(usage) | {
+    it_energy_uj = usage.energy_uj if usage else None
+    facility, direct_ng, lifecycle_ng = site_figures(it_energy_uj, line.pue_milli, intensity, counterpart)
+    spans: Body = {"spans": [share.members() for share in line.spans]} if line.spans else {}
+    own: Body = {
         "attempt": line.attempt,
         "batch_id": line.batch_id,
         "budget_id": line.budget_id,
@@ -159,6 +164,7 @@ def usage_body(line: UsageLine) -> Body:
         "variant_digest": line.variant_digest,
         "zone": line.zone,
     }
+    return _energy_members(usage) | spans | own
 
 
 def usage_entry(line: UsageLine) -> Entry:
@@ -209,10 +215,18 @@ def settled_entry(
 
 
 def settled_body(
-    provisional: Mapping[str, Any], usage: Usage | None, flags: Sequence[str] = (), *, first: int | None = None
+    provisional: Mapping[str, Any],
+    usage: Usage | None,
+    flags: Sequence[str] = (),
+    *,
+    first: int | None = None,
+    devices: Sequence[Body] = (),
 ) -> Body:
     """The short body of `settled_entry`: site energy and emissions derived again (E9, E11); read it merged over the
-    provisional one. It repeats only whose and when it is, so that its row stands beside the first one's."""
+    provisional one. It repeats only whose and when it is, so that its row stands beside the first one's.
+
+    `devices` are the parts of a request that ran on more than the CPU: device, the three energies [uJ], tier, the
+    batch and the digest of the model (`theta`) that shared it; None for both on the CPU."""
     facility, direct_ng, lifecycle_ng = site_figures(
         usage.energy_uj if usage else None, provisional["pue_milli"], provisional["ci"], provisional.get(OTHER_CI)
     )
@@ -236,6 +250,8 @@ def settled_body(
         "v": SHORT_VERSION,
     }
     body.update(_energy_members(usage))
+    if devices:
+        body["devices"] = list(devices)
     return body
 
 
@@ -284,16 +300,6 @@ def reading_in(body: Mapping[str, Any], basis: Basis) -> Mapping[str, Any] | Non
     return next((one for one in (body["ci"], body.get(OTHER_CI)) if one is not None and one["basis"] == basis), None)
 
 
-def device_entry(closed: Mapping[str, Any], *, at_us: int, run_id: str, boot_id: str, end: Mapping[str, Any]) -> Entry:
-    """A device's closed stretch of time: its metered energy [uJ] by pool, and the counters at its end in `end`.
-
-    `closed` holds the members of `settlement.DeviceClosed` and flags; `end` holds what the next stretch goes on from:
-    energy_uj, static_uj, at_ns, busy_ns, source, tier of the last reading, own_cpu_ns of our processes.
-    """
-    about = {"kind": "device_interval", "at_us": at_us, "run_id": run_id, "boot_id": boot_id, "end": dict(end)}
-    return entry_of(dict(closed) | about | {"method": METHOD, "v": VERSION})
-
-
 def tenant_entry(tenant: Tenant, *, revision: int, at_us: int, closed: bool) -> Entry:
     """A tenant's rules after a change. Its display name stays in the table: bodies hold opaque ids only."""
     return entry_of(
@@ -332,6 +338,10 @@ def entry_of(body: Body) -> Entry:
     elif kind == "device_interval":
         at_us, key = body["at_us"], f"{body['boot_id']}/{body['device']}/{body['start_ns']}-{body['end_ns']}"
         tenant, attempt, revision = PLATFORM, 0, 0
+    elif kind in ("meter", "theta"):
+        at_us, tenant, attempt, revision = body["at_us"], PLATFORM, 0, 0
+        name = body["number"] if kind == "meter" else body["sha256"]
+        key = f"{body['boot_id']}/{body['run_id']}/{body['device']}/{at_us}/{name}"
     elif kind == "period":
         at_us, key, tenant, attempt, revision = body["at_us"], str(body["period"]), PLATFORM, 0, body["revision"]
     elif kind in KINDS:

@@ -72,6 +72,27 @@ class Gatherer:
                 wholes.append(whole)
         return wholes
 
+    def miss(self, request_id: str, part: PartName) -> Whole | None:
+        """A part of an open request never comes; the request itself where that was the last one."""
+        self._came[request_id][part] = None
+        self._waiting[request_id].discard(part)
+        return self._whole(request_id)
+
+    def waiting(self) -> list[str]:
+        """The requests that wait for parts, in the order of their ids."""
+        return sorted(self._waiting)
+
+    def give_up(self, request_id: str) -> Whole:
+        """The request with what came of it: every other part is missing. ValueError for one that does not wait."""
+        if request_id not in self._waiting:
+            raise ValueError(f"request {request_id} does not wait for a part")
+        for part in self._waiting[request_id]:
+            self._came[request_id][part] = None
+        self._waiting[request_id].clear()
+        whole = self._whole(request_id)
+        assert whole is not None
+        return whole
+
     def _whole(self, request_id: str) -> Whole | None:
         if self._waiting[request_id]:
             return None

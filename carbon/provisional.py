@@ -1,9 +1,20 @@
-"""What the rows of a batch used, as known before the meter has spoken: estimates from CPU time."""
+"""What the rows of a batch used, as known before the meter has spoken: estimates from CPU time and time on boards."""
 
-from greenserve.carbon.power_model import CpuPower
+from collections.abc import Sequence
+from types import MappingProxyType
+
+from greenserve.carbon.power_model import MW_NS_PER_UJ, CpuPower
 from greenserve.carbon.shapley import BatchCost, split_amounts
-from greenserve.records import Span, Usage
+from greenserve.carbon.shares import WHOLE_PPB, SpanShare
+from greenserve.records import TIERS, Span, Tier, Usage
 from greenserve.units import MILLI
+
+CPU = "cpu"
+BOARD = MappingProxyType({"active_mw": 190_000, "held_mw": 60_000})
+"""What a board draws above rest and at rest while a batch runs [mW]: an average of nothing known (to verify), which
+the meter replaces within seconds (decision 0030)."""
+BOARD_TIER: Tier = "class_average"
+BOARD_PCT = 60
 
 
 def split_span(span: Span, cost: BatchCost, share_milli: int) -> tuple[list[int], list[int]]:
@@ -18,15 +29,58 @@ def split_span(span: Span, cost: BatchCost, share_milli: int) -> tuple[list[int]
     return cpu_parts, held_parts
 
 
-def provisional_usage(request_id: str, *, cpu_ns: int, host_cpu_ns: int, held_ns: int, power: CpuPower) -> Usage:
+def share_rows(span: Span, cost: BatchCost, work_class: str) -> list[SpanShare | None]:
+    """Each row's part of a batch by Shapley value (E7), for a device that is settled by spans; None on the CPU.
+
+    Work is the batch's padded tokens or elements. The batch has the whole device: batches that run beside it share
+    what is static by their time.
+    """
+    rows = len(span.lengths)
+    if span.device == CPU:
+        return [None] * rows
+    (weights,) = split_amounts((WHOLE_PPB,), span.lengths, cost)
+    return [
+        SpanShare(
+            batch_id=span.batch_id,
+            device=span.device,
+            work_class=work_class,
+            start_ns=span.start_ns,
+            end_ns=span.end_ns,
+            work=rows * span.padded_length,
+            share_milli=MILLI,
+            weight_ppb=weight,
+        )
+        for weight in weights
+    ]
+
+
+def provisional_usage(
+    request_id: str,
+    *,
+    cpu_ns: int,
+    host_cpu_ns: int,
+    held_ns: int,
+    power: CpuPower,
+    spans: Sequence[SpanShare] = (),
+) -> Usage:
     """The usage of a request with these own times [ns]: the power model's estimate, each part rounded down by itself.
 
     `cpu_ns` is its part of the engine's CPU time, `host_cpu_ns` what decoding and encoding took beside it, `held_ns`
     its time on the device, counted as time on the whole device. These three are what settlement weighs later.
+    Its parts of batches on boards (`spans`) are added at a board's average power, +-60 %: the tier is then
+    `class_average` at best.
     """
     active_uj, host_uj = power.active_uj(cpu_ns), power.active_uj(host_cpu_ns)
     held_uj = power.held_uj(held_ns, MILLI)
     low_uj, high_uj = power.bounds(active_uj + held_uj + host_uj)
+    tier = power.tier
+    if spans:
+        board_ns = sum((share.end_ns - share.start_ns) * share.weight_ppb for share in spans) // WHOLE_PPB
+        on_boards = [BOARD[name] * board_ns // MW_NS_PER_UJ for name in ("active_mw", "held_mw")]
+        active_uj, held_uj = active_uj + on_boards[0], held_uj + on_boards[1]
+        low_uj += sum(on_boards) * (100 - BOARD_PCT) // 100
+        high_uj -= -sum(on_boards) * (100 + BOARD_PCT) // 100
+        tier = max(tier, BOARD_TIER, key=TIERS.index)
     return Usage(
         request_id=request_id,
         active_uj=active_uj,
@@ -34,6 +88,6 @@ def provisional_usage(request_id: str, *, cpu_ns: int, host_cpu_ns: int, held_ns
         host_uj=host_uj,
         low_uj=low_uj,
         high_uj=high_uj,
-        tier=power.tier,
+        tier=tier,
         state="provisional",
     )

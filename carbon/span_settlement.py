@@ -52,7 +52,8 @@ class SpanSettler:
     `_active`, spans that receive energy; `_queue`, intervals not yet processed; `_gathered`, intervals of a sensor
     that sees a part of the time, until they make a block; `_blocks`, processed ones that late spans may still claim
     from; `_done`, spans that were settled between two closes; `_pending_uj`, what all of these hold; `_processed_ns`,
-    `_window_ns`, the end of the last processed interval and of its window.
+    `_window_ns`, the end of the last processed interval and of its window. `first_theta` is the model as it began,
+    which `new_thetas` never tells.
     """
 
     def __init__(self, device: str, *, learner: Learner, sensor: Sensor | None = None, late_ns: int = LATE_NS) -> None:
@@ -68,6 +69,7 @@ class SpanSettler:
         self._last: Interval | None = None
         self._window_ns: int | None = None
         self._thetas: list[Theta] = []
+        self.first_theta = learner.published
 
     def __repr__(self) -> str:
         return f"<SpanSettler of {self._device}: {len(self._known)} spans, {len(self._queue)} intervals open>"

@@ -96,8 +96,13 @@ class Theta:
 
     def digest(self) -> str:
         """SHA-256 of the canonical document, in hexadecimal digits."""
-        text = json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return theta_digest(self.document())
+
+
+def theta_digest(document: Mapping[str, object]) -> str:
+    """SHA-256 of a model's canonical document, in hexadecimal digits."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Part(NamedTuple):

@@ -1,9 +1,13 @@
 """The node's meters as the configuration wants them: one reader, its journal, and the watch for foreign work."""
 
+from collections.abc import Mapping, Sequence
+
+from greenserve.carbon.ledger.boards import Metered
 from greenserve.carbon.meters.foreign import ForeignWatch
 from greenserve.carbon.meters.journal import Journal
 from greenserve.carbon.meters.known_boards import FILE, meters_folder, read_boards
 from greenserve.carbon.meters.node import NodeMeter
+from greenserve.carbon.meters.nvml import Board
 from greenserve.carbon.meters.own_cpu import OwnCpu
 from greenserve.carbon.meters.pick import METERS, Model, Picked, PickedNode, cpu_of, pick_node
 from greenserve.clock import SystemClock
@@ -27,8 +31,20 @@ def pick_configured(config: Config) -> Picked:
     return cpu_of(pick_configured_node(config), METERS if config.energy.meters == "auto" else config.energy.meters)
 
 
+def engine_names(boards: Sequence[Board], *, masked: bool) -> Mapping[str, str]:
+    """Engines' names of devices (`cuda:0`) to the boards' UUIDs; empty where a name may mean any of several boards.
+
+    Where Ray hands boards to replicas (`masked`), each of them calls its own `cuda:0`; boards of several kinds are
+    numbered by CUDA from the fastest on. A part on such a device stays unmetered, which its entry says; engines that
+    give the UUID itself need no name.
+    """
+    if len(boards) > 1 and (masked or len({board.name for board in boards}) > 1):
+        return {}
+    return {f"cuda:{board.index}": board.uuid for board in boards}
+
+
 class Metering:
-    """Reads all devices of this node while it runs; the CPU's meter is `cpu`, for who settles.
+    """Reads all devices of this node while it runs; for who settles the CPU's meter is `cpu`, and all are `metered`.
 
     State: the threads of the reader and the watch; the picked meters belong to the reader.
     """
@@ -56,6 +72,13 @@ class Metering:
             pick_again=self._pick_again,
         )
         self.cpu: EnergyMeter = self.node.meter_of(cpu.device)
+        masked = any(model.placement == "remote" and model.replicas.gpus for model in config.models)
+        self.metered = Metered(
+            reader=self.node,
+            boards=[board.uuid for board in picked.boards],
+            probes=read_boards(folder / FILE),
+            names=engine_names(picked.boards, masked=masked),
+        )
 
     def __repr__(self) -> str:
         return f"<Metering by {self.node!r}>"

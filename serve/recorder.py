@@ -15,7 +15,8 @@ from greenserve.carbon.apportion import apportion_list
 from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
-from greenserve.carbon.provisional import provisional_usage
+from greenserve.carbon.provisional import CPU, provisional_usage
+from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable
 from greenserve.ports import Arrays, Clock
 from greenserve.records import Admitted, Decision, Usage
@@ -32,7 +33,8 @@ QUICK_NS = 1_000_000
 class Run:
     """What a request took of the engine: monotonic times [ns] from its first span's start to its last one's end.
 
-    `cpu_ns` and `held_ns` are its own part; `batch_id` and `batch_rows` are those of its first span.
+    `cpu_ns` and `held_ns` are its own part; `batch_id` and `batch_rows` are those of its first span. `spans` are its
+    parts of batches on boards, `host_cpu_ns` is the CPU time of the engine's thread beside these.
     """
 
     batch_id: str
@@ -41,6 +43,8 @@ class Run:
     end_ns: int
     cpu_ns: int
     held_ns: int
+    host_cpu_ns: int = 0
+    spans: tuple[SpanShare, ...] = ()
 
 
 def run_of(landed: Sequence[Landed]) -> Run | None:
@@ -53,8 +57,10 @@ def run_of(landed: Sequence[Landed]) -> Run | None:
         batch_rows=len(spans[0].lengths),
         start_ns=min(span.start_ns for span in spans),
         end_ns=max(span.end_ns for span in spans),
-        cpu_ns=sum(each.cpu_ns for each in landed),
+        cpu_ns=sum(each.cpu_ns for each in landed if each.share is None),
         held_ns=sum(each.held_ns for each in landed),
+        host_cpu_ns=sum(each.cpu_ns for each in landed if each.share is not None),
+        spans=tuple(each.share for each in landed if each.share is not None),
     )
 
 
@@ -212,9 +218,15 @@ class Recorder:
 
     def _line(self, finished: Finished, host_cpu_ns: int, now_ns: int, now_us: int) -> UsageLine:
         request, decision, run = finished.admitted.request, finished.decision, finished.run
-        cpu_ns, held_ns = (run.cpu_ns, run.held_ns) if run else (0, 0)
+        cpu_ns, held_ns, spans = (run.cpu_ns, run.held_ns, run.spans) if run else (0, 0, ())
+        host_cpu_ns += run.host_cpu_ns if run else 0
         usage = provisional_usage(
-            request.request_id, cpu_ns=cpu_ns, host_cpu_ns=host_cpu_ns, held_ns=held_ns, power=self._power
+            request.request_id,
+            cpu_ns=cpu_ns,
+            host_cpu_ns=host_cpu_ns,
+            held_ns=held_ns,
+            power=self._power,
+            spans=spans,
         )
         return UsageLine(
             request_id=request.request_id,
@@ -239,7 +251,8 @@ class Recorder:
             region=decision.region,
             zone=decision.zone,
             emulated=decision.emulated,
-            device="cpu",
+            device=spans[0].device if spans else CPU,
+            spans=spans,
             batch_id=run.batch_id if run else None,
             n_rows=run.batch_rows if run else None,
             tokens_in=request.tokens,

@@ -43,7 +43,13 @@ class LedgerWriter:
         self._ingest = Ingest(
             ledger=self._ledger,
             spool_folder=spool_folder(config.ledger.path),
-            node=Node(meter=self._metering.cpu, own_cpu=OwnCpu(root_pid).read_ns, boot_id=boot_id(), run_id=run_id),
+            node=Node(
+                meter=self._metering.cpu,
+                own_cpu=OwnCpu(root_pid).read_ns,
+                boot_id=boot_id(),
+                run_id=run_id,
+                metered=self._metering.metered,
+            ),
             clock=SystemClock(),
             written=self._count,
         )

@@ -3,18 +3,31 @@
 Each check is a small fold: it sees every row once, in order, and yields findings that name the row's index.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from greenserve.carbon.entries import LATER_POOLS, OTHER_CI, POOLS, UNMETERED, US_PER_HOUR, it_uj, site_figures
+from greenserve.carbon.entries import (
+    BY_SPANS,
+    LATER_POOLS,
+    OTHER_CI,
+    POOLS,
+    UNMETERED,
+    US_PER_HOUR,
+    it_uj,
+    site_figures,
+)
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
 from greenserve.carbon.periods import bounds_of
 from greenserve.carbon.tally import Tally
+from greenserve.carbon.theta import theta_digest
 from greenserve.errors import LedgerUnavailable
 
 FINDINGS_PER_CHECK = 10
+CPU_TIME = ""
+"""Where a line that names no devices belongs: to the device that is settled by CPU time."""
 Request = tuple[bytes, int]
 K = TypeVar("K", RollupKey, SpendKey)
 
@@ -29,7 +42,8 @@ class Audit:
         self._open: dict[Request, tuple[int, Mapping[str, Any]]] = {}
         self._rollups: Rollups = {}
         self._places: Places = {}
-        self._parts = dict.fromkeys((*POOLS[:3], "waste_uj"), 0)
+        self._parts: dict[str, Counter[str]] = {}
+        self._thetas: set[str] = set()
         self._pending_uj: dict[str, int] = {}
         self._closed: list[tuple[Row, Mapping[str, Any]]] = []
 
@@ -43,6 +57,8 @@ class Audit:
             self._note("usage", row, self._used(row, line))
         elif line is not None and line.kind == "device_interval":
             self._note("conservation", row, self._conserved(line.decoded))
+        elif line is not None and line.kind == "theta":
+            self._note("theta", row, self._published(line.decoded))
         elif line is not None and line.kind == "period":
             self._closed.append((row, line.decoded))
 
@@ -59,8 +75,9 @@ class Audit:
             self._compare("spend", spends_of(self._places), spends, Spend())
         for row, body in self._closed:
             self._note("period", row, self._frozen(body))
-        if self._parts != dict.fromkeys(self._parts, 0):
-            self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {self._parts}")
+        left = {device or "cpu": dict(parts) for device, parts in self._parts.items() if any(parts.values())}
+        if left:
+            self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {left}")
         return [*self._findings, *self._cut_off()]
 
     def _compare(self, name: str, folded: Mapping[K, object], stored: Mapping[K, object], nothing: object) -> None:
@@ -122,7 +139,7 @@ class Audit:
             if (told := body.get("first")) is not None and told != idx:
                 yield f"says that it settles entry {told}, its first line is entry {idx}"
             if UNMETERED not in body["flags"] and body["active_uj"] is not None:
-                self._take_parts(body)
+                yield from self._take_parts(body)
         figures = site_figures(it_uj(body), first["pue_milli"], first["ci"], first.get(OTHER_CI))
         stored = (body["facility_uj"], body["loc_direct_ng"], body["loc_lifecycle_ng"])
         if figures != stored:
@@ -132,25 +149,48 @@ class Audit:
         fold_line(self._rollups, line.hour, body, replaced)
         spend_line(self._places, body, replaced)
 
-    def _take_parts(self, body: Mapping[str, Any]) -> None:
-        if body["charged"]:
-            for part in POOLS[:3]:
-                self._parts[part] += body[part]
+    def _published(self, body: Mapping[str, Any]) -> Iterator[str]:
+        digest = theta_digest(body["theta"])
+        self._thetas.add(digest)
+        if digest != body["sha256"]:
+            yield f"the model has the digest {digest}, the entry says {body['sha256']}"
+
+    def _take_parts(self, body: Mapping[str, Any]) -> Iterator[str]:
+        """Add what was settled to what the next interval of its device must say."""
+        if "devices" not in body:
+            self._settled(CPU_TIME, body["charged"], body)
+            return
+        for part in body["devices"]:
+            self._settled(part["device"], body["charged"], part)
+            if part["theta"] is not None and part["theta"] not in self._thetas:
+                yield f"its part on {part['device']} names the model {part['theta']}, which no entry before it holds"
+        sums = {name: sum(part[name] for part in body["devices"]) for name in POOLS[:3]}
+        if sums != (stored := {name: body[name] for name in POOLS[:3]}):
+            yield f"its parts on devices sum to {sums}, the line says {stored}"
+
+    def _settled(self, device: str, charged: bool, part: Mapping[str, Any]) -> None:
+        parts = self._parts.setdefault(device, Counter())
+        if charged:
+            for name in POOLS[:3]:
+                parts[name] += part[name]
         else:
-            self._parts["waste_uj"] += it_uj(body) or 0
+            parts["waste_uj"] += it_uj(part) or 0
 
     def _conserved(self, body: Mapping[str, Any]) -> Iterator[str]:
+        device = body["device"]
         placed = sum(body.get(pool, 0) if pool in LATER_POOLS else body[pool] for pool in POOLS)
         placed += body["pending_after_uj"]
         if body["metered_uj"] + body["pending_before_uj"] != placed:
             yield f"metered and pending before are {body['metered_uj'] + body['pending_before_uj']} uJ, placed {placed}"
-        before = self._pending_uj.get(body["device"], 0)
+        before = self._pending_uj.get(device, 0)
         if body["pending_before_uj"] != before:
             yield f"{before} uJ were pending after the interval before it, {body['pending_before_uj']} uJ before it"
-        self._pending_uj[body["device"]] = body["pending_after_uj"]
+        self._pending_uj[device] = body["pending_after_uj"]
         if body.get("over_attributed_uj", 0) < 0:
             yield f"over_attributed_uj is {body['over_attributed_uj']}: what late spans lacked is never negative"
-        for part, settled in self._parts.items():
-            if body[part] != settled:
-                yield f"{part} is {body[part]}, the requests settled with it sum to {settled}"
-            self._parts[part] = 0
+        parts = self._parts.pop(device, Counter())
+        if body.get("settled_by") != BY_SPANS:
+            parts += self._parts.pop(CPU_TIME, Counter())
+        for part in (*POOLS[:3], "waste_uj"):
+            if body[part] != parts[part]:
+                yield f"{part} is {body[part]}, the requests settled with it sum to {parts[part]}"

@@ -3,18 +3,23 @@
 Synchronous: the owner calls `step` in a loop (about ten times a second) and `finish` at the end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from greenserve.carbon.entries import Body, device_entry, entry_of, settled_body, unmetered_body
+from greenserve.carbon.device_entries import device_entry
+from greenserve.carbon.entries import Body, entry_of, settled_body, unmetered_body
+from greenserve.carbon.gathering import Whole
 from greenserve.carbon.intervals import interval_between, is_restart
+from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, half_width_of
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.intake import Intake
 from greenserve.carbon.ledger.row import Prepared, canonical_body, prepare
 from greenserve.carbon.ledger.rows import Placed
+from greenserve.carbon.node_accounts import Round
 from greenserve.carbon.settlement import Closed, Pending, Settled, Settler
+from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable, MeterUnavailable
 from greenserve.ports import Clock, EnergyMeter
 from greenserve.records import Entry, Reading, Usage
@@ -23,12 +28,14 @@ from greenserve.units import NS_PER_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What is metered: the device's meter, the cumulative CPU time [ns] of our processes, this boot and this run."""
+    """What is metered: the CPU's meter, the cumulative CPU time [ns] of our processes, this boot and this run, and the
+    node's other devices (None: only the CPU is settled, and no meter entries are written)."""
 
     meter: EnergyMeter
     own_cpu: Callable[[], int]
     boot_id: str
     run_id: str
+    metered: Metered | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +59,8 @@ class Progress:
 
 class Ingest:
     """The writer. State: requests that wait for the meter, the settler with its queue of intervals, the last reading,
-    and entries that a failed transaction left to write again. Everything is derived anew from the ledger and the
-    spools after a crash; only one may run per ledger."""
+    the boards' accounts, and entries that a failed transaction left to write again. Everything is derived anew from
+    the ledger and the spools after a crash; only one may run per ledger."""
 
     def __init__(
         self,
@@ -78,13 +85,13 @@ class Ingest:
         try:
             self._epoch = ledger.take_over(f"{node.run_id} of boot {node.boot_id}")
             self._intake = Intake(spool_folder, ledger.cursors())
-            described = node.meter.describe()
-            half_width = described.get("half_width_pct")
-            self._half_width_pct = half_width if isinstance(half_width, int) else None
+            self._half_width_pct = half_width_of(node.meter.describe())
             self._reading, self._own_ns = node.meter.read(), node.own_cpu()
             self._device = self._reading.device
             self._settler = Settler(self._device)
-            self._measured_ns = self._closed_ns = clock.monotonic_ns()
+            writer = Writer(boot_id=node.boot_id, run_id=node.run_id)
+            self._boards = Boards(cpu=self._device, writer=writer, metered=node.metered)
+            self._measured_ns = self._closed_ns = self._boards_ns = clock.monotonic_ns()
             self._resume()
         except BaseException:
             self._lock.release()
@@ -104,8 +111,7 @@ class Ingest:
         now_ns, settled = self._clock.monotonic_ns(), 0
         if now_ns - self._measured_ns >= self._pace.settle_every_ns:
             self._measure(now_ns)
-            if self._open or now_ns - self._closed_ns >= self._pace.idle_every_ns:
-                settled = self._settle(self._settler.close(now_ns - self._pace.grace_ns))
+            settled = self._close(now_ns)
         if damage:
             raise LedgerUnavailable("\n".join(damage))
         return Progress(added=added, settled=settled, waiting=len(self._open), meter_fault=self._meter_fault)
@@ -118,8 +124,10 @@ class Ingest:
             while self._more:
                 further, damage = self._take()
                 added += further
+            self._boards.read()
             self._measure(self._clock.monotonic_ns())
-            settled = self._settle(self._settler.finish())
+            closed = self._settler.finish()
+            settled = self._settle(closed, self._boards.accounts.finish(closed))
             left, self._open = self._open, {}
             self._unwritten += [_unmetered(first) for first in left.values()]
             self._write()
@@ -135,19 +143,31 @@ class Ingest:
 
     def _resume(self) -> None:
         """Go on where the ledger ends: the same run from its last counters, another run's requests as they are."""
-        last = self._ledger.last_device_interval(self._device)
-        if last is not None:
-            body: Any = last.body
-            if body["pending_after_uj"]:
-                self._unwritten.append((prepare(_released(body, self._clock.unix_us())), None))
-            end = Reading(
-                device=self._device, **{name: body["end"][name] for name in Reading.__slots__ if name != "device"}
-            )
-            same_run = (body["boot_id"], body["run_id"]) == (self._node.boot_id, self._node.run_id)
-            if same_run and end.source == self._reading.source and not is_restart(end, self._reading):
-                self._reading, self._own_ns = end, min(body["end"]["own_cpu_ns"], self._own_ns)
+        for device in (*self._boards.accounts.boards, self._device):
+            last = self._ledger.last_device_interval(device)
+            if last is not None and (body := self._take_over(last.body)):
+                self._go_on(body)
+        self._tell_meters()
         self._track(self._ledger.unsettled_lines())
         self._write()
+
+    def _take_over(self, body: Any) -> Any:
+        """Give what was pending on a device to background; its last interval where the CPU's counter may run on."""
+        if body["pending_after_uj"]:
+            self._unwritten.append((prepare(_released(body, self._clock.unix_us())), None))
+        return body if body["device"] == self._device else None
+
+    def _go_on(self, body: Any) -> None:
+        """The same run goes on from its last counters."""
+        end = Reading(
+            device=self._device, **{name: body["end"][name] for name in Reading.__slots__ if name != "device"}
+        )
+        same_run = (body["boot_id"], body["run_id"]) == (self._node.boot_id, self._node.run_id)
+        if same_run and end.source == self._reading.source and not is_restart(end, self._reading):
+            self._reading, self._own_ns = end, min(body["end"]["own_cpu_ns"], self._own_ns)
+
+    def _tell_meters(self) -> None:
+        self._unwritten += [(prepare(entry), None) for entry in self._boards.meters(self._clock.unix_us())]
 
     def _take(self) -> tuple[int, Sequence[str]]:
         waiting = self._intake.look()
@@ -170,7 +190,9 @@ class Ingest:
                 continue
             body = line.decoded
             cpu_ns, host_cpu_ns, held_ns = body["cpu_ns"], body["host_cpu_ns"], body["held_ns"]
-            if body["run_id"] != self._node.run_id or (cpu_ns is None and host_cpu_ns is None and held_ns is None):
+            spans = body.get("spans", ())
+            unknown = cpu_ns is None and host_cpu_ns is None and held_ns is None and not spans
+            if body["run_id"] != self._node.run_id or unknown:
                 self._unwritten.append(_unmetered(placed))
                 continue
             name = f"{body['request_id']}#{line.attempt}"
@@ -186,10 +208,15 @@ class Ingest:
                     charged=body["charged"],
                 )
             )
+            if spans:
+                shares = [SpanShare.of(members) for members in spans]
+                self._boards.accounts.add_request(name, shares, charged=body["charged"])
 
     def _measure(self, now_ns: int) -> None:
         """Read the meter; the time since the last good reading becomes an interval."""
         self._measured_ns = now_ns
+        self._boards.collect()
+        self._tell_meters()
         try:
             reading, own_ns = self._node.meter.read(), self._node.own_cpu()
         except MeterUnavailable as error:
@@ -207,27 +234,50 @@ class Ingest:
         self._reading, self._own_ns = reading, own_ns
         self._ends[reading.at_ns] = (reading, own_ns)
 
-    def _settle(self, closed: Closed | None) -> int:
-        if closed is None:
-            return 0
-        self._closed_ns = self._clock.monotonic_ns()
-        end_ns = closed.device.end_ns
-        reading, own_ns = self._ends.get(end_ns, (self._reading, self._own_ns))
-        self._ends = {at_ns: end for at_ns, end in self._ends.items() if at_ns > end_ns}
-        self._unwritten += [self._settled(one) for one in closed.settled]
-        self._unwritten += [_unmetered(self._open.pop(name)) for name in closed.unmetered]
+    def _close(self, now_ns: int) -> int:
+        """Close the devices that have something to settle, or have been idle for long."""
+        up_to_ns, idle_ns = now_ns - self._pace.grace_ns, self._pace.idle_every_ns
+        accounts, closed = self._boards.accounts, None
+        if self._open or now_ns - self._closed_ns >= idle_ns:
+            closed = self._settler.close(up_to_ns)
+        if accounts.waiting or (accounts.boards and now_ns - self._boards_ns >= idle_ns):
+            self._boards_ns = now_ns
+            return self._settle(closed, accounts.settle(closed, up_to_ns))
+        return self._settle(closed, accounts.alone(closed)) if closed is not None else 0
+
+    def _settle(self, closed: Closed | None, settled: Round) -> int:
+        """Write a round: models before the lines that use them, lines before the intervals that hold their sums."""
+        at_us = self._clock.unix_us()
+        self._unwritten += [(prepare(entry), None) for entry in self._boards.models(settled.thetas, at_us)]
+        self._unwritten += [self._settled(one) for one in settled.settled]
+        if settled.wholes:
+            widths = self._boards.half_widths() | {self._device: self._half_width_pct}
+            self._unwritten += [self._whole(whole, widths) for whole in settled.wholes]
+        self._unwritten += [_unmetered(self._open.pop(name)) for name in settled.unmetered]
+        for interval in settled.intervals:
+            told = asdict(interval)
+            entry = self._interval(told, at_us) if interval.device == self._device else None
+            self._unwritten.append((prepare(entry or self._boards.interval(told, at_us)), None))
+        if closed is not None:
+            self._closed_ns = self._clock.monotonic_ns()
+            self._ends = {at_ns: end for at_ns, end in self._ends.items() if at_ns > closed.device.end_ns}
+        self._write()
+        return len(settled.settled) + len(settled.wholes) + len(settled.unmetered)
+
+    def _interval(self, closed: Body, at_us: int) -> Entry:
+        """The entry of the CPU's closed stretch of time, with the counters at its end."""
+        reading, own_ns = self._ends.get(closed["end_ns"], (self._reading, self._own_ns))
         end = asdict(reading) | {"own_cpu_ns": own_ns}
         del end["device"]
-        interval = device_entry(
-            asdict(closed.device) | {"flags": []},
-            at_us=self._clock.unix_us(),
-            run_id=self._node.run_id,
-            boot_id=self._node.boot_id,
-            end=end,
-        )
-        self._unwritten.append((prepare(interval), None))
-        self._write()
-        return len(closed.settled) + len(closed.unmetered)
+        node = self._node
+        return device_entry(closed | {"flags": []}, at_us=at_us, run_id=node.run_id, boot_id=node.boot_id, end=end)
+
+    def _whole(self, whole: Whole, half_widths: Mapping[str, int | None]) -> tuple[Prepared, Placed]:
+        first = self._open.pop(whole.request_id)
+        provisional = first.line.decoded
+        usage = self._boards.usage(whole, provisional["request_id"], half_widths)
+        parts = self._boards.parts(whole)
+        return _short(first, settled_body(provisional, usage, whole.flags, first=first.idx, devices=parts)), first
 
     def _settled(self, settled: Settled) -> tuple[Prepared, Placed]:
         energy_uj = settled.active_uj + settled.held_uj + settled.host_uj
@@ -270,17 +320,11 @@ def _told(line: Prepared, first: Placed | None) -> Entry:
     return entry_of(dict(line.decoded) if first is None else {**first.line.decoded, **line.decoded})
 
 
-def bounds(energy_uj: int, half_width_pct: int | None) -> tuple[int, int]:
-    """The 90 % interval [uJ] of a metered energy; a simulated device has no width, its interval is the value itself."""
-    if half_width_pct is None:
-        return energy_uj, energy_uj
-    return energy_uj * max(0, 100 - half_width_pct) // 100, -(-energy_uj * (100 + half_width_pct) // 100)
-
-
 def _released(last: Body, at_us: int) -> Entry:
     """What open requests had received when a writer ended without settling them: it becomes background."""
     nothing = {name: 0 for name, value in last.items() if name.endswith("_uj") and isinstance(value, int)}
-    closed = {name: last[name] for name in ("device", "tier", "source", "end_ns")} | nothing
+    kept = ("device", "tier", "source", "end_ns", "settled_by")
+    closed = {name: last[name] for name in kept if name in last} | nothing
     closed |= {
         "start_ns": last["end_ns"],
         "intervals": 0,

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from greenserve.carbon.apportion import apportion_list
+from greenserve.carbon.shares import SpanShare
 from greenserve.errors import GreenServeError, InferenceFailed
 from greenserve.ports import Arrays
 from greenserve.records import Decision, Item, Span
@@ -16,7 +17,7 @@ class Landed:
     """An item's outputs [1, ...] by name, the span that it ran in, and one waiter's part of its CPU and held time [ns].
 
     `held_ns` is span time x the share of the device that this process holds; `decision` is the leader's. A cached
-    item has no span and cost nothing.
+    item has no span and cost nothing. `share` is its part of a span on a board; its CPU time is then the host's.
     """
 
     outputs: Arrays
@@ -24,6 +25,7 @@ class Landed:
     span: Span | None = None
     cpu_ns: int = 0
     held_ns: int = 0
+    share: SpanShare | None = None
 
 
 class Waiter:
@@ -93,7 +95,7 @@ class Flight:
         self.waiters.append((waiter, place))
         self.deadline_ns = max(self.deadline_ns, deadline_ns)
 
-    def land(self, outputs: Arrays, span: Span, *, cpu_ns: int, held_ns: int) -> None:
+    def land(self, outputs: Arrays, span: Span, *, cpu_ns: int, held_ns: int, share: SpanShare | None = None) -> None:
         """Give everybody the outputs; what they cost is shared equally, also with those who left meanwhile."""
         self.over = True
         if len(self.waiters) == 1:
@@ -101,9 +103,20 @@ class Flight:
         else:
             equal = [1] * len(self.waiters)
             cpu, held = apportion_list(cpu_ns, equal), apportion_list(held_ns, equal)
+        shares: list[SpanShare | None] = [share] * len(self.waiters)
+        if share is not None and len(self.waiters) > 1:
+            parts = apportion_list(share.weight_ppb, [1] * len(self.waiters))
+            shares = [replace(share, weight_ppb=part) for part in parts]
         landed = None
-        for (waiter, place), own_cpu_ns, own_held_ns in zip(self.waiters, cpu, held, strict=True):
-            landed = Landed(outputs=outputs, decision=self.decision, span=span, cpu_ns=own_cpu_ns, held_ns=own_held_ns)
+        for (waiter, place), own_cpu_ns, own_held_ns, own in zip(self.waiters, cpu, held, shares, strict=True):
+            landed = Landed(
+                outputs=outputs,
+                decision=self.decision,
+                span=span,
+                cpu_ns=own_cpu_ns,
+                held_ns=own_held_ns,
+                share=own,
+            )
             waiter.take(place, landed)
         if self.on_landed is not None:
             self.on_landed(landed)

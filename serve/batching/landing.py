@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from greenserve.carbon.power_model import CpuPower
-from greenserve.carbon.provisional import split_span
+from greenserve.carbon.provisional import share_rows, split_span
 from greenserve.errors import DeadlineExceeded, Overloaded
 from greenserve.records import Policy
 from greenserve.serve.batching.execute import NOT_FINITE, Ran
@@ -31,13 +31,14 @@ def land(ran: Ran, share_milli: int) -> int:
         return 0
     span, served = ran.span, ran.flights[0].served
     cpu, held = split_span(span, served.cost, share_milli)
+    shares = share_rows(span, served.cost, served.key)
     outputs = tuple(ran.outputs.items())
-    for place, (flight, cpu_ns, held_ns) in enumerate(zip(ran.flights, cpu, held, strict=True)):
+    for place, (flight, cpu_ns, held_ns, share) in enumerate(zip(ran.flights, cpu, held, shares, strict=True)):
         if place in ran.bad:
             flight.poison(NOT_FINITE)
             continue
         own = {name: array[place : place + 1] for name, array in outputs}
-        flight.land(own, span, cpu_ns=cpu_ns, held_ns=held_ns)
+        flight.land(own, span, cpu_ns=cpu_ns, held_ns=0 if share else held_ns, share=share)
     return span.cpu_ns
 
 

@@ -29,7 +29,7 @@ class TorchEngine:
     Scaled-dot-product attention is whatever kernel torch picks for the file's precision. With `graphs` each shape is
     recorded once as a CUDA graph and replayed, which saves the launches of small batches.
 
-    State: the program, and the recordings by shape.
+    State: the program, the recordings by shape, and what spans call the device: the board's UUID once it is known.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class TorchEngine:
         self._graphs = graphs
         self._signature = signature
         self._names = TOKEN_INPUTS[:2] if signature.inputs is None else tuple(one.name for one in signature.inputs)
+        self._board = device
         self._program: Callable[..., Mapping[str, Any]] | None = None
         self._recorded: dict[tuple[tuple[int, ...], ...], Recording] = {}
 
@@ -72,6 +73,7 @@ class TorchEngine:
                 f"{error}"
             ) from None
         self._recorded.clear()
+        self._board = _board_of(device)
         self._program = program
 
     def run(self, batch: Batch) -> tuple[dict[str, npt.NDArray[np.generic]], Span]:
@@ -88,7 +90,7 @@ class TorchEngine:
         span = Span(
             batch_id=batch.batch_id,
             variant=batch.variant,
-            device=self._device,
+            device=self._board,
             start_ns=start_ns,
             end_ns=max(time.monotonic_ns(), start_ns + 1),
             cpu_ns=time.thread_time_ns() - start_cpu_ns,
@@ -171,3 +173,13 @@ def _on_host(tensor: Any) -> npt.NDArray[np.generic]:
     plain = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
     array: npt.NDArray[np.generic] = plain.detach().cpu().numpy()
     return array
+
+
+def _board_of(device: Any) -> str:
+    """The UUID by which meters know a GPU; torch's own name of the device where it has none."""
+    import torch
+
+    if device.type != "cuda":
+        return str(device)
+    found = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return str(device) if found is None else f"GPU-{found}"

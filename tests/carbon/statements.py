@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from greenserve.carbon.entries import device_entry, settled_entry
+from greenserve.carbon.device_entries import device_entry
+from greenserve.carbon.entries import settled_entry
 from greenserve.carbon.statement import Scope, build_statement
 from greenserve.carbon.terms import Terms
 from greenserve.records import Entry, Statement, Usage

@@ -1,12 +1,15 @@
 """A batch's span becomes one estimate per row and request."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.carbon.power_model import CpuPower
-from greenserve.carbon.provisional import provisional_usage, split_span
+from greenserve.carbon.provisional import provisional_usage, share_rows, split_span
 from greenserve.carbon.shapley import BatchCost
+from greenserve.carbon.shares import SpanShare
 from greenserve.records import Span, Usage
 
 POWER = CpuPower(idle_mw=10_000, dynamic_mw_per_cpu=2_000, tier="modelled", half_width_pct=35, source="test")
@@ -81,3 +84,34 @@ def test_more_work_never_costs_less(cpu_ns: int, host_cpu_ns: int, held_ns: int,
     more = provisional_usage("a", cpu_ns=cpu_ns + more_ns, host_cpu_ns=host_cpu_ns, held_ns=held_ns, power=POWER)
 
     assert less.energy_uj <= more.energy_uj
+
+
+def test_rows_of_a_board_share_the_whole_batch_by_shapley_value() -> None:
+    """The same values as CPU time, in billionths that sum to one batch; a CPU's rows have no share."""
+    span = replace(a_span(lengths=(8, 16, 64)), device="cuda:0")
+
+    weights = [share.weight_ppb for share in share_rows(span, COST, "m/v") if share is not None]
+
+    assert [round(10**9 * part / 252_000) for part in (57_333.333, 61_333.333, 133_333.333)] == [
+        pytest.approx(weight, abs=3) for weight in weights
+    ]
+    assert 10**9 == sum(weights)
+    assert [None] * 2 == share_rows(a_span(lengths=(8, 16)), COST, "m/v")
+
+
+def test_time_on_a_board_is_an_average_until_its_meter_speaks() -> None:
+    """Half of a batch of 100 ms at 190 + 60 W is 9.5 + 3 J, +-60 %, of the weakest tier; the host's part beside it."""
+    share = SpanShare(
+        batch_id="b", device="cuda:0", work_class="m/v", start_ns=0, end_ns=100_000_000, work=1, share_milli=1_000,
+        weight_ppb=500_000_000,
+    )  # fmt: skip
+
+    usage = provisional_usage("r", cpu_ns=0, host_cpu_ns=1_000_000, held_ns=0, power=POWER, spans=[share])
+
+    assert (9_500_000, 3_000_000, 2_000, "class_average") == (
+        usage.active_uj,
+        usage.held_uj,
+        usage.host_uj,
+        usage.tier,
+    )
+    assert (5_000_000 + 1_300, 20_000_000 + 2_700) == (usage.low_uj, usage.high_uj)

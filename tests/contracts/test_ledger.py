@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenserve.canonical import ledger_json
-from greenserve.carbon.entries import UsageLine, device_entry, entry_of, unmetered_entry, usage_entry
+from greenserve.carbon.device_entries import device_entry
+from greenserve.carbon.entries import UsageLine, entry_of, unmetered_entry, usage_entry
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.memory import MemoryLedger
 from greenserve.carbon.ledger.postgres import PostgresLedger

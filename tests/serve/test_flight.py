@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenserve.carbon.shares import SpanShare
 from greenserve.errors import InferenceFailed
 from greenserve.records import Span
 from greenserve.serve.batching.flight import Flight, Landed, Waiter
@@ -149,3 +150,19 @@ async def test_nothing_is_told_of_a_request_for_which_nothing_ran() -> None:
     await asyncio.sleep(0)
 
     assert ([], True) == (unanswered, flight.over)
+
+
+async def test_joined_requests_share_their_part_of_a_board() -> None:
+    """The row's weight in its batch is split equally and stays whole."""
+    flight, waiters = a_flight(), [Waiter(1, ignore) for _ in range(3)]
+    for waiter in waiters:
+        flight.join(waiter, 0, deadline_ns=FAR_NS)
+    share = SpanShare(
+        batch_id="b", device="cuda:0", work_class="m/v", start_ns=1, end_ns=9, work=1, share_milli=1_000,
+        weight_ppb=100,
+    )  # fmt: skip
+
+    flight.land(OUTPUTS, SPAN, cpu_ns=1, held_ns=0, share=share)
+
+    shares = [each.share for waiter in waiters for each in waiter.landed if each is not None]
+    assert [34, 33, 33] == [each.weight_ppb for each in shares if each is not None]

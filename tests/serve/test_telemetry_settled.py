@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from greenserve.carbon.entries import device_entry
+from greenserve.carbon.device_entries import device_entry
 from greenserve.carbon.settlement import DeviceClosed
 from greenserve.records import Entry
 from greenserve.serve.telemetry.publisher import Publisher
