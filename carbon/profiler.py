@@ -46,7 +46,9 @@ def default_session() -> MeterSession:
 def begin(owner: object, label: str, session: MeterSession) -> Open:
     """Open a block inside the innermost one of this context that the session measures; errors as its `open`."""
     around = OPENED.get()
-    parent = next((one.block for one in reversed(around) if one.session is session and session.is_ours(one.block)), None)
+    parent = next(
+        (one.block for one in reversed(around) if one.session is session and session.is_ours(one.block)), None
+    )
     block = session.open(label, parent)
     opened = Open(owner=owner, session=session, block=block, start_us=session.now_us(), pid=os.getpid())
     OPENED.set((*around, opened))
@@ -167,7 +169,8 @@ class EnergyProfiler:
     def _keep(self, report: EnergyReport, error: BaseException | None) -> None:
         self._reports.append(report)
         if self._foreign == "refuse" and error is None and {"foreign", "foreign_unknown"} & set(report.flags):
+            flags = ", ".join(report.flags)
             raise MeterUnavailable(
-                f"other processes worked beside {self.label!r} and their part is not known ({', '.join(report.flags)}); "
+                f"other processes worked beside {self.label!r} and their part is not known ({flags}); "
                 "measure on a free machine, or with foreign='mark'"
             )

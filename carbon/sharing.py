@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from greenserve.carbon.apportion import apportion_list
 from greenserve.records import Tier
@@ -139,7 +140,7 @@ class Sharing:
         """The stretch cut where blocks changed, its energy by time share."""
         first, last = bisect_right(self._times, stretch.start_ns), bisect_right(self._times, stretch.end_ns - 1)
         edges = [stretch.start_ns, *sorted(set(self._times[first:last])), stretch.end_ns]
-        lengths = [end - start for start, end in zip(edges, edges[1:], strict=False)]
+        lengths = [end - start for start, end in pairwise(edges)]
         parts = [_cut(total, lengths) for total in (stretch.static_uj, stretch.active_uj, stretch.foreign_uj)]
         for place, length in enumerate(lengths):
             static_uj, active_uj, foreign_uj = (part[place] for part in parts)

@@ -166,8 +166,9 @@ class CarbonReport:
 
 
 CSV_COLUMNS = (
-    "start_us,end_us,energy_uj,facility_uj,tier,zone,mg_per_kwh,basis,level,u_grid_bp,provider,emissions_ng"
-).split(",")
+    *("start_us", "end_us", "energy_uj", "facility_uj", "tier", "zone", "mg_per_kwh", "basis", "level", "u_grid_bp"),
+    *("provider", "emissions_ng"),
+)
 
 
 def csv_rows(report: CarbonReport) -> list[list[object]]:

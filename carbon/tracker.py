@@ -3,17 +3,20 @@
 import asyncio
 import csv
 import difflib
+import functools
+import inspect
 import io
 import json
 import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -44,6 +47,7 @@ SHORTEST_S, LONGEST_S = 0.05, 300.0
 FIRST_ANSWER_S = 12.0
 """How long the end waits for providers that are being asked; a call ends after 5 s."""
 LARGEST_PUE = 10.0
+REPORTS_KEPT = 1_000
 
 
 def session_from(config: Config) -> MeterSession:
@@ -84,7 +88,9 @@ class CarbonTracker:
         save: Path | str | None = None,
         session: MeterSession | None = None,
     ) -> None:
-        self._settings = {"zone": zone, "sources": sources, "config": config, "pue": pue, "every": every, "save": save}
+        self._settings: dict[str, Any] = {"zone": zone, "sources": sources, "config": config, "pue": pue}
+        self._settings |= {"every": every, "save": save}
+        self.reports: deque[CarbonReport] = deque(maxlen=REPORTS_KEPT)
         if not label:
             raise ConfigInvalid("label is empty; name what is tracked")
         self.label, self.zone = label, zone
@@ -149,9 +155,11 @@ class CarbonTracker:
 
     def sample(self) -> CarbonReport:
         """Take a sample now, besides those that come by themselves."""
-        if self._opened is None or self._final is not None:
+        if self._opened is None:
             return self.report
         with self._lock:
+            if self._final is not None:
+                return self._final
             energy = self._session.report(self._opened.block, start_us=self._opened.start_us)
             self._line_up(energy)
             found = self._report(energy, "running")
@@ -164,6 +172,47 @@ class CarbonTracker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._opened is not None and self._opened.pid == os.getpid():
             self.stop(kind.__name__ if kind else None)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Track every call of a function or coroutine function, each by a tracker of its own; `reports` keeps the last
+        1,000. ConfigInvalid for a generator function, and together with `save`, where calls would overwrite another."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) or self._save:
+            raise ConfigInvalid(
+                f"{function.__qualname__} cannot be tracked call by call: it is a generator function, or `save` names "
+                "one file for all calls; put `with CarbonTracker(...)` around the work"
+            )
+        if inspect.iscoroutinefunction(function):
+            return cast(Callable[P, R], self._around_async(function))
+
+        @functools.wraps(function)
+        def tracked(*args: P.args, **kwargs: P.kwargs) -> R:
+            one = self._another()
+            try:
+                with one:
+                    return function(*args, **kwargs)
+            finally:
+                self.reports.append(one.report)
+
+        return tracked
+
+    def _around_async(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        @functools.wraps(function)
+        async def tracked(*args: Any, **kwargs: Any) -> Any:
+            one = self._another().start()
+            raised = None
+            try:
+                return await function(*args, **kwargs)
+            except BaseException as error:
+                raised = type(error).__name__
+                raise
+            finally:
+                # The end may wait for providers and boards: other tasks go on.
+                self.reports.append(await asyncio.shield(asyncio.to_thread(one.stop, raised)))
+
+        return tracked
+
+    def _another(self) -> "CarbonTracker":
+        return CarbonTracker(self.label, session=self._session, **self._settings)
 
     def _line_up(self, energy: EnergyReport) -> None:
         """A line for what was metered since the last one, so that the lines sum to the report exactly."""
@@ -275,7 +324,11 @@ class CarbonTracker:
         known = {*zones(), *cloud_regions()}
         for source in self._intensity.sources if self._intensity else ():
             known |= set(getattr(source, "values", None) or ()) | set(getattr(source, "codes", None) or ())
-        listed = any(source.kind in {"recorded", "annual"} for source in self._intensity.sources) if self._intensity else False
+        listed = (
+            any(source.kind in {"recorded", "annual"} for source in self._intensity.sources)
+            if self._intensity
+            else False
+        )
         if self.zone in known or (listed and self._intensity and self._in_files(self._intensity)):
             return
         near = difflib.get_close_matches(self.zone, sorted(known), n=3)
@@ -285,6 +338,7 @@ class CarbonTracker:
         )
 
     def _in_files(self, intensity: Intensity) -> bool:
+        """Whether a file of values names the zone: one that is in no table may be the user's own."""
         files = tuple(source for source in intensity.sources if source.kind in {"recorded", "annual"})
         own = intensity.model_copy(update={"sources": files})
         grid = grid_of(own, wanted=[self.zone], store=Path(os.devnull), clock=SystemClock(), only_stored=True)
@@ -296,7 +350,9 @@ def _pue(given: float | None, zone: str, config: Config | None) -> Pue:
         region = next((one for one in config.regions if one.zone == zone), None) if config else None
         return Pue() if region is None else Pue(milli=region.pue_milli, source=region.pue.source, half_width_bp=0)
     if not 1.0 <= given <= LARGEST_PUE:
-        raise ConfigInvalid(f"pue is {given}; it is the site's energy over the machines' and lies in 1.0..{LARGEST_PUE}")
+        raise ConfigInvalid(
+            f"pue is {given}; it is the site's energy over the machines' and lies in 1.0..{LARGEST_PUE}"
+        )
     return Pue(milli=round(given * MILLI), source="given", half_width_bp=0)
 
 
@@ -326,4 +382,6 @@ def _intensity(sources: Sequence[Mapping[str, Any]]) -> Intensity | None:
         return Intensity.model_validate({"sources": list(sources)})
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ConfigInvalid(f"sources: {faults}; they are written like `intensity.sources` of a configuration") from None
+        raise ConfigInvalid(
+            f"sources: {faults}; they are written like `intensity.sources` of a configuration"
+        ) from None

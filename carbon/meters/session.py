@@ -43,6 +43,8 @@ class MeterSession:
     block is open), `_sharing`, the family's CPU time at the last row. In a fork everything is picked anew.
     """
 
+    _node: PickedNode | None
+
     def __init__(
         self,
         meters: Sequence[str] | Literal["auto"] = "auto",
@@ -85,7 +87,7 @@ class MeterSession:
         block = Block(label=label, parent=parent)
         with self._lock:
             node = self._node = self._node or self._pick()
-            if not self._sharing.present:
+            if self._thread is None:
                 self._start(node)
             self._read_all()
             self._sharing.open(block, self._clock.monotonic_ns())
@@ -149,7 +151,7 @@ class MeterSession:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._sharing = Sharing()
-        self._node: PickedNode | None = None
+        self._node = None
         self._reader: NodeMeter | None = None
         self._watch: ForeignWatch | None = None
         self._family: FamilyCpu | None = None
