@@ -89,7 +89,7 @@ class CarbonTracker:
         session: MeterSession | None = None,
     ) -> None:
         self._settings: dict[str, Any] = {"zone": zone, "sources": sources, "config": config, "pue": pue}
-        self._settings |= {"every": every, "save": save}
+        self._settings |= {"every": every, "save": save, "session": session}
         self.reports: deque[CarbonReport] = deque(maxlen=REPORTS_KEPT)
         if not label:
             raise ConfigInvalid("label is empty; name what is tracked")
@@ -100,7 +100,7 @@ class CarbonTracker:
         self._session = session or (session_from(config) if config else default_session())
         self._intensity = config.intensity if config else _intensity(sources)
         self._store = store_file(config) if config else None
-        self._check_zone()
+        _check_zone(zone, self._intensity)
         self._lock = threading.Lock()
         self._lines: list[TrackedLine] = []
         self._given: dict[str, int] = {}
@@ -186,7 +186,7 @@ class CarbonTracker:
 
         @functools.wraps(function)
         def tracked(*args: P.args, **kwargs: P.kwargs) -> R:
-            one = self._another()
+            one = CarbonTracker(self.label, **self._settings)
             try:
                 with one:
                     return function(*args, **kwargs)
@@ -198,7 +198,7 @@ class CarbonTracker:
     def _around_async(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         @functools.wraps(function)
         async def tracked(*args: Any, **kwargs: Any) -> Any:
-            one = self._another().start()
+            one = CarbonTracker(self.label, **self._settings).start()
             raised = None
             try:
                 return await function(*args, **kwargs)
@@ -210,9 +210,6 @@ class CarbonTracker:
                 self.reports.append(await asyncio.shield(asyncio.to_thread(one.stop, raised)))
 
         return tracked
-
-    def _another(self) -> "CarbonTracker":
-        return CarbonTracker(self.label, session=self._session, **self._settings)
 
     def _line_up(self, energy: EnergyReport) -> None:
         """A line for what was metered since the last one, so that the lines sum to the report exactly."""
@@ -304,15 +301,9 @@ class CarbonTracker:
     def _write(self, report: CarbonReport) -> None:
         if self._save is None:
             return
-        if self._save.suffix == ".json":
-            text = json.dumps({"schema": "greenserve.carbon-track/1"} | report.as_dict(), indent=2) + "\n"
-        else:
-            rows = io.StringIO()
-            csv.writer(rows, lineterminator="\n").writerows(csv_rows(report))
-            text = rows.getvalue()
         fresh = self._save.with_name(self._save.name + ".new")
         try:
-            fresh.write_text(text, encoding="utf-8")
+            fresh.write_text(_text(report, self._save.suffix), encoding="utf-8")
             os.replace(fresh, self._save)
         except OSError as error:
             self._problem = f"{self._save} cannot be written: {error.strerror}"
@@ -320,29 +311,35 @@ class CarbonTracker:
             if report.state == "final":
                 self._final = replace(report, remarks=(*report.remarks, self._problem))
 
-    def _check_zone(self) -> None:
-        known = {*zones(), *cloud_regions()}
-        for source in self._intensity.sources if self._intensity else ():
-            known |= set(getattr(source, "values", None) or ()) | set(getattr(source, "codes", None) or ())
-        listed = (
-            any(source.kind in {"recorded", "annual"} for source in self._intensity.sources)
-            if self._intensity
-            else False
-        )
-        if self.zone in known or (listed and self._intensity and self._in_files(self._intensity)):
-            return
-        near = difflib.get_close_matches(self.zone, sorted(known), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ConfigInvalid(
-            f"zone is {self.zone!r}: no grid zone, no cloud region (gcp:europe-west3), and in none of the sources{hint}"
-        )
 
-    def _in_files(self, intensity: Intensity) -> bool:
-        """Whether a file of values names the zone: one that is in no table may be the user's own."""
-        files = tuple(source for source in intensity.sources if source.kind in {"recorded", "annual"})
-        own = intensity.model_copy(update={"sources": files})
-        grid = grid_of(own, wanted=[self.zone], store=Path(os.devnull), clock=SystemClock(), only_stored=True)
-        return self.zone in grid.chain.zones()
+def _check_zone(zone: str, intensity: Intensity | None) -> None:
+    known = {*zones(), *cloud_regions()}
+    for source in intensity.sources if intensity else ():
+        known |= set(getattr(source, "values", None) or ()) | set(getattr(source, "codes", None) or ())
+    listed = any(source.kind in {"recorded", "annual"} for source in intensity.sources) if intensity else False
+    if zone in known or (listed and intensity and _in_files(zone, intensity)):
+        return
+    near = difflib.get_close_matches(zone, sorted(known), n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigInvalid(
+        f"zone is {zone!r}: no grid zone, no cloud region (gcp:europe-west3), and in none of the sources{hint}"
+    )
+
+
+def _in_files(zone: str, intensity: Intensity) -> bool:
+    """Whether a file of values names the zone: one that is in no table may be the user's own."""
+    files = tuple(source for source in intensity.sources if source.kind in {"recorded", "annual"})
+    own = intensity.model_copy(update={"sources": files})
+    grid = grid_of(own, wanted=[zone], store=Path(os.devnull), clock=SystemClock(), only_stored=True)
+    return zone in grid.chain.zones()
+
+
+def _text(report: CarbonReport, suffix: str) -> str:
+    if suffix == ".json":
+        return json.dumps({"schema": "greenserve.carbon-track/1"} | report.as_dict(), indent=2) + "\n"
+    rows = io.StringIO()
+    csv.writer(rows, lineterminator="\n").writerows(csv_rows(report))
+    return rows.getvalue()
 
 
 def _pue(given: float | None, zone: str, config: Config | None) -> Pue:

@@ -110,7 +110,7 @@ def test_a_silent_provider_makes_emissions_unknown_and_stops_nothing() -> None:
 def test_what_is_given_wrong_is_named(tmp_path: Path) -> None:
     """What was given, what is allowed, what may be meant."""
     for changes, message in (
-        ({"zone": "FF"}, "zone is 'FF': no grid zone.*did you mean"),
+        ({"zone": "FRR"}, "zone is 'FRR': no grid zone.*did you mean"),
         ({"pue": 0.9}, "pue is 0.9; .* lies in 1.0..10"),
         ({"every": "1h"}, "every is 1h; 50ms to 5m"),
         ({"every": "often"}, "every: 'often' is not a quantity"),
