@@ -48,17 +48,24 @@ FIRST_ANSWER_S = 12.0
 """How long the end waits for providers that are being asked; a call ends after 5 s."""
 LARGEST_PUE = 10.0
 REPORTS_KEPT = 1_000
+_SESSIONS: dict[str, MeterSession] = {}
+_SESSIONS_LOCK = threading.Lock()
 
 
 def session_from(config: Config) -> MeterSession:
-    """A session with the meters, watts and probed boards of a gateway's configuration."""
-    cpu = config.energy.cpu
-    power = host_power(idle_w=cpu.idle_w, max_w=cpu.max_w, half_width_pct=cpu.half_width_pct) if cpu else None
-    return MeterSession(
-        config.energy.meters,
-        model=Model(power=power, alpha=cpu.alpha if cpu else 1.0),
-        boards=read_boards(meters_folder(config.ledger.path) / FILE),
-    )
+    """The session with the meters, watts and probed boards of a gateway's configuration: one for equal settings, so
+    that what overlaps is shared."""
+    key = f"{config.energy.model_dump_json()} {config.ledger.path}"
+    with _SESSIONS_LOCK:
+        if key not in _SESSIONS:
+            cpu = config.energy.cpu
+            power = host_power(idle_w=cpu.idle_w, max_w=cpu.max_w, half_width_pct=cpu.half_width_pct) if cpu else None
+            _SESSIONS[key] = MeterSession(
+                config.energy.meters,
+                model=Model(power=power, alpha=cpu.alpha if cpu else 1.0),
+                boards=read_boards(meters_folder(config.ledger.path) / FILE),
+            )
+        return _SESSIONS[key]
 
 
 class CarbonTracker:
@@ -89,7 +96,7 @@ class CarbonTracker:
         session: MeterSession | None = None,
     ) -> None:
         self._settings: dict[str, Any] = {"zone": zone, "sources": sources, "config": config, "pue": pue}
-        self._settings |= {"every": every, "save": save, "session": session}
+        self._settings |= {"every": every, "save": save}
         self.reports: deque[CarbonReport] = deque(maxlen=REPORTS_KEPT)
         if not label:
             raise ConfigInvalid("label is empty; name what is tracked")
@@ -98,6 +105,7 @@ class CarbonTracker:
         self._every_s = _every_s(every)
         self._save = _save_file(save)
         self._session = session or (session_from(config) if config else default_session())
+        self._settings["session"] = self._session
         self._intensity = config.intensity if config else _intensity(sources)
         self._store = store_file(config) if config else None
         _check_zone(zone, self._intensity)
@@ -316,8 +324,7 @@ def _check_zone(zone: str, intensity: Intensity | None) -> None:
     known = {*zones(), *cloud_regions()}
     for source in intensity.sources if intensity else ():
         known |= set(getattr(source, "values", None) or ()) | set(getattr(source, "codes", None) or ())
-    listed = any(source.kind in {"recorded", "annual"} for source in intensity.sources) if intensity else False
-    if zone in known or (listed and intensity and _in_files(zone, intensity)):
+    if zone in known or (intensity is not None and _in_files(zone, intensity)):
         return
     near = difflib.get_close_matches(zone, sorted(known), n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""

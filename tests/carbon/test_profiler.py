@@ -143,7 +143,7 @@ async def test_tasks_of_one_loop_share(bench: Bench) -> None:
         return 1
 
     async with gathered:
-        assert [1, 1] == await asyncio.gather(work(), work())
+        assert [1, 1] == list(await asyncio.gather(work(), work()))
 
     assert 20_000_000 == gathered.report.energy_uj == sum(report.energy_uj or 0 for report in answer.reports)
     assert ["gathered", "gathered"] == [report.parent for report in answer.reports]
