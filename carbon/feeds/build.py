@@ -35,6 +35,7 @@ from greenserve.grid_sections import (
     EiaSource,
     ElectricityMapsSource,
     EntsoESource,
+    Intensity,
     NesoSource,
     ProviderSource,
     RecordedSource,
@@ -63,13 +64,36 @@ def grid_from(
     `Grid.start` or `Grid.turn`; with `only_stored` no store is made where there is none yet. Raises ConfigInvalid for a
     series or store that cannot be read, and for a zone in a source's own list that it has no code for.
     """
-    wanted = [*dict.fromkeys([*(region.zone for region in config.regions), *further_zones])]
+    return grid_of(
+        config.intensity,
+        wanted=[*dict.fromkeys([*(region.zone for region in config.regions), *further_zones])],
+        store=store_file(config),
+        clock=clock,
+        only_stored=only_stored,
+        trust_env=trust_env,
+        draw=draw,
+        pause=pause,
+    )
+
+
+def grid_of(
+    intensity: Intensity,
+    *,
+    wanted: Sequence[str],
+    store: Path,
+    clock: Clock,
+    only_stored: bool = False,
+    trust_env: bool = True,
+    draw: Draw | None = None,
+    pause: Pause | None = None,
+) -> Grid:
+    """The feeds of one section for the zones `wanted`; what providers told is kept in `store`. As `grid_from`."""
     fetcher: Fetcher | None = None
     feeds: list[IntensityFeed] = []
     asked: list[Asked] = []
     live: dict[str, LiveReadings] = {}
     names: Counter[str] = Counter()
-    for source in config.intensity.sources:
+    for source in intensity.sources:
         if isinstance(source, RecordedSource | AnnualSource):
             feeds += _stored_feeds(source)
             continue
@@ -83,14 +107,14 @@ def grid_from(
             log.warning("intensity.sources: %s knows none of %s and is not asked; give it codes", name, wanted)
         live[name] = LiveReadings(adapter.about().provider, adapter.zones())
         feeds.append(live[name])
-    grid = Grid(feeds=feeds, basis=config.intensity.basis, clock=clock)
-    if asked and fetcher is not None and (store_file(config).exists() or not only_stored):
+    grid = Grid(feeds=feeds, basis=intensity.basis, clock=clock)
+    if asked and fetcher is not None and (store.exists() or not only_stored):
         grid.attach(
             asked=asked,
             live=live,
             fetcher=fetcher,
-            store=store_file(config),
-            refresh_s=config.intensity.refresh_s,
+            store=store,
+            refresh_s=intensity.refresh_s,
             draw=draw or Random().random,
             pause=pause,
         )

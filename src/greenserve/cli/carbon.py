@@ -1,7 +1,8 @@
-"""`greenserve carbon`: the grid's intensity now and to come, with where each value is from and how far it holds."""
+"""`greenserve carbon`: the grid's intensity now and to come, and what a command emits, each with where it is from."""
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,16 +16,20 @@ from greenserve.carbon.feeds.chain import Expected
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.feeds.levels import UNKNOWN, WORDS
 from greenserve.carbon.feeds.store import ErrandState
+from greenserve.carbon.tracker import CarbonTracker
 from greenserve.cli.output import messages, print_json
 from greenserve.cli.table import print_table
+from greenserve.cli.tracking import run_tracked
 from greenserve.clock import SystemClock
-from greenserve.config import Config, load_config
+from greenserve.config import Config, config_file, load_config
 from greenserve.errors import InvalidRequest
 from greenserve.quantities import parse_duration_s
 from greenserve.records import Basis, IntensityReading
 from greenserve.units import MG_PER_G, US_PER_S
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Grid intensity now and to come.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Grid intensity now and to come; a command's emissions."
+)
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Ask no provider: what is stored and recorded alone.")]
@@ -45,7 +50,7 @@ class Seen:
 
 @app.callback()
 def carbon() -> None:
-    """Grid intensity now and to come."""
+    """Grid intensity now and to come; what a command emits."""
 
 
 @app.command()
@@ -98,6 +103,49 @@ def forecast(
     ]
     print_table(("from", "basis", "g/kWh", "+-", "level", "made", "by"), rows, empty="nothing is expected")
     _tell_faults(seen.states)
+
+
+@app.command("track", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def track(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What is run and measured.")],
+    config: ConfigFile = None,
+    zone: Annotated[
+        str | None, typer.Option(help="Grid zone or cloud region; default: the configuration's own region.")
+    ] = None,
+    pue: Annotated[float | None, typer.Option(help="The site's; default: the configuration's for the zone.")] = None,
+    label: Annotated[str | None, typer.Option(help="What it is called; default: the command's name.")] = None,
+    every: Annotated[str, typer.Option(help="How often a sample is taken, 50ms to 5m.")] = "15s",
+    save: Annotated[Path | None, typer.Option(help="A .json or .csv file, written at each sample.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout; what the command prints goes to stderr.")
+    ] = False,
+) -> None:
+    """Run a command and tell its joules and gCO2e, with tier and 90 % interval, on stderr; its exit code is ours.
+
+    Without a configuration the energy is known and the emissions are not. Exit 6 where no meter reads, 127 and 126
+    where the command cannot be found or run.
+    """
+    loaded = load_config(config) if config is not None or config_file(None).is_file() else None
+    tracker = CarbonTracker(
+        label or Path(command[0]).name,
+        zone=zone or _own_zone(loaded),
+        config=loaded,
+        pue=pue,
+        every=every,
+        save=save,
+    )
+    code, report = run_tracked(tracker, command, output=sys.stderr if as_json else None)
+    if as_json:
+        print_json("carbon-track", {"exit_code": code} | report.as_dict())
+    else:
+        messages.print(str(report), markup=False)
+    raise typer.Exit(code)
+
+
+def _own_zone(config: Config | None) -> str:
+    if config is None:
+        raise InvalidRequest("no configuration names a zone; give --zone (FR, gcp:europe-west3) or --config")
+    return next((region.zone for region in config.regions if not region.emulated), config.regions[0].zone)
 
 
 def _zones(config: Config, given: list[str] | None) -> list[str]:

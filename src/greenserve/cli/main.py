@@ -21,7 +21,7 @@ GROUPS = {
     "reload": "Read a model's manifest again, without a failed request.",
     "stop": "Drain and stop the gateway, and check that nothing is left.",
     "route": "Explain which variant and region would answer, and why.",
-    "carbon": "Show the grid's intensity now and to come, and who says so.",
+    "carbon": "Show the grid's intensity now and to come; track what a command emits.",
     "tenant": "Create, list, change and close tenants.",
     "key": "Create, list and revoke API keys.",
     "budget": "Set, list and remove budgets of carbon, energy or requests.",
