@@ -1,6 +1,7 @@
 """The door of a replica: what it lets in past the capacity, and of whom."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ class Replica:
         for credential in credentials:
             self.door.proven(credential)
 
-    def tick(self, asked: list[str | None]) -> Counter[str | None]:
+    def tick(self, asked: Sequence[str | None]) -> Counter[str | None]:
         """One tick in which these ask, spread evenly; who was let in."""
         let_in = Counter[str | None]()
         for place, credential in enumerate(asked):
