@@ -9,7 +9,7 @@ import re
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +56,18 @@ class Frame:
 class SpoolWriter:
     """Appends bodies durably. State: the open file, its size and next sequence; one thread calls `append`."""
 
-    def __init__(self, folder: Path, name: str, *, max_bytes: int = 256 * 2**20) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        max_bytes: int = 256 * 2**20,
+        sync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
+        """`sync` makes an open file durable: it returns when that is so, and raises OSError where it cannot."""
         if not _NAME.match(name):
             raise ValueError(f"a spool's name holds letters, digits, - and _, got {name!r}")
-        self._folder, self._name, self._max_bytes = folder, name, max_bytes
+        self._folder, self._name, self._max_bytes, self._sync = folder, name, max_bytes, sync
         # A reader removes only files that have a successor, so that a bound must hold several.
         self._rotate_bytes = min(ROTATE_BYTES, max_bytes // 4)
         self._writer_id = secrets.token_hex(16)
@@ -85,7 +93,7 @@ class SpoolWriter:
             descriptor = self._open_file()
             group = b"".join(map(frame, range(self._sequence, self._sequence + len(bodies)), bodies))
             _write_all(descriptor, group)
-            os.fdatasync(descriptor)
+            self._sync(descriptor)
         except OSError as error:
             self.close()
             raise LedgerUnavailable(

@@ -1,14 +1,18 @@
 """Spools: what was acknowledged is there, and damage is told from a torn tail."""
 
+import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from greenserve.carbon.ledger.spool import SpoolReader, SpoolWriter, frame, is_running, start_ticks_of
 from greenserve.errors import LedgerUnavailable
+
+SLOW_SYNC_S = 0.2
 
 
 def bodies_in(path: Path) -> list[bytes]:
@@ -31,6 +35,48 @@ def test_what_was_appended_is_read_back_in_order(tmp_path: Path) -> None:
     rest = SpoolReader(only_file(tmp_path), last.end, last.sequence + 1).frames()
     assert [b"one", b"two", b"three"] == bodies_in(only_file(tmp_path))
     assert [(3, b"three")] == [(found.sequence, found.body) for found in rest]
+    writer.close()
+
+
+def test_a_slow_disk_delays_the_acknowledgement_and_loses_nothing(tmp_path: Path) -> None:
+    """Each group waits for its own sync of 200 ms, which comes after its bytes; what one group waits, nobody skips."""
+    synced: list[list[bytes]] = []
+
+    def slow_sync(descriptor: int) -> None:
+        synced.append(bodies_in(only_file(tmp_path)))
+        time.sleep(SLOW_SYNC_S)
+        os.fdatasync(descriptor)
+
+    writer = SpoolWriter(tmp_path, "gateway", sync=slow_sync)
+    start_s = time.monotonic()
+
+    for number in range(3):
+        writer.append([b"%d" % number])
+
+    assert 3 * SLOW_SYNC_S <= time.monotonic() - start_s
+    assert [[b"0"], [b"0", b"1"], [b"0", b"1", b"2"]] == synced
+    writer.close()
+
+
+def test_a_sync_that_fails_acknowledges_nothing_and_is_never_asked_again(tmp_path: Path) -> None:
+    """The group raises; the next one goes into a new file, and is durable there."""
+    asked: list[int] = []
+
+    def failing_once(descriptor: int) -> None:
+        asked.append(os.fstat(descriptor).st_ino)
+        if len(asked) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+
+    writer = SpoolWriter(tmp_path, "gateway", sync=failing_once)
+    writer.append([b"one"])
+
+    with pytest.raises(LedgerUnavailable, match="Input/output error"):
+        writer.append([b"two"])
+    writer.append([b"two"])
+
+    assert asked[0] == asked[1] != asked[2]
+    newest = max(tmp_path.glob("*.spool"), key=lambda path: int(path.stem.rpartition(".")[2]))
+    assert [b"two"] == bodies_in(newest)
     writer.close()
 
 
