@@ -25,8 +25,8 @@ BURST = 4.0
 """So many may come in at once; the rest of a quota is spread over its tick, or each tick would begin with a burst."""
 LEAST = 2.0
 """What a quota never falls below: something must get in to find out whether the replica has recovered."""
-CALM_TICKS = 10
-"""The quota ends after so many ticks in which nobody was turned away."""
+CALM_TICKS, SILENT_TICKS = 10, 3
+"""The quota ends after so many ticks in which nobody was turned away, or in which nobody came at all."""
 MOST_WAITING = 128
 """So many requests may wait for the loop to look at them."""
 MOST_PROVEN, MOST_PARTS = 10_000, 1_000
@@ -123,8 +123,9 @@ class Door:
             if self._late > FEW * ticks and late_share > LATE_SHARE:
                 self._quota = (1.0 - late_share) * self._decided_lately / self._ticks_lately
         else:
-            self._calm = int(ticks) - 1 if self._away else self._calm + int(ticks)
-            self._quota = None if self._calm >= CALM_TICKS else self._next_quota(self._quota, late_share)
+            self._calm = 0 if self._away else self._calm + int(ticks)
+            over = self._calm >= CALM_TICKS or ticks >= SILENT_TICKS
+            self._quota = None if over else self._next_quota(self._quota, late_share)
         if self._quota is None:
             self._calm = 0
         self._expected, self._asked, self._own = self._asked, {}, {}
