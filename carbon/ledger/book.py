@@ -2,6 +2,7 @@
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
@@ -52,7 +53,7 @@ class Lock(Protocol):
         """Let another writer in."""
 
 
-class SqlLedger:
+class SqlLedger(ABC):
     """Entries in tables. State: the database, and the appender's view of its end; any number of processes may hold it
     open.
 
@@ -129,13 +130,13 @@ class SqlLedger:
         """Whether queries may use what only SQLite has."""
         return self._engine.dialect.name == "sqlite"
 
+    @abstractmethod
     def lock_writer(self) -> Lock:
         """Keep other writers out until released; LedgerUnavailable names who holds it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stored_bytes(self) -> int:
         """How large the ledger is on disk [bytes]."""
-        raise NotImplementedError
 
     def entries(self, *, after: int = -1, tenant: str | None = None) -> Iterable[tuple[int, Entry]]:
         """(index, entry) in order of index, page by page, from the one after `after`, of one tenant or of all."""
@@ -283,9 +284,9 @@ class SqlLedger:
         except OSError as error:
             raise LedgerUnavailable(f"the checkpoint {path} cannot be written ({error.strerror})") from error
 
+    @abstractmethod
     def _mapped(self) -> AbstractContextManager[None]:
         """Turns the database's errors into LedgerUnavailable."""
-        raise NotImplementedError
 
 
 def driver_of(connection: Connection) -> Driver:
