@@ -1,7 +1,6 @@
 """The lines of the ledger: what a body of each kind holds, and the columns that follow from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
@@ -9,6 +8,7 @@ import orjson
 from greenserve.carbon.emissions import emissions_ng, facility_uj
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable
+from greenserve.record import record
 from greenserve.records import Basis, Entry, IntensityReading, Protocol, Tenant, Usage
 
 PLATFORM = "_platform"
@@ -45,7 +45,7 @@ CacheResult = Literal["miss", "hit", "joined", "off"]
 Body = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class UsageLine:
     """What the gateway knows of one finished request. None = unknown or not applicable, never zero.
 

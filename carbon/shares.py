@@ -1,16 +1,16 @@
 """A request's part of a batch that ran on a device which is settled by spans, as its line in the ledger carries it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from greenserve.carbon.attribution import WorkSpan
+from greenserve.record import record
 
 WHOLE_PPB = 1_000_000_000
 """The weights of all rows of a batch together."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class SpanShare:
     """A batch, and how much of it is the request's: `weight_ppb` [1/10^9] of its energy, by Shapley value (E7).
 

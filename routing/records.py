@@ -1,15 +1,15 @@
 """What routing decides on: arcs, objectives, snapshots, pools, features. Frozen; the unit stands in the name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from greenserve.record import record
 from greenserve.records import Admitted, IntensityReading, Policy, Tier
 
 Coefficients = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Region:
     """A region as routing sees it: grid zone, PUE [1/1000], 95 % round trip [s] (0 when local)."""
 
@@ -24,7 +24,7 @@ class Region:
             raise ValueError(f"a region has PUE >= 1 and a round trip >= 0 s, got {self!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Arc:
     """One choice: a variant in a region.
 
@@ -60,7 +60,7 @@ class Arc:
         return f"{self.region}/{self.variant}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Objective:
     """A model's promise: latency [s], floor of every answer, mean of a window (None: the floor), policy, residency."""
 
@@ -75,7 +75,7 @@ class Objective:
             raise ValueError(f"an objective's latency is over 0 s, got {self.latency_s}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@record(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
     """What holds for all requests of a model until the next one replaces it; compared by identity.
 
@@ -93,7 +93,7 @@ class Snapshot:
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class PoolState:
     """A pool now: queued work and rest of the running batch [s], expected batch [requests], price of its time [g/s]."""
 
@@ -106,7 +106,7 @@ class PoolState:
 IDLE = PoolState()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Features:
     """What routing knows of one request.
 

@@ -5,7 +5,6 @@ how fast, and what this replica has promised of each budget; changed only on the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from greenserve.carbon.budgets import Budget, subjects_of
@@ -13,6 +12,7 @@ from greenserve.carbon.keys import hmac_of, parse, same_hmac
 from greenserve.carbon.tenancy import INFERENCE, KeyRecord, KeyRules, Tenancy
 from greenserve.errors import InvalidKey, InvalidRequest, KeyBlocked, ModelNotAllowed
 from greenserve.ports import Clock
+from greenserve.record import record
 from greenserve.records import Admitted, InferenceRequest, Protocol, Tenant
 from greenserve.sections import TenantDefaults
 from greenserve.serve.call import Call, deadline_ns_of
@@ -35,7 +35,7 @@ ENDPOINTS = MappingProxyType(
 _UNKNOWN = "no such key is known here; check that it was copied whole and made for this gateway"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Caller:
     """A tenant that proved itself, by which key, what that key may do, and until when it works [us UTC].
 
@@ -49,7 +49,7 @@ class Caller:
     limits: tuple[Limits, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Administrator:
     """Who proved itself by an admin key, which sees every tenant."""
 

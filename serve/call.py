@@ -1,8 +1,9 @@
 """What a protocol hands to the gateway, and what it gets back."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from greenserve.record import record
 from greenserve.records import Decision, Hints, Protocol, Tenant, Usage
 from greenserve.serve.tensors import Tensor
 from greenserve.units import ns_from_seconds
@@ -10,7 +11,7 @@ from greenserve.units import ns_from_seconds
 CacheResult = Literal["miss", "hit", "joined", "off"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Call:
     """A parsed call of any protocol, not yet authenticated; `received_ns` is monotonic, `timeout_s` the client's.
 
@@ -33,7 +34,7 @@ class Call:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The outputs in the order asked for, and what they cost; `tokens` counts the inputs', before padding.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ from greenserve.carbon.entries import Outcome
 from greenserve.errors import DeadlineExceeded, InvalidRequest, NotImplementedHere, Overloaded
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays, CachedAnswer, Clock
+from greenserve.record import record
 from greenserve.records import Admitted, Decision, InferenceRequest, Item
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
@@ -265,7 +266,7 @@ def _expire(waiter: Waiter) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Missing:
     """Items that are neither stored nor in flight, each with its place and its key, and how the cache did."""
 

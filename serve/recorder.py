@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.apportion import apportion_list
@@ -19,6 +18,7 @@ from greenserve.carbon.provisional import CPU, provisional_usage
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable
 from greenserve.ports import Arrays, Clock
+from greenserve.record import record
 from greenserve.records import Admitted, Decision, Usage
 from greenserve.serve.batching.flight import Landed
 from greenserve.serve.call_thread import CallThread
@@ -29,7 +29,7 @@ QUICK_NS = 1_000_000
 """A disk is quick if its last writes took less than this [ns]."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Run:
     """What a request took of the engine: monotonic times [ns] from its first span's start to its last one's end.
 
@@ -64,7 +64,7 @@ def run_of(landed: Sequence[Landed]) -> Run | None:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A request that is about to be answered, whose client left, or that failed after something ran for it.
 
@@ -80,7 +80,7 @@ class Finished:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """What the ledger now holds of a request: its provisional usage, and its emissions [ng] where known."""
 
@@ -88,7 +88,7 @@ class Recorded:
     emissions_ng: int | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class _Pending:
     finished: Finished
     future: "asyncio.Future[Recorded]"

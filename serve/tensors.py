@@ -2,13 +2,13 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from greenserve.errors import InvalidRequest
+from greenserve.record import record
 
 Array = npt.NDArray[np.generic]
 Strings = tuple[str | bytes, ...]
@@ -39,7 +39,7 @@ LENGTH = struct.Struct("<I")
 BF16_EXPONENT = np.uint16(0x7F80)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@record(frozen=True, slots=True, kw_only=True, eq=False)
 class Tensor:
     """A named tensor. `data` is an array of `shape` for numbers, a flat tuple of texts for BYTES (row-major)."""
 

@@ -1,7 +1,6 @@
 """The next batch of one variant: which rows, how long they may wait for company, how many fit before one is due."""
 
-from dataclasses import dataclass
-
+from greenserve.record import record
 from greenserve.serve.batching.cost import Rates
 from greenserve.serve.batching.lane import WASTE_LIMIT, Lane
 from greenserve.serve.batching.queue import Ticket
@@ -14,7 +13,7 @@ REEVALUATE = 3.0
 """A wait is thought over again after so many mean times between arrivals without one."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Dropped:
     """A queued row that will not run: its deadline can't be met, or it would force a wastefully small batch.
 
@@ -26,7 +25,7 @@ class Dropped:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Launch:
     """Run these rows now, at most `length` long each; `expected_s`, `high_s` (t, t+) are None while nothing is known.
 

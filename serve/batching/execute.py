@@ -6,7 +6,6 @@ not finite fails alone.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from greenserve.errors import GreenServeError
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays
+from greenserve.record import record
 from greenserve.records import Batch, Item, Span, TensorItem
 from greenserve.serve.batching.flight import Flight
 from greenserve.serve.call_thread import CallThread
@@ -24,7 +24,7 @@ from greenserve.serve.tasks import Tensors
 NOT_FINITE = "an output is not a finite number"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Ran:
     """Flights that went through the engine together, or the error that they met; `bad` are places that failed alone.
 

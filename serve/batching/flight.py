@@ -8,11 +8,12 @@ from greenserve.carbon.apportion import apportion_list
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import GreenServeError, InferenceFailed
 from greenserve.ports import Arrays
+from greenserve.record import record
 from greenserve.records import Decision, Item, Span
 from greenserve.serve.models import ServedVariant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@record(frozen=True, slots=True, kw_only=True, eq=False)
 class Landed:
     """An item's outputs [1, ...] by name, the span that it ran in, and one waiter's part of its CPU and held time [ns].
 

@@ -5,10 +5,10 @@ the predicted end of the running batches, the latches of overload; changed only 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+from greenserve.record import record
 from greenserve.serve.batching.dispatch import Dropped, Launch, launch, wait_ns, wasteful
 from greenserve.serve.batching.lane import Lane
 from greenserve.serve.batching.overload import brownout_latch, goodput_latch, over_share
@@ -27,7 +27,7 @@ NO_SLO_S = 1.0
 """How much work counts as a full queue where no objective is set."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """Why a request was not queued. `ahead_s` [s] is the predicted time of what runs and waits before it."""
 
@@ -41,7 +41,7 @@ class Refusal:
         return max(1, ceil(self.ahead_s))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class WaitUntil:
     """Ask again at `at_ns` or when a row arrives: company is worth the wait."""
 
@@ -49,14 +49,14 @@ class WaitUntil:
     dropped: tuple[Dropped, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Idle:
     """Nothing waits."""
 
     dropped: tuple[Dropped, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Run:
     """What one run of the engine took: rows, longest row, time [s], provisional dynamic energy [J] (None: unknown)."""
 

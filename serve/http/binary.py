@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from greenserve.errors import InvalidRequest
 from greenserve.manifest import TensorSpec
+from greenserve.record import record
 from greenserve.serve.http.json_tensors import kind, shown
 from greenserve.serve.tensors import DTYPES, LONGEST_ELEMENT_BYTES, Tensor, data_of_raw
 
@@ -14,7 +14,7 @@ OCTETS = b"application/octet-stream"
 SIZE = "binary_data_size"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which outputs leave as bytes: `named` by their own parameter, all others by `by_default`."""
 

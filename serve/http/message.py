@@ -1,8 +1,9 @@
 """What a handler is given and what it gives back."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from greenserve.record import record
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -13,7 +14,7 @@ JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Request:
     """One request: its path, the arguments in it, headers in lower case, and when it was received [monotonic ns]."""
 

@@ -1,12 +1,12 @@
 """The seams: what GreenServe needs from meters, feeds, engines, the ledger, the cache and other regions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from greenserve.record import record
 from greenserve.records import Batch, Decision, Entry, InferenceRequest, IntensityReading, Reading, Span
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -42,7 +42,7 @@ class IntensityFeed(Protocol):
         """The zones that this feed covers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class SourceFacts:
     """How a provider publishes: who it is, what can be asked of it, and how often that is worth while.
 
@@ -102,7 +102,7 @@ class Ledger(Protocol):
         """Findings, empty when everything re-derives: each names the first bad index."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class CachedAnswer:
     """A stored answer to one item: its outputs [1, ...] by name, the decision that made them, the variant's digest."""
 

@@ -1,8 +1,10 @@
 """The records that cross files. Frozen; quantities carry their unit in the name; ledger quantities are integers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal
+
+from greenserve.record import record
 
 if TYPE_CHECKING:  # what meters import runs where nothing is installed
     import numpy as np
@@ -26,7 +28,7 @@ def weakest_tier(tiers: frozenset[Tier]) -> Tier:
     return max(tiers, key=TIERS.index)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class TensorItem:
     """One slice of a request along its batch axis: an array per input of the model, in their order, without that axis.
 
@@ -48,7 +50,7 @@ Item = tuple[int, ...] | TensorItem
 """What runs as one row of a batch: the token ids of a text, or a slice of a request's tensors."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Hints:
     """What a caller asks for on top of its tenant's rules; hints only narrow. None = not asked.
 
@@ -65,7 +67,7 @@ class Hints:
     defer_until_us: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class InferenceRequest:
     """One decoded call; `rows` holds its items, `outputs` the names asked for; times are monotonic [ns]."""
 
@@ -89,7 +91,7 @@ class InferenceRequest:
         return sum(map(len, self.rows))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Tenant:
     """Who is accounted to, in which group (`org`), with the rules of its requests.
 
@@ -110,7 +112,7 @@ class Tenant:
     concurrency: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Hold:
     """What is set aside of one budget, in the ledger integer of its unit (ng, uJ, requests or tokens)."""
 
@@ -119,7 +121,7 @@ class Hold:
     amount: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """A lease on budgets before the work starts; `degrade` asks routing for cheaper answers, 0..1.
 
@@ -132,7 +134,7 @@ class Reservation:
     holds: tuple[Hold, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Admitted:
     """A request that may run: whose it is, under which key (and that key's project), with its budget reservation."""
 
@@ -143,7 +145,7 @@ class Admitted:
     project: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Beaten:
     """A candidate that lost: its score parts [g] and why. Score is None where it was not admissible."""
 
@@ -156,7 +158,7 @@ class Beaten:
     score_g: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The choice for one request and its reason; expectations are floats or unknown (None): [s], [J], [g]."""
 
@@ -174,7 +176,7 @@ class Decision:
     beaten: tuple[Beaten, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Rows that run together on one variant: texts padded to `padded_length` tokens, or tensors of equal shapes.
 
@@ -188,7 +190,7 @@ class Batch:
     input_names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Span:
     """A batch's time on a device, monotonic [ns]; `cpu_ns` is the CPU time of the engine's threads in it."""
 
@@ -206,7 +208,7 @@ class Span:
             raise ValueError(f"a span ends after it starts and uses CPU time >= 0, got {self!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Reading:
     """A meter's cumulative counter [uJ] at a monotonic time [ns]; `static_uj` is the part that flows when idle.
 
@@ -222,7 +224,7 @@ class Reading:
     busy_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Interval:
     """The difference of two readings of a device over [start_ns, end_ns), monotonic [ns]."""
 
@@ -240,7 +242,7 @@ class Interval:
             raise ValueError(f"an interval has a positive length and 0 <= static <= energy, got {self!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Usage:
     """A request's energy [uJ] by part, with 90 % bounds; idle and overhead are known per tenant-hour only (None)."""
 
@@ -261,7 +263,7 @@ class Usage:
         return self.active_uj + self.held_uj + self.host_uj
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class IntensityReading:
     """A zone's grid intensity over [start_us, end_us) UTC, mgCO2e per kWh, with where it came from.
 
@@ -308,7 +310,7 @@ class IntensityReading:
         return None if self.observed_us is None else max(0, self.start_us - self.observed_us)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One append-only ledger line. `key` names its subject for ever: (kind, key, attempt, revision) is unique.
 
@@ -324,7 +326,7 @@ class Entry:
     body: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Statement:
     """A tenant's period [start_us, end_us): the canonical document from which every format derives."""
 
