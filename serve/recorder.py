@@ -156,20 +156,23 @@ class Recorder:
         self.submit(finished).add_done_callback(_forget)
 
     async def _write(self, bodies: list[bytes]) -> None:
-        """Make lines durable: at once where one request is all there is and the disk is quick, else on the thread.
+        """Make lines durable: at once while the disk is quick, else on the thread.
 
-        Two hops between threads cost a lone request as much as the sync itself.
+        Two hops between threads cost as much as the sync of a quick disk, and the loop's turn at the interpreter.
         """
-        start_ns = self._clock.monotonic_ns()
-        if self._in_progress <= 1 and self._sync_ns < QUICK_NS:
-            self._spool.append(bodies)
+        if self._sync_ns < QUICK_NS:
+            self._append(bodies)
         else:
-            self._spool_cpu_ns += await self._thread.submit(self._append, bodies)
+            self._spool_cpu_ns += await self._thread.submit(self._append_beside, bodies)
+
+    def _append(self, bodies: list[bytes]) -> None:
+        start_ns = self._clock.monotonic_ns()
+        self._spool.append(bodies)
         self._sync_ns += (self._clock.monotonic_ns() - start_ns - self._sync_ns) // 2
 
-    def _append(self, bodies: list[bytes]) -> int:
+    def _append_beside(self, bodies: list[bytes]) -> int:
         start_ns = time.thread_time_ns()
-        self._spool.append(bodies)
+        self._append(bodies)
         return time.thread_time_ns() - start_ns
 
     def _host_clock_ns(self) -> int:

@@ -31,6 +31,7 @@ from greenserve.serve.gateway import Gateway
 from greenserve.serve.gauges import Gauges
 from greenserve.serve.grpc.build import grpc_server_of
 from greenserve.serve.health import Health
+from greenserve.serve.heap import quiet_heap
 from greenserve.serve.http.app import HttpApp
 from greenserve.serve.http.mounts import Mounts, reload_by_driver
 from greenserve.serve.kept import KeptAnswers
@@ -187,8 +188,9 @@ class GatewayReplica:
         self.health.has("listeners")
         gauges = Gauges(telemetry=observers.telemetry, batchers=batchers, gateway=gateway, clock=self._clock)
         refreshing = asyncio.create_task(self._keep_fresh(gateway, reader, batchers, gauges), name="refreshing")
-        self._started.set()
-        await self._stop.wait()
+        with quiet_heap():
+            self._started.set()
+            await self._stop.wait()
         self.health.draining = True
         gateway.deferral.hurry()
         await listeners.drain()

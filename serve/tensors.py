@@ -67,7 +67,7 @@ def checked_shape(shape: object, *, place: str, most_elements: int) -> tuple[tup
     """(shape, number of elements) of a declared shape; raises InvalidRequest naming `place`."""
     if not isinstance(shape, Sequence) or isinstance(shape, str | bytes):
         raise InvalidRequest(f"{place}: a list of integers is needed, got {shape!r:.80}")
-    if not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape):
+    if set(map(type, shape)) - {int} or (shape and min(shape) < 0):
         raise InvalidRequest(f"{place}: integers of at least 0 are needed, got {list(shape)!r:.80}")
     if not 1 <= len(shape) <= MOST_DIMENSIONS:
         raise InvalidRequest(f"{place}: 1..{MOST_DIMENSIONS} dimensions are allowed, got {len(shape)}")

@@ -18,6 +18,8 @@ from greenserve.units import NS_PER_S
 
 EVERYBODY = LEVELS - 1
 LOAD_EVERY_NS = NS_PER_S // 20
+PRESSURE_EVERY_NS = NS_PER_S // 100
+"""How often brownout looks at the pressure [ns]: it is on after half a second, and every request asks."""
 BUSY = 0.8
 """Share of the engine's time above which it is never left idle for company: batches then fill by themselves."""
 ACTIVE_NS = NS_PER_S
@@ -83,7 +85,7 @@ class Policy:
         self._seen_ns: dict[str, int] = {}
         self._ends_ns: dict[int, int] = {}
         self._brownout, self._goodput = brownout_latch(), goodput_latch()
-        self._load_seen_ns = 0
+        self._load_seen_ns = self._pressure_seen_ns = 0
         self._load = 0.0
         self.hurry = False
         """Whether nobody waits for company any more, since the replica drains."""
@@ -235,7 +237,10 @@ class Policy:
 
     def brownout(self, now_ns: int) -> bool:
         """Whether the pressure has been over 0.9 for half a second: route to cheaper variants, before refusing."""
-        return self._brownout.see(self.pressure(now_ns), now_ns)
+        if now_ns - self._pressure_seen_ns >= PRESSURE_EVERY_NS:
+            self._pressure_seen_ns = now_ns
+            self._brownout.see(self.pressure(now_ns), now_ns)
+        return self._brownout.on
 
     def _see_load(self, now_ns: int) -> None:
         if now_ns - self._load_seen_ns >= LOAD_EVERY_NS:

@@ -16,7 +16,7 @@ from greenserve.serve.http.body import ClientGone
 from greenserve.serve.http.embeddings import OpenAi
 from greenserve.serve.http.encoding import compressed
 from greenserve.serve.http.errors import Shape, error_response
-from greenserve.serve.http.message import AsgiApp, Handler, Receive, Request, Response, Scope, Send
+from greenserve.serve.http.message import AsgiApp, AtOnce, Handler, Receive, Request, Response, Scope, Send
 from greenserve.serve.http.open_inference import OpenInference
 from greenserve.serve.http.routes import Routes
 from greenserve.serve.statistics import Statistics
@@ -26,6 +26,8 @@ REQUEST_ID = names.REQUEST_ID.lower().encode()
 NO_STATE: Mapping[str, Any] = MappingProxyType({})
 RECEIVED_NS = "received_ns"
 """Where a scope's state holds when its head was complete [monotonic ns]; the loop may look at it only later."""
+AT_ONCE = "at_once"
+"""Where a scope's state holds how a whole answer is sent at once (status, headers, body); it is False if it was not."""
 NO_MOUNTS: Mapping[tuple[str, ...], AsgiApp] = MappingProxyType({})
 
 
@@ -59,7 +61,8 @@ class HttpApp:
         """One request; every error leaves with a code and a request id, never as a trace."""
         if scope["type"] != "http":
             return
-        received_ns = scope.get("state", NO_STATE).get(RECEIVED_NS) or self._clock.monotonic_ns()
+        state = scope.get("state", NO_STATE)
+        received_ns = state.get(RECEIVED_NS) or self._clock.monotonic_ns()
         path = scope["path"]
         mounted = self._mounted(path) if self._mounts else None
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -78,7 +81,7 @@ class HttpApp:
             log.exception("%s %s failed", scope["method"], path)
             fault = GreenServeError("the gateway failed on this request; its log says why")
             response = error_response(fault, "problem" if mounted is not None else shape_of(path))
-        await self._send(response, scope["method"], headers.get("accept-encoding"), send)
+        await self._send(response, scope["method"], headers.get("accept-encoding"), send, state.get(AT_ONCE))
 
     async def _response(
         self, method: str, path: str, headers: Mapping[str, str], receive: Receive, received_ns: int
@@ -97,7 +100,9 @@ class HttpApp:
             raise MethodNotAllowed(f"{path} takes {allow}, got {method[:40]}", details={"allow": allow})
         return await handler(Request(path, arguments, headers, receive, received_ns))
 
-    async def _send(self, response: Response, method: str, accepted: str | None, send: Send) -> None:
+    async def _send(
+        self, response: Response, method: str, accepted: str | None, send: Send, at_once: AtOnce | None
+    ) -> None:
         body, encoding = compressed(response.body, accepted) if response.compressible else (response.body, None)
         headers = [
             (b"content-type", response.content_type),
@@ -111,8 +116,10 @@ class HttpApp:
             headers.append((REQUEST_ID, new_request_id().encode()))
         if self._health.draining:
             headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+        content = b"" if method == "HEAD" else body
+        if at_once is None or not at_once(response.status, headers, content):
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await send({"type": "http.response.body", "body": content})
 
     def _mounted(self, path: str) -> AsgiApp | None:
         for prefix, app in self._mounts:

@@ -1,6 +1,7 @@
 """The listener's connection: guarded, and behind the door, which turns requests away before they cost anything."""
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from uvicorn.config import Config
@@ -8,9 +9,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from greenserve.errors import GreenServeError
-from greenserve.serve.http.app import RECEIVED_NS
+from greenserve.serve.http.app import AT_ONCE, RECEIVED_NS
 from greenserve.serve.http.guard import Guard, away_answer
 from greenserve.serve.http.guarded import GuardedHttp, Stage
+from greenserve.serve.http.whole import send_whole
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,6 +69,7 @@ class EnteringHttp(GuardedHttp):
         if not self._away:
             self.scope["state"][RECEIVED_NS] = now_ns
             super()._enter()
+            self.scope["state"][AT_ONCE] = partial(send_whole, self.cycle)
 
     def _infers(self) -> bool:
         """Whether the door is for this request: one to a path that infers, whose answer would go out at once."""

@@ -98,9 +98,14 @@ def _check_range(flat: Sequence[int], datatype: str, dtype: np.dtype[Any], place
 
 
 def _floats(flat: list[Any], datatype: str, dtype: np.dtype[Any], place: str) -> Array:
-    with np.errstate(over="ignore"):
-        array = np.array(flat, dtype=np.float64).astype(dtype)
-    if not np.isfinite(array).all():
-        index = int(np.isfinite(array).argmin())
+    exact = np.array(flat, dtype=np.float64)
+    if dtype == exact.dtype:
+        array = exact
+    else:
+        with np.errstate(over="ignore"):
+            array = exact.astype(dtype)
+    finite = np.isfinite(array)
+    if not finite.all():
+        index = int(finite.argmin())
         raise InvalidRequest(f"{place}[{index}]: {flat[index]!r} is beyond the largest {datatype}")
     return array

@@ -10,6 +10,7 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Pairs = list[tuple[bytes, bytes]]
+AtOnce = Callable[[int, Pairs, bytes], bool]
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 

@@ -193,7 +193,7 @@ def _inputs(entries: object, tail: Tail, most_elements: int) -> tuple[Tensor, ..
         raise InvalidRequest(f"inputs: a list of at least one tensor is needed, got {_none_of(entries)}")
     if len(entries) > MOST_INPUTS:
         raise InvalidRequest(f"inputs: up to {MOST_INPUTS} tensors are allowed, got {len(entries)}")
-    inputs = tuple(_input(entry, f"inputs[{index}]", tail, most_elements) for index, entry in enumerate(entries))
+    inputs = tuple([_input(entry, f"inputs[{index}]", tail, most_elements) for index, entry in enumerate(entries)])
     if len(inputs) > 1:
         _check_once([tensor.name for tensor in inputs], "inputs")
     tail.end()
