@@ -11,7 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,7 +93,12 @@ class Workplace:
     @property
     def log(self) -> str:
         """What the gateway printed."""
-        return (self.folder / "serve.log").read_text()
+        return self.said("serve.log")
+
+    def said(self, log: str) -> str:
+        """What a command printed into its file."""
+        file = self.folder / log
+        return file.read_text() if file.exists() else "nothing: it was not begun"
 
     def left(self) -> list[str]:
         """What commands left that they should not: a gateway, listeners, run folders with more than the lock."""
@@ -115,16 +122,17 @@ class Ran:
 class DemoBeside:
     """`greenserve demo` in an empty place, and again: minutes in which tests that share nothing with it can run.
 
-    State: what ran, appended by the thread that runs it; the process that runs now; whether to stop.
+    State: the process that runs now, and what ran, told by the thread that runs one after the other.
     """
 
     LINES = ("greenserve demo", "greenserve demo --keep-variants --seconds 3")
 
     def __init__(self, workplace: Workplace) -> None:
         self.workplace = workplace
-        self._ran: list[Ran] = []
+        self._end_s = time.monotonic() + DEMO_S
+        self._runs: list[Future[Ran]] = [Future() for _ in self.LINES]
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._go, name="demo", daemon=True)
         self._thread.start()
 
@@ -140,37 +148,38 @@ class DemoBeside:
 
     def close(self) -> None:
         """End what still runs, the gateway of a demo that was cut short too."""
-        self._stopping = True
+        self._stopping.set()
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGTERM)
-        self._thread.join(DEMO_S)
+        self._thread.join()
         self.workplace.run("greenserve stop")
         shutil.rmtree(self.workplace.runtime)
 
     def _wait(self, number: int) -> Ran:
-        assert wait_until(lambda: len(self._ran) > number or not self._thread.is_alive(), DEMO_S), self._said(number)
-        assert len(self._ran) > number, f"run {number} of the demo was not made; before it:\n{self._ran}"
-        return self._ran[number]
-
-    def _said(self, number: int) -> str:
-        return (self.workplace.folder / f"demo-{number}.log").read_text()
+        try:
+            return self._runs[number].result(max(0.0, self._end_s - time.monotonic()))
+        except TimeoutError:
+            said = self.workplace.said(f"demo-{number}.log")
+            raise AssertionError(f"`{self.LINES[number]}` has not ended {DEMO_S:g} s after its start: {said}") from None
 
     def _go(self) -> None:
-        for number, line in enumerate(self.LINES):
-            if self._stopping:
+        for number, told in enumerate(self._runs):
+            if self._stopping.is_set():
                 return
-            self._process = self.workplace.begin(line, f"demo-{number}.log")
-            code = self._process.wait()
-            if self._stopping:
-                return
-            reports = {path.name: path.stat().st_size for path in (self.workplace.folder / "reports").glob("*")}
-            self._ran.append(
-                Ran(
-                    code=code,
-                    said=self._said(number),
-                    left=self.workplace.left(),
-                    reports=reports,
-                    verified=self.workplace.run("greenserve ledger verify").returncode,
-                )
-            )
+            try:
+                told.set_result(self._once(number))
+            except Exception as error:
+                told.set_exception(error)
+
+    def _once(self, number: int) -> Ran:
+        place, log = self.workplace, f"demo-{number}.log"
+        self._process = place.begin(self.LINES[number], log)
+        code = self._process.wait()
+        return Ran(
+            code=code,
+            said=place.said(log),
+            left=place.left(),
+            reports={path.name: path.stat().st_size for path in (place.folder / "reports").glob("*")},
+            verified=place.run("greenserve ledger verify").returncode,
+        )
