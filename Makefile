@@ -8,6 +8,9 @@ PEERS := mlserver litserve bentoml
 CLIENTS := grpc_standard kserve open_inference openai schemathesis triton
 CLIENTS_READY := $(CLIENTS:%=.venv-clients/%/.ready)
 
+# Compiled modules are kept whatever the caller's environment says: the tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format proto bench bench-serve gpu-check clean clients conformance soak
 

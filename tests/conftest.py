@@ -10,6 +10,7 @@ from hypothesis import settings
 from tests.gateway_process import GatewayProcess
 from tests.postgres_server import NewUrl, postgres_server
 from tests.tiny_model import write_tiny_model
+from tests.workplace import DemoBeside, Workplace, demo_is_possible
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("deep", deadline=None, max_examples=5_000)
@@ -17,12 +18,42 @@ settings.load_profile("ci")  # `--hypothesis-profile=deep` comes later and wins
 
 NewGateway = Callable[..., GatewayProcess]
 ENDED = frozenset({"stopped", "terminated"})
+DEMO = "demo"
+LIVE = frozenset({"conformance", "end_to_end", "faults"})
+"""Folders whose tests ask running gateways, and measure how soon they answer."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that take a gateway after its end come last in their folder, whatever their file is called."""
+    """First what shares nothing with the demo, which runs meanwhile; then who waits for it; then the running gateways.
+
+    Tests that take a gateway after its end come last in their folder, whatever their file is called.
+    """
     folders = list(dict.fromkeys(item.path.parent for item in items))
-    items.sort(key=lambda item: (folders.index(item.path.parent), bool(ENDED & set(getattr(item, "fixturenames", ())))))
+
+    def place(item: pytest.Item) -> tuple[int, int, bool]:
+        taken = fixtures_of(item)
+        stage = 2 if item.path.parent.name in LIVE else int(DEMO in taken)
+        return stage, folders.index(item.path.parent), bool(ENDED & taken)
+
+    items.sort(key=place)
+
+
+def fixtures_of(item: pytest.Item) -> set[str]:
+    """The fixtures that a test takes, directly or not."""
+    return set(getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def demo_beside(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DemoBeside | None]:
+    """The demo, started with the session where a test asks for it; None where its model or data are not installed."""
+    if not any(DEMO in fixtures_of(item) for item in request.session.items) or not demo_is_possible():
+        yield None
+        return
+    running = DemoBeside(Workplace(tmp_path_factory.mktemp("d")))
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

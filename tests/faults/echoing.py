@@ -85,6 +85,11 @@ class Told:
         """Whether it was answered within the objective."""
         return self.code == "ok" and self.took_s <= OBJECTIVE_S
 
+    @property
+    def since_sent_s(self) -> float:
+        """How long it took from when it was really sent [s]: a generator that is late is no fault of the gateway."""
+        return self.took_s - self.late_s
+
 
 def start_echoing(new_gateway: Callable[..., GatewayProcess], folder: Path) -> Echoing:
     """Write the models, start the gateway."""
@@ -176,5 +181,10 @@ def codes(told: Sequence[Told]) -> Counter[str]:
 
 def slowest(told: Sequence[Told], share: float = 0.99) -> float:
     """The time [s] within which that share of them ended."""
-    times = sorted(one.took_s for one in told)
+    return within((one.took_s for one in told), share)
+
+
+def within(times_s: Iterable[float], share: float = 0.99) -> float:
+    """The time [s] that this share of them does not exceed."""
+    times = sorted(times_s)
     return times[min(len(times) - 1, int(share * len(times)))]

@@ -14,11 +14,15 @@ TIMEOUT_S = 15.0
 
 @dataclass
 class Load:
-    """Sends texts that no cache knows until it is left. State: `answered` ids and `failed` codes, under one lock."""
+    """Sends texts that no cache knows until it is left, each client `pause_s` [s] after its last answer.
+
+    State: `answered` ids and `failed` codes, under one lock.
+    """
 
     url: str
     key: str
     model: str = "tiny"
+    pause_s: float = 0.0
     answered: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -53,6 +57,7 @@ class Load:
                         self._note(
                             client.post(f"/v2/models/{self.model}/infer", json=_question(number, sent), headers=headers)
                         )
+                        self._stopping.wait(self.pause_s)
                 except httpx.TransportError as error:
                     with self._lock:
                         self.failed[type(error).__name__] += 1

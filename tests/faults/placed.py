@@ -13,6 +13,8 @@ from tests.faults.load import Load
 
 TIMEOUT_S = 15.0
 CLIENTS = 2
+PAUSE_S = 0.04
+"""Between a client's requests: who saturates two cores makes each new replica start twice as long."""
 
 
 class GrpcLoad:
@@ -59,14 +61,15 @@ class GrpcLoad:
                 else:
                     with self._lock:
                         self.answered += 1
+                    self._stopping.wait(PAUSE_S)
 
 
 class MixedLoad:
     """HTTP on the model that runs in the gateways and on the remote one, gRPC on the latter."""
 
     def __init__(self, url: str, grpc_address: str, key: str) -> None:
-        self.http = Load(url, key)
-        self.remote = Load(url, key, model="far")
+        self.http = Load(url, key, pause_s=PAUSE_S)
+        self.remote = Load(url, key, model="far", pause_s=PAUSE_S)
         self.grpc = GrpcLoad(grpc_address, key, "far")
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ from tests.faults.replicas import until
 from tests.gateway_process import HOST
 
 BATCH_S = 0.01
-HANG_S = 2.0
+HANG_S = 1.0
 EACH = 100
 AT_ONCE = 10
 SLACK_S = 0.5
@@ -35,7 +35,7 @@ IN_TIME = frozenset({"ok", "deadline-exceeded", "overloaded"})
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """A model of 10 ms per batch, and one that takes two seconds where its profile says nothing of it."""
+    """A model of 10 ms per batch, and one that takes a second where its profile says nothing of it."""
     folder = tmp_path_factory.mktemp("hurried")
     manifests = {
         "slow": write_echo(folder / "slow", "slow", batch_s=BATCH_S, max_batch=4),

@@ -1,6 +1,6 @@
 """A running gateway under load over both protocols, with engines here and elsewhere: no request fails.
 
-It grows, shrinks, is updated, reads a manifest again, and loses a replica of its engines.
+It grows, shrinks, is updated, reads a manifest again, loses a replica of its engines, and ends with SIGINT.
 """
 
 import json
@@ -15,6 +15,8 @@ import pytest
 
 from greenserve.records import Tenant
 from tests.conftest import NewGateway
+from tests.faults.conftest import Target, ended_by
+from tests.faults.ending import assert_ended_well
 from tests.faults.placed import MixedLoad
 from tests.gateway_process import GatewayProcess, wait_until
 
@@ -164,16 +166,11 @@ def test_numbers_that_are_not_possible_are_refused(placed: Placed, words: tuple[
     assert "possible" in refused.stderr or "placement: inline" in refused.stderr
 
 
-def test_everything_that_was_answered_is_accounted_for(placed: Placed) -> None:
+def test_ctrl_c_under_load_leaves_nothing_and_everything_that_was_answered_is_accounted_for(placed: Placed) -> None:
     """After all that: the ledger holds and settles every answer, energy of remote engines included."""
-    placed.gateway.look()
-    stopped = placed.gateway.run("stop")
+    interrupted = ended_by(signal.SIGINT, Target(placed.gateway, placed.key))
 
-    assert 0 == stopped.returncode, stopped.stderr
-    assert [] == placed.gateway.left_behind()
-    assert [] == placed.gateway.document("ledger", "verify")["findings"]
-    totals = placed.gateway.document("report", "--tenant", "acme")["statement"]["totals"]
-    assert 0 == totals["provisional_requests"]
+    assert_ended_well(interrupted)
     first = [entry for entry in placed.gateway.entries() if entry.kind == "usage" and not entry.revision]
     remote = [entry for entry in first if entry.body["model"] == "far"]
     assert remote

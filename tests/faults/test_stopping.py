@@ -2,11 +2,13 @@
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from greenserve.cli.serve import PORT_PATIENCE_S
 from tests.faults.conftest import Target, Terminated
 from tests.faults.ending import assert_ended_well
 from tests.gateway_process import HOST, GatewayProcess
@@ -32,18 +34,21 @@ def test_a_second_gateway_on_the_same_port_is_refused(target: Target) -> None:
 
 @pytest.mark.slow
 def test_a_foreign_listener_is_named(new_gateway: Callable[[], GatewayProcess]) -> None:
-    """Who holds the port, and which option chooses another one; nothing is started."""
+    """Who holds the port, and which option chooses another one; at once, and nothing is started."""
     gateway = new_gateway()
     with socket.socket() as foreign:
         foreign.bind((HOST, 0))
         foreign.listen()
         taken = foreign.getsockname()[1]
+        begun_s = time.monotonic()
 
         done = gateway.run("serve", "greenserve.yaml", "--grpc-port", str(taken), timeout_s=40.0)
 
+        took_s = time.monotonic() - begun_s
     assert 4 == done.returncode
     assert f"server.grpc: {HOST}:{taken} is taken by pid {os.getpid()} " in done.stderr
     assert "--grpc-port" in done.stderr
+    assert took_s < PORT_PATIENCE_S
     assert [] == gateway.left_behind()
 
 

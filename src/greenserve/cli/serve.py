@@ -31,10 +31,12 @@ from greenserve.serve.precheck import check_loads
 from greenserve.serve.profile import check_profile
 from greenserve.serve.reload import Reloaded
 from greenserve.serve.run_folder import RunFolder, RunState
-from greenserve.serve.supervisor import end_processes, left_behind, processes_below, wait_until
+from greenserve.serve.supervisor import end_processes, left_behind, processes_below, processes_of, wait_until
 
 app = typer.Typer(add_completion=False)
 PORT_PATIENCE_S = 10.0
+PORT_GONE_S = 0.5
+"""How long a port may outlive its process."""
 
 
 @app.command()
@@ -64,7 +66,7 @@ def serve(
         return
     folder.acquire()
     try:
-        _await_ports(config)
+        _await_ports(config, folder.path)
         _Run(config, state, folder, load).serve(as_json)
     finally:
         folder.release()
@@ -109,10 +111,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _await_ports(config: Config) -> None:
-    """Ports of a run that was killed take seconds to go; anybody else's are an error that names the holder."""
+def _await_ports(config: Config, folder: Path) -> None:
+    """Ports of a run that was killed take seconds to go; anybody else's are an error at once that names the holder."""
+    # On a Ray of others what a killed run left carries that Ray's token: nobody can tell it from strangers.
+    maybe_ours = config.ray.address != "local" or processes_of(folder)
+    patience_s = PORT_PATIENCE_S if maybe_ours else PORT_GONE_S
     for name, listener in (("http", config.server.http), ("grpc", config.server.grpc)):
-        if not wait_until(partial(is_free, listener.host, listener.port), PORT_PATIENCE_S):
+        if not wait_until(partial(is_free, listener.host, listener.port), patience_s):
             raise ConfigInvalid(
                 f"server.{name}: {listener.host}:{listener.port} is taken by {holder_of(listener.port)}; "
                 f"stop that, or choose another port with --{'port' if name == 'http' else 'grpc-port'}"
