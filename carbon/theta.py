@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import mul
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from greenserve.carbon.nonnegative import solve_nonnegative
 from greenserve.carbon.separable import inseparable
@@ -98,11 +98,26 @@ class Theta:
         """SHA-256 of the canonical document, in hexadecimal digits."""
         return theta_digest(self.document())
 
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> "Theta":
+        """The model that `document` wrote; KeyError, TypeError or ValueError where it is not whole."""
+        return cls(
+            device=document["device"],
+            version=document["version"],
+            at_ns=document["at_ns"],
+            classes={name: _power_of(members) for name, members in document["classes"].items()},
+            default=_power_of(document["default"]),
+        )
+
 
 def theta_digest(document: Mapping[str, object]) -> str:
     """SHA-256 of a model's canonical document, in hexadecimal digits."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _power_of(members: Mapping[str, Any]) -> ClassPower:
+    return ClassPower(**{**members, "flags": tuple(members["flags"])})
 
 
 class Part(NamedTuple):
