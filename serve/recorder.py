@@ -86,10 +86,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What the ledger now holds of a request: its provisional usage, and its emissions [ng] where known."""
+    """What the ledger now holds of a request: its provisional usage, and its emissions [ng] where known.
+
+    `met` is the grid's reading when its run began, where that is another one than its decision was made by.
+    """
 
     usage: Usage
     emissions_ng: int | None
+    met: IntensityReading | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,7 +226,8 @@ class Recorder:
             assert line.usage is not None
             # Of both bases that the line may know, the answer shows the one whose intensity stands beside it.
             emissions_ng = None if line.intensity is None else body[f"loc_{line.intensity.basis}_ng"]
-            recorded.append(Recorded(usage=line.usage, emissions_ng=emissions_ng))
+            met = None if line.intensity is finished.decision.intensity else line.intensity
+            recorded.append(Recorded(usage=line.usage, emissions_ng=emissions_ng, met=met))
             bodies.append(ledger_json(body))
         return recorded, bodies
 

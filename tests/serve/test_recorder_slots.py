@@ -30,7 +30,8 @@ def after(_: str, at_us: int) -> IntensityReading | None:
 
 
 async def recorded(folder: Path, *, begins_s: float, ends_s: float, reads: Reads | None, run: bool = True) -> Any:
-    """The body of a request that ran from `begins_s` to `ends_s` around the edge and is recorded 1 s later."""
+    """The body of a request that ran from `begins_s` to `ends_s` around the edge and is recorded 1 s later; `met` is
+    what its answer shows instead of its decision's reading."""
     clock = ManualClock(monotonic_ns=5_000 * NS_PER_S, unix_us=EDGE_US + round((ends_s + 1) * US_PER_S))
     recorder = Recorder(
         spool=SpoolWriter(folder, "gateway"), power=host_power(), clock=clock, run_id="r", reads=reads,
@@ -39,7 +40,7 @@ async def recorded(folder: Path, *, begins_s: float, ends_s: float, reads: Reads
     end_ns = clock.monotonic_ns() - NS_PER_S
     start_ns = end_ns - round((ends_s - begins_s) * NS_PER_S)
     recorder.start()
-    await recorder.submit(
+    result = await recorder.submit(
         Finished(
             admitted=an_admitted(received_ns=start_ns),
             decision=a_decision(intensity=FIRST),
@@ -53,7 +54,8 @@ async def recorded(folder: Path, *, begins_s: float, ends_s: float, reads: Reads
         )
     )
     await recorder.close()
-    return orjson.loads(spooled(folder)[0])
+    met = None if result.met is None else result.met.mg_per_kwh
+    return orjson.loads(spooled(folder)[0]) | {"met": met}
 
 
 async def test_a_run_across_the_edge_is_cut_there(tmp_path: Path) -> None:
@@ -80,6 +82,7 @@ async def test_a_run_within_its_slot_is_recorded_as_ever(tmp_path: Path) -> None
 
     assert [] == asked
     assert {"ci_later", "slots"}.isdisjoint(body)
+    assert body["met"] is None
     assert 40_000 == body["ci"]["mg_per_kwh"]
 
 
@@ -89,6 +92,7 @@ async def test_a_run_that_waited_past_the_edge_meets_the_newer_reading(tmp_path:
 
     assert 400_000 == body["ci"]["mg_per_kwh"]
     assert "ci_later" not in body
+    assert 400_000 == body["met"]
 
 
 async def test_a_hit_across_the_edge_is_cut_too(tmp_path: Path) -> None:
