@@ -44,22 +44,23 @@ def readings_over(
     A reading ends where its counterpart does. What is unknown at a moment stays so to the end of the run.
     """
     found: list[tuple[int, IntensityReading | None]] = []
-    at_us, reading = start_us, given if _holds(given, start_us) else read(start_us)
+    at_us, reading = start_us, given if holds_over(given, start_us, start_us) else read(start_us)
     while True:
-        known = reading if reading is not None and _holds(reading, at_us) else None
+        known = reading if reading is not None and holds_over(reading, at_us, at_us) else None
         found.append((at_us, known))
         if known is None or len(found) == MOST_PIECES:
             return found
         at_us = _end_us(known)
         if at_us >= end_us:
             return found
-        reading = given if _holds(given, at_us) else read(at_us)
+        reading = given if holds_over(given, at_us, at_us) else read(at_us)
 
 
-def _holds(reading: IntensityReading, at_us: int) -> bool:
+def holds_over(reading: IntensityReading, start_us: int, end_us: int) -> bool:
+    """Whether a reading holds from one moment [us UTC] to another, in both of its bases."""
     other = reading.counterpart
     starts_us = reading.start_us if other is None else max(reading.start_us, other.start_us)
-    return starts_us <= at_us < _end_us(reading)
+    return starts_us <= start_us and end_us < _end_us(reading)
 
 
 def _end_us(reading: IntensityReading) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.apportion import apportion_list
-from greenserve.carbon.cuts import Later, readings_over
+from greenserve.carbon.cuts import Later, holds_over, readings_over
 from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
@@ -294,7 +294,7 @@ class Recorder:
         """The grid's reading when a run began, and those that it met later; nearly all runs lie in one slot."""
         given, reads = decision.intensity, self._reads
         start_us, end_us = civil.us_at(start_ns), civil.us_at(end_ns)
-        if given is None or reads is None or (given.start_us <= start_us and end_us < given.end_us):
+        if given is None or reads is None or holds_over(given, start_us, end_us):
             return given, ()
         first, *later = readings_over(given, start_us, end_us, lambda at_us: reads(decision.zone, at_us))
         edges = [(civil.ns_at(from_us), from_us, reading) for from_us, reading in later]
