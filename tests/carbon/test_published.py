@@ -66,7 +66,7 @@ def test_everything_else_is_a_board_s_average_that_says_why(
 
     assert (19_000_000, 6_000_000, "class_average", reason) == (one.active_uj, one.held_uj, one.tier, one.reason)
     assert (10_000_000, 40_000_000) == (one.low_uj, one.high_uj)
-    assert one.version is one.sha256 is one.device is one.static_mw is None
+    assert [None] * 4 == [one.version, one.sha256, one.device, one.static_mw]
 
 
 def test_a_publication_is_used_up_to_its_last_moment() -> None:

@@ -20,7 +20,10 @@ from tests.serve.building import a_decision, an_admitted, spooled
 Reads = Callable[[str, int], IntensityReading | None]
 HALF_HOUR_US = 1_800 * US_PER_S
 EDGE_US = 1_000_000 * HALF_HOUR_US
-FIRST = replace(a_decision().intensity, start_us=EDGE_US - HALF_HOUR_US, end_us=EDGE_US)  # type: ignore[type-var]
+FIRST = IntensityReading(
+    zone="ZZ-NORTH", start_us=EDGE_US - HALF_HOUR_US, end_us=EDGE_US, mg_per_kwh=40_000, basis="lifecycle",
+    kind="average", origin="annual", provider="a test", retrieved_us=0,
+)  # fmt: skip
 
 
 def after(_: str, at_us: int) -> IntensityReading | None:
