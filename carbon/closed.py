@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from greenserve.carbon.cuts import Slots
 from greenserve.records import Tier
 
 
@@ -24,7 +25,7 @@ class Settled:
     is not learned yet, or always runs beside it). On a device that is settled by spans `span_id` names the batch,
     `slots` its energy by grid slot, and `over_attributed_uj` [uJ] what a late span was expected to use beyond what the
     meter had left: modelled, outside the sums of the device. `theta` is the newest version of the device's model that
-    took part, None where none did.
+    took part, None where none did. `cut` is its energy [uJ] by piece of a run that crosses grid slots, else empty.
     """
 
     request_id: str
@@ -38,6 +39,7 @@ class Settled:
     slots: tuple[SlotPart, ...] = ()
     over_attributed_uj: int = 0
     theta: int | None = None
+    cut: Slots = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from greenserve.carbon.cuts import intensity_in
 from greenserve.carbon.emissions import emissions_ng, facility_uj
-from greenserve.carbon.entries import it_uj, reading_in
+from greenserve.carbon.entries import it_uj
 from greenserve.carbon.terms import Baseline
 from greenserve.units import decimal_grams, decimal_joules
 
@@ -24,12 +25,12 @@ class Counterfactual:
 
     def add(self, body: Mapping[str, Any]) -> None:
         """Price one request at its own hour: by the baseline's energy, its own PUE, its own or a declared intensity."""
-        declared, energy_uj, reading = self._baselines.get(body["model"]), it_uj(body), reading_in(body, "lifecycle")
-        actual_ng = body["loc_lifecycle_ng"]
-        if declared is None or energy_uj is None or actual_ng is None or reading is None or body["outcome"] != "ok":
+        declared, energy_uj, actual_ng = self._baselines.get(body["model"]), it_uj(body), body["loc_lifecycle_ng"]
+        own = None if energy_uj is None else intensity_in(body, "lifecycle", energy_uj)
+        if declared is None or energy_uj is None or actual_ng is None or own is None or body["outcome"] != "ok":
             self.not_compared += 1
             return
-        intensity = reading["mg_per_kwh"] if declared.mg_per_kwh is None else declared.mg_per_kwh
+        intensity = own if declared.mg_per_kwh is None else declared.mg_per_kwh
         ng = emissions_ng(facility_uj(declared.request_uj, body["pue_milli"]), intensity)
         self.requests += 1
         self.actual_uj += energy_uj

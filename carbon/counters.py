@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import orjson
 
+from greenserve.carbon.cuts import LATER, pieces_of
+from greenserve.carbon.emissions import facility_uj
 from greenserve.carbon.entries import OTHER_CI, UNMETERED
 from greenserve.carbon.facts import fact_of
 from greenserve.carbon.grades import grade_of, stand_apart
@@ -187,7 +189,7 @@ class Counters:
             for flag in new["flags"]:
                 _count(self.flags, flag, 1)
         unknown = [old[name] is None for name in _NULLABLE]
-        if unknown[0] or unknown != [new[name] is None for name in _NULLABLE]:
+        if LATER in old or unknown[0] or unknown != [new[name] is None for name in _NULLABLE]:
             self._add_energy(old, -1)
             self._add_energy(new, 1, old)
         else:
@@ -245,17 +247,17 @@ class Counters:
 
     def _add_carbon(self, body: Mapping[str, Any], energy_uj: int, sign: int, first: Mapping[str, Any]) -> None:
         site_uj, reading = energy_uj, first["ci"]
-        _count_grades(self, first, energy_uj)
         if body["facility_uj"] is None:
             self.facility_unknown_uj += energy_uj
         else:
             site_uj = sign * body["facility_uj"]
             self.facility_uj += site_uj
-        if reading is None:
-            _count(self.by_origin, "unknown", energy_uj)
+        if LATER in first:
+            _count_pieces(self, first, body, sign)
         else:
-            _count(self.by_origin, reading["origin"], energy_uj)
-            if body["facility_uj"] is not None:
+            _count_grades(self, first, energy_uj)
+            _count(self.by_origin, "unknown" if reading is None else reading["origin"], energy_uj)
+            if reading is not None and body["facility_uj"] is not None:
                 _count(self.intensities, reading["mg_per_kwh"], site_uj)
         lifecycle, direct = body["loc_lifecycle_ng"], body["loc_direct_ng"]
         if lifecycle is None:
@@ -362,6 +364,17 @@ def _move_energy(sums: "Counters", old: Mapping[str, Any], new: Mapping[str, Any
         sums.market_ng += new["market_ng"] - old["market_ng"]
     if new["embodied_ng"] is not None:
         sums.embodied_ng += new["embodied_ng"] - old["embodied_ng"]
+
+
+def _count_pieces(sums: "Counters", first: Mapping[str, Any], body: Mapping[str, Any], sign: int) -> None:
+    """The grid of a run across slots: each piece's energy by its own reading."""
+    for piece in pieces_of(first, body, body["active_uj"] + body["held_uj"] + body["host_uj"]):
+        energy_uj = sign * piece.energy_uj
+        _count_grades(sums, {"ci": piece.ci, OTHER_CI: piece.ci_other}, energy_uj)
+        _count(sums.by_origin, "unknown" if piece.ci is None else piece.ci["origin"], energy_uj)
+        if piece.ci is not None and first["pue_milli"] is not None:
+            site_uj = sign * facility_uj(piece.energy_uj, first["pue_milli"])
+            _count(sums.intensities, piece.ci["mg_per_kwh"], site_uj)
 
 
 def _count_grades(sums: "Counters", first: Mapping[str, Any], energy_uj: int) -> None:

@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 import orjson
 
-from greenserve.carbon.emissions import emissions_ng, facility_uj
+from greenserve.carbon.cuts import LATER, SLOTS, Later, Slots, cut_amounts, edges_of, pieces_of, site_figures
+from greenserve.carbon.published import Estimate
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable
 from greenserve.record import record
-from greenserve.records import Basis, Entry, IntensityReading, Protocol, Tenant, Usage
+from greenserve.records import Entry, IntensityReading, Protocol, Tenant, Usage
 
 PLATFORM = "_platform"
 METHOD = "M2"
@@ -21,6 +22,9 @@ UNMETERED = "unmetered"
 OTHER_CI = "ci_other"
 """The member of usage lines that holds the grid in the other basis than `ci`: null where no feed knew that; lines of
 before it was kept have none."""
+ESTIMATES = "estimates"
+"""The member of provisional usage lines that says by which models of boards they were estimated; none without a board,
+nor on lines of before."""
 KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta")
 BY_SPANS = "spans"
 """How a device is settled, as its intervals say it; those of a CPU, settled by CPU time, say nothing."""
@@ -55,7 +59,9 @@ class UsageLine:
     request's own, `n_rows` those of its whole batch. `reserved` is in the unit of the budget (ng, uJ or a count).
     `org` and `project` are the tenant's and the key's at that time; lines of before there were any have none.
     A line with `charged` False is energy lost by the platform; it is nobody's usage. `spans` are its parts of batches
-    on devices that are settled by spans; what it used of the CPU stands in the three times beside them.
+    on devices that are settled by spans; what it used of the CPU stands in the three times beside them. `estimates`
+    say by which published models those parts were estimated. A run that
+    crosses into other grid slots begins at `intensity` and meets the readings in `later`, from their times on.
     """
 
     request_id: str
@@ -95,6 +101,8 @@ class UsageLine:
     org: str | None = None
     project: str | None = None
     spans: tuple[SpanShare, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+    later: tuple[Later, ...] = ()
 
     def __post_init__(self) -> None:
         if self.end_ns <= self.start_ns or self.rows < 1 or self.attempt < 0:
@@ -108,20 +116,13 @@ class UsageLine:
 def usage_body(line: UsageLine) -> Body:
     """The provisional body (revision 0): facility energy by E9 and emissions by E11 follow here, nowhere else."""
     usage, reading = line.usage, line.intensity
-    other = None if reading is None else reading.counterpart
-    intensity = None if reading is None else _intensity_members(reading)
-    counterpart = None if other is None else _intensity_members(other)
-    it_energy_uj = usage.energy_uj if usage else None
-    facility, direct_ng, lifecycle_ng = site_figures(it_energy_uj, line.pue_milli, intensity, counterpart)
-    spans: Body = {"spans": [share.members() for share in line.spans]} if line.spans else {}
     own: Body = {
         "attempt": line.attempt,
         "batch_id": line.batch_id,
         "budget_id": line.budget_id,
         "cache": line.cache,
         "charged": line.charged,
-        "ci": intensity,
-        OTHER_CI: counterpart,
+        **_readings(reading),
         "code": line.code,
         "cpu_ns": line.cpu_ns,
         "device": line.device,
@@ -129,15 +130,12 @@ def usage_body(line: UsageLine) -> Body:
         "emulated": line.emulated,
         "end_ns": line.end_ns,
         "ended_us": line.ended_us,
-        "facility_uj": facility,
         "flags": line.flags,
         "held_ns": line.held_ns,
         "host_cpu_ns": line.host_cpu_ns,
         "idle_uj": None,
         "key_id": line.key_id,
         "kind": "usage",
-        "loc_direct_ng": direct_ng,
-        "loc_lifecycle_ng": lifecycle_ng,
         "market_ng": None,
         "method": METHOD,
         "model": line.model,
@@ -164,7 +162,44 @@ def usage_body(line: UsageLine) -> Body:
         "variant_digest": line.variant_digest,
         "zone": line.zone,
     }
-    return _energy_members(usage) | spans | own
+    body = _energy_members(usage) | _boards(line) | own
+    if line.later:
+        body |= _cut(line)
+    return body | _figures(body, body, usage)
+
+
+def _boards(line: UsageLine) -> Body:
+    """What only lines of requests that ran on boards have."""
+    members: Body = {"spans": [share.members() for share in line.spans]} if line.spans else {}
+    return members | ({ESTIMATES: [one.members() for one in line.estimates]} if line.estimates else {})
+
+
+def _cut(line: UsageLine) -> Body:
+    """What only lines of runs across grid slots have: the later readings, and the energy of each piece by time."""
+    usage, edges_ns = line.usage, [one.from_ns for one in line.later]
+    slots = None
+    if usage is not None:
+        amounts = (usage.active_uj, usage.held_uj, usage.host_uj)
+        slots = cut_amounts(amounts, line.start_ns, line.end_ns, edges_ns)
+    later = [{"from_ns": one.from_ns, "from_us": one.from_us, **_readings(one.reading)} for one in line.later]
+    return {LATER: later, SLOTS: slots}
+
+
+def _readings(reading: IntensityReading | None) -> Body:
+    other = None if reading is None else reading.counterpart
+    return {
+        "ci": None if reading is None else _intensity_members(reading),
+        OTHER_CI: None if other is None else _intensity_members(other),
+    }
+
+
+def _figures(first: Mapping[str, Any], body: Mapping[str, Any], usage: Usage | None) -> Body:
+    """Site energy and emissions of a line: E9 and E11 follow here, nowhere else."""
+    names = ("facility_uj", "loc_direct_ng", "loc_lifecycle_ng")
+    if usage is None:
+        return dict.fromkeys(names)
+    figures = site_figures(pieces_of(first, body, usage.energy_uj), first["pue_milli"])
+    return dict(zip(names, figures, strict=True))
 
 
 def usage_entry(line: UsageLine) -> Entry:
@@ -221,26 +256,24 @@ def settled_body(
     *,
     first: int | None = None,
     devices: Sequence[Body] = (),
+    slots: Slots = (),
 ) -> Body:
     """The short body of `settled_entry`: site energy and emissions derived again (E9, E11); read it merged over the
     provisional one. It repeats only whose and when it is, so that its row stands beside the first one's.
 
     `devices` are the parts of a request that ran on more than the CPU: device, the three energies [uJ], tier, the
-    batch and the digest of the model (`theta`) that shared it; None for both on the CPU."""
-    facility, direct_ng, lifecycle_ng = site_figures(
-        usage.energy_uj if usage else None, provisional["pue_milli"], provisional["ci"], provisional.get(OTHER_CI)
-    )
+    batch, version and digest of the model (`theta`) that shared it; None for these on the CPU. `slots` is the energy
+    by piece of a run that was cut at grid slots; ValueError where it is missing."""
+    if (usage is not None and LATER in provisional) != bool(slots):
+        raise ValueError(f"energy by piece is needed where a run is cut at {edges_of(provisional)} ns, got {slots}")
     body: Body = {
         "attempt": provisional["attempt"],
         "charged": provisional["charged"],
         "embodied_ng": provisional["embodied_ng"],
         "ended_us": provisional["ended_us"],
-        "facility_uj": facility,
         "first": first,
         "flags": [*provisional["flags"], *flags],
         "kind": "usage",
-        "loc_direct_ng": direct_ng,
-        "loc_lifecycle_ng": lifecycle_ng,
         "market_ng": provisional["market_ng"],
         "method": METHOD,
         "request_id": provisional["request_id"],
@@ -252,6 +285,9 @@ def settled_body(
     body.update(_energy_members(usage))
     if devices:
         body["devices"] = list(devices)
+    if LATER in provisional:
+        body[SLOTS] = slots or None
+    body.update(_figures(provisional, body, usage))
     return body
 
 
@@ -274,30 +310,8 @@ def unmetered_body(provisional: Mapping[str, Any], *, first: int | None = None) 
             tier=provisional["tier"],
             state="settled",
         )
-    return settled_body(provisional, usage, [UNMETERED], first=first)
-
-
-def site_figures(
-    it_uj: int | None,
-    pue_milli: int | None,
-    ci: Mapping[str, Any] | None,
-    other: Mapping[str, Any] | None = None,
-) -> tuple[int | None, int | None, int | None]:
-    """Facility energy [uJ] and location-based emissions [ng], direct and lifecycle, each by the reading of its own
-    basis (`ci`, or `other`, which stands in the other one); None for what is not known."""
-    if it_uj is None or pue_milli is None:
-        return None, None, None
-    facility = facility_uj(it_uj, pue_milli)
-    if ci is None:
-        return facility, None, None
-    own_ng = emissions_ng(facility, ci["mg_per_kwh"])
-    other_ng = None if other is None else emissions_ng(facility, other["mg_per_kwh"])
-    return (facility, own_ng, other_ng) if ci["basis"] == "direct" else (facility, other_ng, own_ng)
-
-
-def reading_in(body: Mapping[str, Any], basis: Basis) -> Mapping[str, Any] | None:
-    """The reading of one basis that a usage body's emissions in that basis rest on; None where it has none."""
-    return next((one for one in (body["ci"], body.get(OTHER_CI)) if one is not None and one["basis"] == basis), None)
+    slots: Slots = () if usage is None else tuple(map(tuple, provisional.get(SLOTS) or ()))
+    return settled_body(provisional, usage, [UNMETERED], first=first, slots=slots)
 
 
 def tenant_entry(tenant: Tenant, *, revision: int, at_us: int, closed: bool) -> Entry:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from greenserve.carbon.cuts import LATER
 from greenserve.carbon.entries import OTHER_CI
 
 READING = ("zone", "provider", "origin", "basis", "kind")
@@ -32,7 +33,8 @@ def fact_of(body: Mapping[str, Any]) -> str:
     """The facts of a request by its first line, as JSON text; the later lines of a request change none of them."""
     readings = [
         [*(reading[name] for name in READING), reading["mg_per_kwh"]]
-        for reading in (body["ci"], body.get(OTHER_CI))
+        for one in (body, *body.get(LATER, ()))
+        for reading in (one["ci"], one.get(OTHER_CI))
         if reading is not None
     ]
     return orjson.dumps([body["reason"], body["code"], body["pue_milli"], body["emulated"], readings]).decode()

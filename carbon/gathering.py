@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from greenserve.carbon.closed import Closed, Settled
+from greenserve.carbon.cuts import Slots, summed
 from greenserve.records import TIERS, Tier
 
 
@@ -22,7 +23,7 @@ class Whole:
     Energies [uJ] are sums over the parts; None where no meter saw any of them. `tier` is the weakest of the parts,
     `flags` all of theirs, and `gap` where a part is missing: the energy is then a lower bound. `charged` is what was
     charged: parts that the platform lost are waste on their device and not in the sums. `over_attributed_uj` is
-    modelled and stands beside them.
+    modelled and stands beside them. `cut` is the energy by piece where the run crosses grid slots.
     """
 
     request_id: str
@@ -34,6 +35,7 @@ class Whole:
     flags: tuple[str, ...]
     parts: tuple[tuple[PartName, Settled], ...]
     unmetered: tuple[PartName, ...]
+    cut: Slots = ()
 
 
 class Gatherer:
@@ -112,4 +114,5 @@ class Gatherer:
             flags=tuple(sorted(flags)),
             parts=parts,
             unmetered=unmetered,
+            cut=summed([part.cut for _, part in parts]),
         )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from greenserve.carbon.cuts import LATER
 from greenserve.carbon.entries import OTHER_CI
 
 
@@ -18,6 +19,12 @@ def grade_of(reading: Mapping[str, Any]) -> str | None:
 
 def stand_apart(body: Mapping[str, Any]) -> bool:
     """Whether the two readings of a line cannot be subtracted from each other."""
+    if LATER in body:
+        return any(map(_apart, (body, *body[LATER])))
+    return _apart(body)
+
+
+def _apart(body: Mapping[str, Any]) -> bool:
     if body.get(OTHER_CI) is None:
         return False
     one, other = body["ci"], body[OTHER_CI]

@@ -41,11 +41,13 @@ CHARGED: Mapping[Cause, bool] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A request's part of a batch: its weight (the sum of its rows' Shapley values), and whether it is charged."""
+    """A request's part of a batch: its weight (the sum of its rows' Shapley values), and whether it is charged; where
+    its run crosses grid slots, their edges [monotonic ns]."""
 
     request_id: str
     weight: int
     charged: bool = True
+    edges_ns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.weight < 0:

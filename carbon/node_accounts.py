@@ -42,25 +42,26 @@ class Round:
 
 
 class _Batch:
-    """A batch and the members whose lines have come: request to (weight [1/10^9], charged)."""
+    """A batch and the members whose lines have come: request to (weight [1/10^9], charged, edges of slots [ns])."""
 
     __slots__ = ("members", "missing_ppb", "work")
 
     def __init__(self, work: WorkSpan) -> None:
         self.work = work
-        self.members: dict[str, tuple[int, bool]] = {}
+        self.members: dict[str, tuple[int, bool, tuple[int, ...]]] = {}
         self.missing_ppb = WHOLE_PPB
 
-    def claim(self, request_id: str, weight_ppb: int, charged: bool) -> None:
-        before_ppb, _ = self.members.get(request_id, (0, charged))
-        self.members[request_id] = (before_ppb + weight_ppb, charged)
+    def claim(self, request_id: str, weight_ppb: int, charged: bool, edges_ns: tuple[int, ...]) -> None:
+        before_ppb = self.members[request_id][0] if request_id in self.members else 0
+        self.members[request_id] = (before_ppb + weight_ppb, charged, edges_ns)
         self.missing_ppb -= weight_ppb
 
     def span(self) -> DeviceSpan:
         """The batch for settlement; rows without a line (their requests failed, or their replica died) are a member
         of their own."""
         members = [
-            Member(request_id=name, weight=weight, charged=charged) for name, (weight, charged) in self.members.items()
+            Member(request_id=name, weight=weight, charged=charged, edges_ns=edges_ns)
+            for name, (weight, charged, edges_ns) in self.members.items()
         ]
         if self.missing_ppb > 0:
             rest = self.missing_ppb
@@ -103,8 +104,11 @@ class NodeAccounts:
         """How many requests of several devices are not written yet."""
         return len(self._waiting)
 
-    def add_request(self, request_id: str, shares: Iterable[SpanShare], *, charged: bool) -> None:
-        """Take a request that ran in batches on boards; its CPU part is given to the CPU's settler beside this.
+    def add_request(
+        self, request_id: str, shares: Iterable[SpanShare], *, charged: bool, edges_ns: tuple[int, ...] = ()
+    ) -> None:
+        """Take a request that ran in batches on boards; its CPU part is given to the CPU's settler beside this. A run
+        that crosses grid slots is cut at `edges_ns` [monotonic ns].
 
         A part on a device that nobody meters, or of a batch that was settled without it, is missing: the request's
         energy is then a lower bound.
@@ -121,7 +125,7 @@ class NodeAccounts:
                 continue
             if batch is None:
                 batch = self._open[name] = _Batch(share.work_span())
-            batch.claim(request_id, share.weight_ppb, charged)
+            batch.claim(request_id, share.weight_ppb, charged, edges_ns)
             if not batch.missing_ppb:
                 self._give(name)
         self._waiting.add(request_id)

@@ -7,7 +7,9 @@ from types import MappingProxyType
 from typing import Any
 
 from greenserve.carbon.budgets import iso
-from greenserve.carbon.entries import OTHER_CI, it_uj
+from greenserve.carbon.cuts import LATER, pieces_of, site_figures
+from greenserve.carbon.entries import ESTIMATES, OTHER_CI, it_uj
+from greenserve.carbon.published import STALE, UNKNOWN_BOARD, UNLEARNED, UNPUBLISHED
 from greenserve.carbon.tally import decimal_g_per_kwh
 from greenserve.units import decimal_grams, decimal_joules, two_digits
 
@@ -23,6 +25,15 @@ REASONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Why a member is null on every receipt."""
+AVERAGES: Mapping[str | None, str] = MappingProxyType(
+    {
+        UNPUBLISHED: "a board's average: no model was published",
+        STALE: "a board's average: the published model was not renewed in time",
+        UNKNOWN_BOARD: "a board's average: no model of this board was published",
+        UNLEARNED: "a board's average: the model had not learned this variant yet",
+    }
+)
+"""Why an estimate did not follow a model."""
 _UNMETERED = "no meter covered this request"
 _RANGE = ("low_uj", "high_uj")
 _PARTS = ("active_uj", "held_uj", "host_uj")
@@ -78,6 +89,8 @@ def receipt_document(lines: Sequence[Line], *, rounded: bool) -> dict[str, objec
         "energy": _energy(body, is_rounded),
         "carbon": _carbon(body, is_rounded),
         "factors": _factors(body),
+        "slots": _slots(body, is_rounded),
+        "power_models": _power_models(body),
         "flags": list(body["flags"]),
         "method": body["method"],
         "unknown_reasons": _reasons(body),
@@ -117,9 +130,8 @@ def _carbon(body: Mapping[str, Any], rounded: bool) -> dict[str, object]:
 
 def _factors(body: Mapping[str, Any]) -> list[dict[str, object]]:
     factors: list[dict[str, object]] = []
-    for reading in (body["ci"], body.get(OTHER_CI)):
-        if reading is None:
-            continue
+    lines = (body, *body.get(LATER, ()))
+    for reading in (one[name] for one in lines for name in ("ci", OTHER_CI) if one.get(name) is not None):
         factors.append(
             {
                 "factor": "grid intensity",
@@ -132,6 +144,55 @@ def _factors(body: Mapping[str, Any]) -> list[dict[str, object]]:
     if body["pue_milli"] is not None:
         factors.append({"factor": "PUE", "region": body["region"], "pue": f"{Decimal(body['pue_milli']).scaleb(-3):f}"})
     return factors
+
+
+def _slots(body: Mapping[str, Any], rounded: bool) -> list[dict[str, object]]:
+    """The grid slots of a run that crosses their edges, each with its energy and emissions; none for other runs."""
+    energy_uj = it_uj(body)
+    if LATER not in body or energy_uj is None:
+        return []
+    shown: list[dict[str, object]] = []
+    for place, piece in enumerate(pieces_of(body, body, energy_uj)):
+        _, direct_ng, lifecycle_ng = site_figures([piece], body["pue_milli"])
+        known = piece.ci or {}
+        shown.append(
+            {
+                "start": iso(body[LATER][place - 1]["from_us"]) if place else None,
+                **{name: known.get(name) for name in ("zone", "provider", "origin", "basis")},
+                "gco2e_per_kwh": decimal_g_per_kwh(known["mg_per_kwh"]) if known else None,
+                "energy_joules": _joules(piece.energy_uj, rounded),
+                "loc_lifecycle_gco2e": _grams(lifecycle_ng, rounded),
+                "loc_direct_gco2e": _grams(direct_ng, rounded),
+            }
+        )
+    return shown
+
+
+def _power_models(body: Mapping[str, Any]) -> list[dict[str, object]]:
+    """The models of boards that the request's energy rests on: of its first estimate, and of what was settled."""
+    first = [
+        {
+            "state": PROVISIONAL,
+            "device": one["device"] or one["name"],
+            "version": one["version"],
+            "sha256": one["sha256"],
+            "tier": one["tier"],
+            "reason": AVERAGES.get(one["reason"]),
+        }
+        for one in body.get(ESTIMATES, ())
+    ]
+    return first + [
+        {
+            "state": "settled",
+            "device": part["device"],
+            "version": part.get("theta_version"),
+            "sha256": part["theta"],
+            "tier": part["tier"],
+            "reason": None,
+        }
+        for part in body.get("devices", ())
+        if part["theta"] is not None
+    ]
 
 
 def _reasons(body: Mapping[str, Any]) -> dict[str, str]:

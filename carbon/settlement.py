@@ -7,6 +7,7 @@ from typing import Literal
 
 from greenserve.carbon.apportion import apportion_list
 from greenserve.carbon.closed import Closed, DeviceClosed, Settled
+from greenserve.carbon.cuts import cut_amounts
 from greenserve.records import TIERS, Interval, Tier
 
 __all__ = ["METER_GAP", "Closed", "DeviceClosed", "Pending", "Settled", "Settler", "estimated_tier"]
@@ -19,8 +20,8 @@ class Pending:
 
     `cpu_ns` and `host_cpu_ns` [ns] are its own parts of the engine's and the host's CPU time; `held_ns` [ns] is its
     time on the device, counted as time on the whole device. What was not `charged` (lost, re-run) becomes waste.
-    With `pool` it is no request but work of the platform (start, model load, warm-up, probes): its energy goes to that
-    pool and is settled with nobody.
+    A run that crosses grid slots is cut at `edges_ns` [monotonic ns]. With `pool` it is no request but work of the
+    platform (start, model load, warm-up, probes): its energy goes to that pool and is settled with nobody.
     """
 
     request_id: str
@@ -31,6 +32,7 @@ class Pending:
     held_ns: int
     charged: bool = True
     pool: Literal["load"] | None = None
+    edges_ns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.end_ns <= self.start_ns or min(self.cpu_ns, self.host_cpu_ns, self.held_ns) < 0:
@@ -48,6 +50,7 @@ class _Open:
         self.covered_ns = 0
         self.tier: Tier | None = None
         self.flags = {"late"} if late else set()
+        self.pieces = [[0, 0, 0] for _ in range(len(request.edges_ns) + 1)] if request.edges_ns else []
 
     def spend(self, interval: Interval) -> tuple[int, int, int]:
         """The weights (engine CPU, host CPU, held) that fall into the interval; over all intervals they sum exactly."""
@@ -67,6 +70,21 @@ class _Open:
         self.host_spent += host
         self.held_spent += held
         return cpu, host, held
+
+    def cut(self, interval: Interval) -> None:
+        """Lay what the interval brought into the pieces of the run, by the time that each has in it."""
+        request = self.request
+        first_ns, last_ns = max(request.start_ns, interval.start_ns), min(request.end_ns, interval.end_ns)
+        if self.late or last_ns <= first_ns:
+            first_ns, last_ns = request.start_ns, request.end_ns
+        parts = (self.active_uj, self.held_uj, self.host_uj)
+        active_uj, held_uj, host_uj = (
+            part - sum(one[place] for one in self.pieces) for place, part in enumerate(parts)
+        )
+        for piece, more in zip(
+            self.pieces, cut_amounts((active_uj, held_uj, host_uj), first_ns, last_ns, request.edges_ns), strict=True
+        ):
+            piece[:] = [before + added for before, added in zip(piece, more, strict=True)]
 
 
 class _Pools:
@@ -191,6 +209,8 @@ class Settler:
                 opened.flags.add(METER_GAP)
             elif interval.busy_ns is None:
                 opened.flags.add("foreign_unknown")
+            if opened.pieces:
+                opened.cut(interval)
         for opened in reached:
             if opened.late or opened.request.end_ns <= interval.end_ns:
                 del self._active[opened.request.request_id]
@@ -299,4 +319,5 @@ def _settled(opened: _Open, tier: Tier) -> Settled:
         charged=opened.request.charged,
         tier=tier,
         flags=tuple(sorted(flags)),
+        cut=tuple((active_uj, held_uj, host_uj) for active_uj, held_uj, host_uj in opened.pieces),
     )

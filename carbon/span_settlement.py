@@ -200,7 +200,7 @@ class SpanSettler:
         held, idle_uj = split_held(block.static_uj, block.window.end_ns - block.window.start_ns, occupied)
         flags, tier = self._evidence(block, [one for one, _ in touched], first, theta)
         for (one, overlap_ns), active_uj, held_uj in zip(touched, split.spans, held, strict=True):
-            one.receive(block.slot_us, active_uj, held_uj, overlap_ns)
+            one.receive(block, active_uj, held_uj, overlap_ns)
             one.tier = max(one.tier or tier, tier, key=TIERS.index)
             one.flags |= flags
         self._pending_uj += sum(split.spans) + sum(held)
@@ -231,7 +231,7 @@ class SpanSettler:
             if overlap_ns:
                 wanted = min(span_weight(expected_uj, overlap_ns, work.busy_ns), due - running.active_uj)
                 active_uj, held_uj = block.claim(wanted, work.share_milli * overlap_ns)
-                running.receive(block.slot_us, active_uj, held_uj, overlap_ns)
+                running.receive(block, active_uj, held_uj, overlap_ns)
                 running.tier = max(running.tier or block.tier, block.tier, key=TIERS.index)
         running.flags.add("late")
         running.over_attributed_uj = due - running.active_uj

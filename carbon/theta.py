@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import mul
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from greenserve.carbon.nonnegative import solve_nonnegative
 from greenserve.carbon.separable import inseparable
@@ -27,6 +27,8 @@ FORGETTING, PARTIAL_FORGETTING = 0.9998, 0.9999
 of the time."""
 LEARNED_INTERVALS, LEARNED_WEIGHT = 30, 1.0
 """A class is learned once so many intervals held it, with so much weight: a thousand times the ridge."""
+QUIET = 0.05
+"""An interval counts at most as if its variance were this part of the usual one: what the counter itself is off by."""
 RENORMALISE = 1e12
 PRIOR, NOT_SEPARABLE = "prior", "not_separable"
 
@@ -98,11 +100,26 @@ class Theta:
         """SHA-256 of the canonical document, in hexadecimal digits."""
         return theta_digest(self.document())
 
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> "Theta":
+        """The model that `document` wrote; KeyError, TypeError or ValueError where it is not whole."""
+        return cls(
+            device=document["device"],
+            version=document["version"],
+            at_ns=document["at_ns"],
+            classes={name: _power_of(members) for name, members in document["classes"].items()},
+            default=_power_of(document["default"]),
+        )
+
 
 def theta_digest(document: Mapping[str, object]) -> str:
     """SHA-256 of a model's canonical document, in hexadecimal digits."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _power_of(members: Mapping[str, Any]) -> ClassPower:
+    return ClassPower(**{**members, "flags": tuple(members["flags"])})
 
 
 class Part(NamedTuple):
@@ -153,7 +170,7 @@ class Learner:
         self._theta: list[float] = []
         self._anchor: list[float] = []
         self._gain = 1.0
-        self._squares = [0.0, 0.0]
+        self._squares = [0.0, 0.0, 0.0]
         self._solved_ns: int | None = None
         known = MappingProxyType({name: _as_prior(power) for name, power in priors.items()})
         self.published = Theta(device=device, version=1, at_ns=0, classes=known, default=_as_prior(default))
@@ -197,7 +214,7 @@ class Learner:
         if features:
             power_w = dynamic_uj / PJ_PER_UJ / (length_ns / NS_PER_S)
             self._remember(power_w - expected, variance)
-            self._learn(power_w, features)
+            self._learn(power_w, features, self._weight(variance))
 
     def step(self, at_ns: int) -> Theta | None:
         """Solve, once a second of `at_ns` [monotonic ns]; the new version where one is due, at most every 10 s."""
@@ -227,7 +244,7 @@ class Learner:
         The variance of an interval's residual is taken as that of its spans, each off by the same part of itself
         (the meter's noise is in it too, so this is an upper bound).
         """
-        squares, variance = self._squares
+        squares, variance, _ = self._squares
         return round(16_450 * (squares / variance) ** 0.5) if variance else None
 
     def _class(self, work_class: str) -> _Class:
@@ -245,11 +262,17 @@ class Learner:
         return known
 
     def _remember(self, residual_w: float, variance: float) -> None:
-        kept = self._forgetting
-        self._squares = [kept * self._squares[0] + residual_w**2, kept * self._squares[1] + variance]
+        squares, variances, intervals = (self._forgetting * kept for kept in self._squares)
+        self._squares = [squares + residual_w**2, variances + variance, intervals + 1.0]
 
-    def _learn(self, power_w: float, features: Mapping[str, list[float]]) -> None:
-        """M = lam M + r r', v = lam v + r D/dt, with everything divided by the falling weight instead."""
+    def _weight(self, variance: float) -> float:
+        """How much an interval teaches: the usual variance over its own. Each batch is off by about the same part of
+        itself, so large batches drown what an interval says of small ones beside them (decision 0038)."""
+        usual = self._squares[1] / self._squares[2]
+        return usual / (variance + QUIET * usual) if usual > 0.0 else 1.0
+
+    def _learn(self, power_w: float, features: Mapping[str, list[float]], weight: float) -> None:
+        """M = lam M + w r r', v = lam v + w r D/dt, with everything divided by the falling weight instead."""
         self._gain /= self._forgetting
         row = []
         for work_class, (busy, work) in features.items():
@@ -257,7 +280,7 @@ class Learner:
             known.intervals += 1
             row += [(known.column, busy), (known.column + 1, work)]
         for column, value in row:
-            scaled = value * self._gain
+            scaled = value * self._gain * weight
             self._vector[column] += scaled * power_w
             line = self._matrix[column]
             for other, other_value in row:

@@ -300,7 +300,9 @@ def _joined(landed: Sequence[Landed]) -> Arrays:
 
 
 def _encode(finished: Finished, recorded: Recorded, model: ServedModel, times: tuple[tuple[str, int], ...]) -> Answer:
-    request = finished.admitted.request
+    request, decision = finished.admitted.request, finished.decision
+    if recorded.met is not None:
+        decision = replace(decision, intensity=recorded.met)
     return Answer(
         request_id=request.request_id,
         client_id=request.client_id,
@@ -308,7 +310,7 @@ def _encode(finished: Finished, recorded: Recorded, model: ServedModel, times: t
         version=model.version,
         outputs=model.task.encode(finished.outputs, request.outputs),
         tokens=request.tokens,
-        decision=finished.decision,
+        decision=decision,
         usage=recorded.usage,
         emissions_ng=recorded.emissions_ng,
         tenant=finished.admitted.tenant,

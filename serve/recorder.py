@@ -11,20 +11,24 @@ from collections.abc import Callable, Sequence
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.apportion import apportion_list
+from greenserve.carbon.cuts import Later, holds_over, readings_over
 from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
 from greenserve.carbon.provisional import CPU, provisional_usage
+from greenserve.carbon.published import PublishedPowers, estimates_of
 from greenserve.carbon.shares import SpanShare
+from greenserve.carbon.slots import CivilTime
 from greenserve.errors import LedgerUnavailable
 from greenserve.ports import Arrays, Clock
 from greenserve.record import record
-from greenserve.records import Admitted, Decision, Usage
+from greenserve.records import Admitted, Decision, IntensityReading, Usage
 from greenserve.serve.batching.flight import Landed
 from greenserve.serve.call_thread import CallThread
 from greenserve.units import NS_PER_S
 
 log = logging.getLogger("greenserve.recorder")
+Reads = Callable[[str, int], IntensityReading | None]
 QUICK_NS = 1_000_000
 """A disk is quick if its last writes took less than this [ns]."""
 
@@ -82,10 +86,14 @@ class Finished:
 
 @record(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What the ledger now holds of a request: its provisional usage, and its emissions [ng] where known."""
+    """What the ledger now holds of a request: its provisional usage, and its emissions [ng] where known.
+
+    `met` is the grid's reading when its run began, where that is another one than its decision was made by.
+    """
 
     usage: Usage
     emissions_ng: int | None
+    met: IntensityReading | None = None
 
 
 @record(frozen=True, slots=True, eq=False)
@@ -105,12 +113,18 @@ class Recorder:
         clock: Clock,
         run_id: str,
         thread_cpu_ns: Callable[[], int] = time.thread_time_ns,
+        powers: Callable[[], PublishedPowers | None] = lambda: None,
+        reads: Reads | None = None,
     ) -> None:
+        """`powers` tells from memory what is published of the boards' models, `reads` the grid's reading in a zone at a
+        moment: a run across a grid slot meets the reading of each (None: only that of its decision)."""
         self._spool = spool
         self._power = power
         self._clock = clock
         self._run_id = run_id
         self._thread_cpu_ns = thread_cpu_ns
+        self._powers = powers
+        self._reads = reads
         self._thread = CallThread("spool")
         self._spool_cpu_ns = 0
         self._sync_ns = NS_PER_S
@@ -215,7 +229,8 @@ class Recorder:
             assert line.usage is not None
             # Of both bases that the line may know, the answer shows the one whose intensity stands beside it.
             emissions_ng = None if line.intensity is None else body[f"loc_{line.intensity.basis}_ng"]
-            recorded.append(Recorded(usage=line.usage, emissions_ng=emissions_ng))
+            met = None if line.intensity is finished.decision.intensity else line.intensity
+            recorded.append(Recorded(usage=line.usage, emissions_ng=emissions_ng, met=met))
             bodies.append(ledger_json(body))
         return recorded, bodies
 
@@ -223,14 +238,19 @@ class Recorder:
         request, decision, run = finished.admitted.request, finished.decision, finished.run
         cpu_ns, held_ns, spans = (run.cpu_ns, run.held_ns, run.spans) if run else (0, 0, ())
         host_cpu_ns += run.host_cpu_ns if run else 0
+        estimates = estimates_of(spans, self._powers(), now_ns) if spans else ()
         usage = provisional_usage(
             request.request_id,
             cpu_ns=cpu_ns,
             host_cpu_ns=host_cpu_ns,
             held_ns=held_ns,
             power=self._power,
-            spans=spans,
+            boards=estimates,
         )
+        start_ns, end_ns = (
+            (run.start_ns, run.end_ns) if run else (request.received_ns, max(now_ns, request.received_ns + 1))
+        )
+        intensity, later = self._met(decision, start_ns, end_ns, CivilTime(unix_us=now_us, monotonic_ns=now_ns))
         return UsageLine(
             request_id=request.request_id,
             tenant=finished.admitted.tenant.tenant_id,
@@ -240,14 +260,15 @@ class Recorder:
             model=request.model,
             run_id=self._run_id,
             ended_us=now_us,
-            start_ns=run.start_ns if run else request.received_ns,
-            end_ns=run.end_ns if run else max(now_ns, request.received_ns + 1),
+            start_ns=start_ns,
+            end_ns=end_ns,
             outcome=finished.outcome,
             protocol=request.protocol,
             cache=finished.cache,
             rows=len(request.rows),
             usage=usage,
-            intensity=decision.intensity,
+            intensity=intensity,
+            later=later,
             pue_milli=decision.pue_milli,
             variant=decision.variant,
             variant_digest=finished.variant_digest,
@@ -256,6 +277,7 @@ class Recorder:
             emulated=decision.emulated,
             device=spans[0].device if spans else CPU,
             spans=spans,
+            estimates=estimates,
             batch_id=run.batch_id if run else None,
             n_rows=run.batch_rows if run else None,
             tokens_in=request.tokens,
@@ -268,6 +290,18 @@ class Recorder:
             flags=decision.flags,
             charged=finished.outcome != "error",
         )
+
+    def _met(
+        self, decision: Decision, start_ns: int, end_ns: int, civil: CivilTime
+    ) -> tuple[IntensityReading | None, tuple[Later, ...]]:
+        """The grid's reading when a run began, and those that it met later; nearly all runs lie in one slot."""
+        given, reads = decision.intensity, self._reads
+        start_us, end_us = civil.us_at(start_ns), civil.us_at(end_ns)
+        if given is None or reads is None or holds_over(given, start_us, end_us):
+            return given, ()
+        first, *later = readings_over(given, start_us, end_us, lambda at_us: reads(decision.zone, at_us))
+        edges = [(civil.ns_at(from_us), from_us, reading) for from_us, reading in later]
+        return first[1], tuple(Later(*edge) for edge in edges if start_ns < edge[0] < end_ns)
 
 
 def _forget(future: "asyncio.Future[Recorded]") -> None:

@@ -42,6 +42,7 @@ from greenserve.serve.observers import Observers
 from greenserve.serve.once import Once
 from greenserve.serve.placing import NOWHERE, Batchers, ModelLoader, Reaches
 from greenserve.serve.ports import listeners_of
+from greenserve.serve.power_file import POWER_FILE, PowerReader
 from greenserve.serve.profile import check_profile, listening_faults
 from greenserve.serve.recorder import Recorder
 from greenserve.serve.reload import ABANDON, COMMIT, PREPARE, Reloaded, Reloader, Report
@@ -104,6 +105,7 @@ class GatewayReplica:
         self._gateway: Gateway | None = None
         self._reloader: Reloader | None = None
         self._open: Listeners | None = None
+        self._powers = PowerReader(RunFolder(port=config.server.http.port).path / POWER_FILE, run_id=run_id)
 
     def start(self) -> None:
         """Load, warm up, listen; returns when requests are taken, raises what prevented it."""
@@ -263,6 +265,8 @@ class GatewayReplica:
                 power=power_of(config),
                 clock=clock,
                 run_id=self._run_id,
+                powers=lambda: self._powers.now,
+                reads=lambda zone, at_us: grid.chain.read_both(zone=zone, at_us=at_us),
             ),
             observers=observers,
             clock=clock,
@@ -296,6 +300,7 @@ class GatewayReplica:
             try:
                 # In a thread: with many budgets the queries take milliseconds, and requests would wait for them.
                 _refresh(gateway, await asyncio.to_thread(reader.read, gateway.admission.watched))
+                await asyncio.to_thread(self._powers.refresh)
                 self.health.has("ledger")
                 batchers.grid(*gateway.router.home_grid())
                 batchers.weigh(gateway.admission.weights)

@@ -18,7 +18,9 @@ from greenserve.config import Config
 from greenserve.errors import GreenServeError
 from greenserve.records import Entry
 from greenserve.serve.metering import Metering
+from greenserve.serve.power_file import POWER_FILE, PowerPublisher
 from greenserve.serve.replica import metrics_folder, spool_folder
+from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.telemetry.publisher import Publisher
 from greenserve.serve.telemetry.settled import Tenants, count_settled
 
@@ -39,6 +41,12 @@ class LedgerWriter:
         self._metering = Metering(config, root_pid=root_pid)
         self._publisher = Publisher(metrics_folder(config), "writer") if config.telemetry.prometheus else None
         self._tenants = Tenants(config.telemetry.tenant_labels)
+        self._powers = PowerPublisher(
+            RunFolder(port=config.server.http.port).path / POWER_FILE,
+            run_id=run_id,
+            names=self._metering.metered.names,
+            clock=SystemClock(),
+        )
         self._spools = spool_folder(config.ledger.path)
         self._published_s = 0.0
         self._taken_s = time.monotonic()
@@ -54,7 +62,7 @@ class LedgerWriter:
                 metered=self._metering.metered,
             ),
             clock=SystemClock(),
-            written=self._count,
+            written=self._written,
         )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -92,6 +100,13 @@ class LedgerWriter:
         self._guarded(self._ingest.finish)
         self._ledger.close()
 
+    def _written(self, entries: Sequence[Entry]) -> None:
+        try:
+            self._powers.written(entries)
+        except Exception:  # answers are then estimated by a board's average
+            log.exception("the boards' models were not taken for publication")
+        self._count(entries)
+
     def _count(self, entries: Sequence[Entry]) -> None:
         if self._publisher is None:
             return
@@ -101,7 +116,11 @@ class LedgerWriter:
             log.exception("settled entries were not counted")
 
     def _publish(self) -> None:
-        """Once a second; metrics that cannot be written hold nothing up."""
+        """Once a second; models and metrics that cannot be written hold nothing up."""
+        try:
+            self._powers.publish()
+        except OSError as error:
+            log.warning("the boards' models are not shown to the replicas: %s", error)
         if self._publisher is None or self._alive_at_s - self._published_s < PUBLISH_S:
             return
         self._published_s = self._alive_at_s

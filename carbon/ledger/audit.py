@@ -3,29 +3,32 @@
 Each check is a small fold: it sees every row once, in order, and yields findings that name the row's index.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from greenserve.carbon.cuts import LATER, cut_faults, pieces_of, site_figures
 from greenserve.carbon.entries import (
     BY_SPANS,
+    ESTIMATES,
     LATER_POOLS,
-    OTHER_CI,
     POOLS,
     UNMETERED,
     US_PER_HOUR,
     it_uj,
-    site_figures,
 )
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
 from greenserve.carbon.periods import bounds_of
+from greenserve.carbon.published import estimate_faults
 from greenserve.carbon.tally import Tally
-from greenserve.carbon.theta import theta_digest
+from greenserve.carbon.theta import Theta, theta_digest
 from greenserve.errors import LedgerUnavailable
 
 FINDINGS_PER_CHECK = 10
+MODELS = 10_000
+"""How many models stay at hand for the estimates of later lines; a line names one that was newest seconds before it."""
 CPU_TIME = ""
 """Where a line that names no devices belongs: to the device that is settled by CPU time."""
 Request = tuple[bytes, int]
@@ -43,7 +46,8 @@ class Audit:
         self._rollups: Rollups = {}
         self._places: Places = {}
         self._parts: dict[str, Counter[str]] = {}
-        self._thetas: set[str] = set()
+        self._thetas: dict[str, Theta | None] = {}
+        self._recent: deque[str] = deque()
         self._pending_uj: dict[str, int] = {}
         self._closed: list[tuple[Row, Mapping[str, Any]]] = []
 
@@ -130,6 +134,8 @@ class Audit:
         replaced = None
         if line.revision == 0:
             self._open[request] = (row.idx, body)
+            if ESTIMATES in body:
+                yield from estimate_faults(body, self._thetas)
         else:
             idx, replaced = self._open.pop(request, (None, None))
             if replaced is None:
@@ -140,7 +146,12 @@ class Audit:
                 yield f"says that it settles entry {told}, its first line is entry {idx}"
             if UNMETERED not in body["flags"] and body["active_uj"] is not None:
                 yield from self._take_parts(body)
-        figures = site_figures(it_uj(body), first["pue_milli"], first["ci"], first.get(OTHER_CI))
+        if LATER in first:
+            yield from cut_faults(first, body)
+        energy_uj = it_uj(body)
+        figures: tuple[int | None, ...] = (None, None, None)
+        if energy_uj is not None:
+            figures = site_figures(pieces_of(first, body, energy_uj), first["pue_milli"])
         stored = (body["facility_uj"], body["loc_direct_ng"], body["loc_lifecycle_ng"])
         if figures != stored:
             yield f"E9 and E11 give {figures} (facility uJ, direct ng, lifecycle ng), stored are {stored}"
@@ -151,7 +162,10 @@ class Audit:
 
     def _published(self, body: Mapping[str, Any]) -> Iterator[str]:
         digest = theta_digest(body["theta"])
-        self._thetas.add(digest)
+        self._thetas[digest] = Theta.of_document(body["theta"])
+        self._recent.append(digest)
+        if len(self._recent) > MODELS:
+            self._thetas[self._recent.popleft()] = None
         if digest != body["sha256"]:
             yield f"the model has the digest {digest}, the entry says {body['sha256']}"
 

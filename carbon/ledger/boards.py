@@ -122,6 +122,7 @@ class Boards:
                 "over_attributed_uj": part.over_attributed_uj,
                 "tier": part.tier,
                 "theta": self._digest(name.device, part),
+                "theta_version": part.theta,
             }
             for name, part in whole.parts
         ]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from greenserve.carbon.cuts import edges_of
 from greenserve.carbon.device_entries import device_entry
 from greenserve.carbon.entries import Body, entry_of, settled_body, unmetered_body
 from greenserve.carbon.gathering import Whole
@@ -206,11 +207,12 @@ class Ingest:
                     host_cpu_ns=host_cpu_ns or 0,
                     held_ns=held_ns or 0,
                     charged=body["charged"],
+                    edges_ns=edges_of(body),
                 )
             )
             if spans:
                 shares = [SpanShare.of(members) for members in spans]
-                self._boards.accounts.add_request(name, shares, charged=body["charged"])
+                self._boards.accounts.add_request(name, shares, charged=body["charged"], edges_ns=edges_of(body))
 
     def _measure(self, now_ns: int) -> None:
         """Read the meter; the time since the last good reading becomes an interval."""
@@ -277,7 +279,8 @@ class Ingest:
         provisional = first.line.decoded
         usage = self._boards.usage(whole, provisional["request_id"], half_widths)
         parts = self._boards.parts(whole)
-        return _short(first, settled_body(provisional, usage, whole.flags, first=first.idx, devices=parts)), first
+        body = settled_body(provisional, usage, whole.flags, first=first.idx, devices=parts, slots=whole.cut)
+        return _short(first, body), first
 
     def _settled(self, settled: Settled) -> tuple[Prepared, Placed]:
         energy_uj = settled.active_uj + settled.held_uj + settled.host_uj
@@ -294,7 +297,8 @@ class Ingest:
             tier=settled.tier,
             state="settled",
         )
-        return _short(first, settled_body(provisional, usage, settled.flags, first=first.idx)), first
+        body = settled_body(provisional, usage, settled.flags, first=first.idx, slots=settled.cut)
+        return _short(first, body), first
 
     def _write(self) -> None:
         """Write what is settled; where that fails it stays here, and the next step writes it."""

@@ -77,7 +77,7 @@ class World:
         cpu = Picked(name="hand", meter=self.cpu, rejected=())
         return NodeMeter([*found.devices, cpu], clock=self.clock)
 
-    def open(self) -> Ingest:
+    def open(self, written: Callable[[Sequence[Entry]], object] | None = None) -> Ingest:
         uuids = [board.uuid for board in self.boards]
         metered = Metered(
             reader=self.reader,
@@ -90,7 +90,10 @@ class World:
             metered=metered,
         )  # fmt: skip
         pace = Pace(settle_every_ns=NS_PER_S, grace_ns=2 * NS_PER_S)
-        return Ingest(ledger=self.book, spool_folder=self.folder / "spool", node=node, clock=self.clock, pace=pace)
+        spools = self.folder / "spool"
+        return Ingest(
+            ledger=self.book, spool_folder=spools, node=node, clock=self.clock, pace=pace, written=written
+        )  # fmt: skip
 
     def run(self, *, ms: int, busy: Sequence[int] = ()) -> tuple[int, int]:
         """Let so many ms pass with batches on these boards; the start and the end [ns]."""

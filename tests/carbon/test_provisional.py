@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from greenserve.carbon.power_model import CpuPower
 from greenserve.carbon.provisional import provisional_usage, share_rows, split_span
+from greenserve.carbon.published import estimates_of
 from greenserve.carbon.shapley import BatchCost
 from greenserve.carbon.shares import SpanShare
 from greenserve.records import Span, Usage
@@ -106,7 +107,8 @@ def test_time_on_a_board_is_an_average_until_its_meter_speaks() -> None:
         weight_ppb=500_000_000,
     )  # fmt: skip
 
-    usage = provisional_usage("r", cpu_ns=0, host_cpu_ns=1_000_000, held_ns=0, power=POWER, spans=[share])
+    boards = estimates_of([share], None, 0)
+    usage = provisional_usage("r", cpu_ns=0, host_cpu_ns=1_000_000, held_ns=0, power=POWER, boards=boards)
 
     assert (9_500_000, 3_000_000, 2_000, "class_average") == (
         usage.active_uj,

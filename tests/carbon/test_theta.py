@@ -193,6 +193,31 @@ def test_the_spread_of_spans_is_found_in_the_residuals() -> None:
     assert 1_645 == learner.spread_bp()
 
 
+def test_a_small_class_is_heard_beside_a_large_one() -> None:
+    """A quarter of the intervals hold it alone and tell its 100 W almost exactly: they outweigh those in which batches
+    of 400 W, each off by up to 7 %, hide it. (Counted alike, all of them would miss it by ten times as much.)"""
+    misses = []
+    for seed in range(8):
+        random, learner = Random(seed), a_learner()
+        for name in ("large", "small"):
+            for _ in range(64):
+                learner.saw(name, 10 * MS, 100)
+        for number in range(600):
+            small_ns, large_ns = random.randint(5, 25) * MS, 0 if number % 4 == 0 else random.randint(50, 70) * MS
+            large_uj = 400 * large_ns / 1_000 * random.uniform(0.93, 1.07)
+            parts = [
+                Part(name, busy_ns, busy_ns // (10 * MS) * 100, busy_ns)
+                for name, busy_ns in (("small", small_ns), ("large", large_ns))
+                if busy_ns
+            ]
+            learner.observe(round(100 * small_ns / 1_000 + large_uj), 100 * MS, parts)
+            learner.step((number + 1) * 100 * MS)
+        found_uj = learner.published.of("small").expected_uj(10 * MS, 100)
+        misses.append(abs(found_uj / 1_000_000 - 1.0))
+
+    assert sum(misses) / len(misses) < 0.005
+
+
 def test_long_forgetting_keeps_the_numbers_in_range() -> None:
     """The growing weight is divided out before it overflows."""
     learner = Learner(

@@ -13,7 +13,7 @@ class GetReceiptRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("schema", "request_id", "state", "rounded", "tenant", "project", "key_id", "model", "variant", "variant_digest", "region", "emulated", "protocol", "outcome", "code", "cache", "reason", "rows", "batch_rows", "tokens_in", "ended", "charged", "attempt", "energy", "carbon", "factors", "flags", "method", "unknown_reasons", "history", "proof")
+    __slots__ = ("schema", "request_id", "state", "rounded", "tenant", "project", "key_id", "model", "variant", "variant_digest", "region", "emulated", "protocol", "outcome", "code", "cache", "reason", "rows", "batch_rows", "tokens_in", "ended", "charged", "attempt", "energy", "carbon", "factors", "flags", "method", "unknown_reasons", "history", "proof", "slots", "power_models")
     class Energy(_message.Message):
         __slots__ = ("energy_joules", "energy_low_joules", "energy_high_joules", "active_joules", "held_joules", "host_joules", "idle_joules", "overhead_joules", "alone_joules", "facility_joules", "tier")
         ENERGY_JOULES_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,42 @@ class Receipt(_message.Message):
         tier: str
         loc_lifecycle_gco2e: str
         def __init__(self, index: _Optional[int] = ..., attempt: _Optional[int] = ..., revision: _Optional[int] = ..., state: _Optional[str] = ..., energy_joules: _Optional[str] = ..., tier: _Optional[str] = ..., loc_lifecycle_gco2e: _Optional[str] = ...) -> None: ...
+    class Slot(_message.Message):
+        __slots__ = ("start", "zone", "provider", "origin", "basis", "gco2e_per_kwh", "energy_joules", "loc_lifecycle_gco2e", "loc_direct_gco2e")
+        START_FIELD_NUMBER: _ClassVar[int]
+        ZONE_FIELD_NUMBER: _ClassVar[int]
+        PROVIDER_FIELD_NUMBER: _ClassVar[int]
+        ORIGIN_FIELD_NUMBER: _ClassVar[int]
+        BASIS_FIELD_NUMBER: _ClassVar[int]
+        GCO2E_PER_KWH_FIELD_NUMBER: _ClassVar[int]
+        ENERGY_JOULES_FIELD_NUMBER: _ClassVar[int]
+        LOC_LIFECYCLE_GCO2E_FIELD_NUMBER: _ClassVar[int]
+        LOC_DIRECT_GCO2E_FIELD_NUMBER: _ClassVar[int]
+        start: str
+        zone: str
+        provider: str
+        origin: str
+        basis: str
+        gco2e_per_kwh: str
+        energy_joules: str
+        loc_lifecycle_gco2e: str
+        loc_direct_gco2e: str
+        def __init__(self, start: _Optional[str] = ..., zone: _Optional[str] = ..., provider: _Optional[str] = ..., origin: _Optional[str] = ..., basis: _Optional[str] = ..., gco2e_per_kwh: _Optional[str] = ..., energy_joules: _Optional[str] = ..., loc_lifecycle_gco2e: _Optional[str] = ..., loc_direct_gco2e: _Optional[str] = ...) -> None: ...
+    class PowerModel(_message.Message):
+        __slots__ = ("state", "device", "version", "sha256", "tier", "reason")
+        STATE_FIELD_NUMBER: _ClassVar[int]
+        DEVICE_FIELD_NUMBER: _ClassVar[int]
+        VERSION_FIELD_NUMBER: _ClassVar[int]
+        SHA256_FIELD_NUMBER: _ClassVar[int]
+        TIER_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        state: str
+        device: str
+        version: int
+        sha256: str
+        tier: str
+        reason: str
+        def __init__(self, state: _Optional[str] = ..., device: _Optional[str] = ..., version: _Optional[int] = ..., sha256: _Optional[str] = ..., tier: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
     class Proof(_message.Message):
         __slots__ = ("index", "salt", "leaf_hash", "body_sha256")
         INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +177,8 @@ class Receipt(_message.Message):
     UNKNOWN_REASONS_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    POWER_MODELS_FIELD_NUMBER: _ClassVar[int]
     schema: str
     request_id: str
     state: str
@@ -172,7 +210,9 @@ class Receipt(_message.Message):
     unknown_reasons: _containers.ScalarMap[str, str]
     history: _containers.RepeatedCompositeFieldContainer[Receipt.Step]
     proof: Receipt.Proof
-    def __init__(self, schema: _Optional[str] = ..., request_id: _Optional[str] = ..., state: _Optional[str] = ..., rounded: _Optional[bool] = ..., tenant: _Optional[str] = ..., project: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., variant: _Optional[str] = ..., variant_digest: _Optional[str] = ..., region: _Optional[str] = ..., emulated: _Optional[bool] = ..., protocol: _Optional[str] = ..., outcome: _Optional[str] = ..., code: _Optional[str] = ..., cache: _Optional[str] = ..., reason: _Optional[str] = ..., rows: _Optional[int] = ..., batch_rows: _Optional[int] = ..., tokens_in: _Optional[int] = ..., ended: _Optional[str] = ..., charged: _Optional[bool] = ..., attempt: _Optional[int] = ..., energy: _Optional[_Union[Receipt.Energy, _Mapping]] = ..., carbon: _Optional[_Union[Receipt.Carbon, _Mapping]] = ..., factors: _Optional[_Iterable[_Union[Receipt.Factor, _Mapping]]] = ..., flags: _Optional[_Iterable[str]] = ..., method: _Optional[str] = ..., unknown_reasons: _Optional[_Mapping[str, str]] = ..., history: _Optional[_Iterable[_Union[Receipt.Step, _Mapping]]] = ..., proof: _Optional[_Union[Receipt.Proof, _Mapping]] = ...) -> None: ...
+    slots: _containers.RepeatedCompositeFieldContainer[Receipt.Slot]
+    power_models: _containers.RepeatedCompositeFieldContainer[Receipt.PowerModel]
+    def __init__(self, schema: _Optional[str] = ..., request_id: _Optional[str] = ..., state: _Optional[str] = ..., rounded: _Optional[bool] = ..., tenant: _Optional[str] = ..., project: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., variant: _Optional[str] = ..., variant_digest: _Optional[str] = ..., region: _Optional[str] = ..., emulated: _Optional[bool] = ..., protocol: _Optional[str] = ..., outcome: _Optional[str] = ..., code: _Optional[str] = ..., cache: _Optional[str] = ..., reason: _Optional[str] = ..., rows: _Optional[int] = ..., batch_rows: _Optional[int] = ..., tokens_in: _Optional[int] = ..., ended: _Optional[str] = ..., charged: _Optional[bool] = ..., attempt: _Optional[int] = ..., energy: _Optional[_Union[Receipt.Energy, _Mapping]] = ..., carbon: _Optional[_Union[Receipt.Carbon, _Mapping]] = ..., factors: _Optional[_Iterable[_Union[Receipt.Factor, _Mapping]]] = ..., flags: _Optional[_Iterable[str]] = ..., method: _Optional[str] = ..., unknown_reasons: _Optional[_Mapping[str, str]] = ..., history: _Optional[_Iterable[_Union[Receipt.Step, _Mapping]]] = ..., proof: _Optional[_Union[Receipt.Proof, _Mapping]] = ..., slots: _Optional[_Iterable[_Union[Receipt.Slot, _Mapping]]] = ..., power_models: _Optional[_Iterable[_Union[Receipt.PowerModel, _Mapping]]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("model", "tokens", "rows", "p95_ms", "min_quality", "policy", "regions", "variant", "intensity_gco2e_per_kwh")
