@@ -24,6 +24,7 @@ from greenserve.carbon.feeds.fetcher import Fetcher
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.feeds.live import LiveReadings
 from greenserve.carbon.feeds.neso import Neso
+from greenserve.carbon.feeds.neso_region import code_in
 from greenserve.carbon.feeds.openelectricity import OpenElectricity
 from greenserve.carbon.feeds.poller import Asked, Draw, Pause
 from greenserve.carbon.feeds.recorded import RecordedFeed
@@ -206,6 +207,8 @@ def _codes(source: ProviderSource, wanted: Sequence[str]) -> dict[str, str]:
 
 
 def _shipped_code(kind: str, zone: str) -> str | None:
+    if kind == "neso" and (code := code_in(zone)) is not None:
+        return code
     known = zones().get(grid_zone(zone))
     if known is None:
         return None
