@@ -17,6 +17,7 @@ from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.feeds.levels import UNKNOWN, WORDS
 from greenserve.carbon.feeds.store import ErrandState
 from greenserve.carbon.tracker import CarbonTracker
+from greenserve.cli.carbon_annual import annual
 from greenserve.cli.output import messages, print_json
 from greenserve.cli.table import print_table
 from greenserve.cli.tracking import run_tracked
@@ -140,6 +141,9 @@ def track(
     else:
         messages.print(str(report), markup=False)
     raise typer.Exit(code)
+
+
+app.command("annual")(annual)
 
 
 def _own_zone(config: Config | None) -> str:
