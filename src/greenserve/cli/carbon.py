@@ -116,7 +116,9 @@ def track(
     pue: Annotated[float | None, typer.Option(help="The site's; default: the configuration's for the zone.")] = None,
     label: Annotated[str | None, typer.Option(help="What it is called; default: the command's name.")] = None,
     every: Annotated[str, typer.Option(help="How often a sample is taken, 50ms to 5m.")] = "15s",
-    save: Annotated[Path | None, typer.Option(help="A .json or .csv file, written at each sample.")] = None,
+    save: Annotated[
+        list[Path] | None, typer.Option(help="A .json, .jsonl, .csv or .prom file, written at each sample.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout; what the command prints goes to stderr.")
     ] = False,
@@ -132,8 +134,8 @@ def track(
         zone=zone or _own_zone(loaded),
         config=loaded,
         pue=pue,
-        every=every,
-        save=save,
+        save_every=every,
+        exporters=save or (),
     )
     code, report = run_tracked(tracker, command, output=sys.stderr if as_json else None)
     if as_json:
