@@ -72,8 +72,9 @@ class CarbonTracker:
     A sample is taken every `save_every` and at each five-minute edge (UTC), and goes to the `exporters`: files by their
     name or kind (`run.json`, `csv`, `jsonl`, `prom`), `prometheus`, `otel`, or an `Exporter` of your own. A crash loses
     one sample. An exporter that fails is told in the remarks and stops nothing. Raises ConfigInvalid for what is given
-    wrong, MeterUnavailable at the start where no meter reads. Trackers of one process share what they overlap in, and say so (`shared_ns`). State, under `_lock`:
-    `_lines`; `_given`, the energy in them; the sampler's thread, which ends with `stop`.
+    wrong, MeterUnavailable at the start where no meter reads. Trackers of one process share what they overlap in, and
+    say so (`shared_ns`). State, under `_lock`: `_lines`; `_given`, the energy in them; the sampler's thread, which ends
+    with `stop`.
     """
 
     def __init__(

@@ -30,6 +30,7 @@ from greenserve.carbon.feeds.openelectricity import OpenElectricity
 from greenserve.carbon.feeds.poller import Asked, Draw, Pause
 from greenserve.carbon.feeds.recorded import RecordedFeed
 from greenserve.carbon.feeds.watttime import WattTime
+from greenserve.carbon.feeds.widths import widths_of
 from greenserve.config import Config, read_secret
 from greenserve.errors import ConfigInvalid
 from greenserve.grid_sections import (
@@ -109,7 +110,7 @@ def grid_of(
             log.warning("intensity.sources: %s knows none of %s and is not asked; give it codes", name, wanted)
         live[name] = LiveReadings(adapter.about().provider, adapter.zones())
         feeds.append(live[name])
-    grid = Grid(feeds=feeds, basis=intensity.basis, clock=clock)
+    grid = Grid(feeds=feeds, basis=intensity.basis, clock=clock, widths=widths_of(intensity.half_widths))
     if asked and fetcher is not None and (store.exists() or not only_stored):
         grid.attach(
             asked=asked,

@@ -18,6 +18,7 @@ from greenserve.carbon.feeds.levels import UNKNOWN, WORDS
 from greenserve.carbon.feeds.store import ErrandState
 from greenserve.carbon.tracker import CarbonTracker
 from greenserve.cli.carbon_annual import annual
+from greenserve.cli.carbon_backtest import backtest_command
 from greenserve.cli.output import messages, print_json
 from greenserve.cli.table import print_table
 from greenserve.cli.tracking import run_tracked
@@ -146,6 +147,7 @@ def track(
 
 
 app.command("annual")(annual)
+app.command("backtest")(backtest_command)
 
 
 def _own_zone(config: Config | None) -> str:
