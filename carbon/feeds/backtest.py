@@ -1,8 +1,8 @@
 """How wrong what stands in for the grid's intensity was: half widths of 90 % intervals from a recorded series. Pure.
 
 The method is split conformal prediction: of n past errors, relative to the value that stood in, the
-ceil(0.9 (n + 1))-th smallest bounds the next one in 90 % of cases as long as the times are alike. Whole months (days, of short series) are
-held out in turn to see whether they are.
+ceil(0.9 (n + 1))-th smallest bounds the next one in 90 % of cases as long as the times are alike. Whole
+months (days, of short series) are held out in turn to see whether they are.
 """
 
 from collections import defaultdict

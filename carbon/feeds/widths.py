@@ -1,4 +1,4 @@
-"""Half widths that back-tests found, by zone: a file of them, and which one a reading takes. The defaults stand else."""
+"""Half widths that back-tests found, by zone: a file of them, and which one a reading takes."""
 
 import csv
 from collections import defaultdict
