@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from greenserve.carbon.energy_report import EnergyReport
-from greenserve.carbon.exporters.exporter import Exporter
+from greenserve.carbon.exporters.exporter import Exporter, take
 from greenserve.carbon.exporters.named import exporters_of
 from greenserve.carbon.feeds.build import grid_of, store_file
 from greenserve.carbon.feeds.grid import Grid
@@ -303,14 +303,10 @@ class CarbonTracker:
 
     def _export(self, report: CarbonReport) -> None:
         for exporter in self._exporters:
-            try:
-                with self._exporting:
-                    exporter.write(report)
-                    if report.state == "final":
-                        exporter.close()
-            except Exception as error:  # it may be anybody's code, and what it stands beside goes on
-                why = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
-                self._problem = f"{exporter!r} did not take the figures: {why}"
-                log.error("%s", self._problem)
-                if self._final is not None and self._problem not in self._final.remarks:
-                    self._final = replace(self._final, remarks=(*self._final.remarks, self._problem))
+            with self._exporting:
+                problem = take(exporter, report)
+            if problem:
+                log.error("%s", problem)
+            self._problem = problem or self._problem
+            if problem and self._final is not None and problem not in self._final.remarks:
+                self._final = replace(self._final, remarks=(*self._final.remarks, problem))

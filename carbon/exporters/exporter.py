@@ -20,6 +20,18 @@ class Exporter(Protocol):
         """No more comes."""
 
 
+def take(exporter: Exporter, report: CarbonReport) -> str | None:
+    """Give an exporter the report, the final one being its last; what went wrong, or None."""
+    try:
+        exporter.write(report)
+        if report.state == "final":
+            exporter.close()
+    except Exception as error:  # it may be anybody's code, and what it stands beside goes on
+        why = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
+        return f"{exporter!r} did not take the figures: {why}"
+    return None
+
+
 def scalars(report: CarbonReport) -> Mapping[str, float]:
     """Totals so far, with their units in the names; what is unknown is absent, never 0."""
     joules = {"energy_joules": report.energy_uj, "energy_low_joules": report.energy.low_uj}

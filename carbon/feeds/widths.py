@@ -99,8 +99,8 @@ def _row(file: Path | Traversable, line: int, row: dict[str, Any]) -> GridWidth:
         level, width_pct, age_h = int(row["level"]), _number(row["half_width_pct"]), _number(row["age_h"])
         scope = row["scope"] or None
         known = row["basis"] in get_args(Basis) and scope in (None, *get_args(Scope)) and row["zone"]
-        if not (known and LAST_GOOD <= level <= ANNUAL and 0 < width_pct <= LARGEST_PCT and age_h >= 0):
-            raise ValueError("a zone, basis, scope, level 1..4 and a half width over 0 and up to 1000 % are needed")
+        if not (known and LAST_GOOD <= level <= ANNUAL and 0 <= width_pct <= LARGEST_PCT and age_h >= 0):
+            raise ValueError("a zone, basis, scope, level 1..4 and a half width of 0..1000 % are needed")
         return GridWidth(
             zone=row["zone"],
             basis=row["basis"],

@@ -31,7 +31,7 @@ def test_a_table_is_shown_and_written_as_ours(greenserve: Commands, folder: Path
 def test_a_backtest_shows_its_coverage_and_steers_the_width(greenserve: Commands, folder: Path) -> None:
     """With the file in the configuration the zone's readings have that half width; a short series is refused."""
     hours = [f"2025-{1 + day // 28:02}-{1 + day % 28:02}T{hour:02}:00:00Z" for day in range(84) for hour in range(24)]
-    rows = [f"{at},SE,{20 + place % 7}" for place, at in enumerate(hours)]
+    rows = [f"{at},SE,{20 + 3 * (place % 11)}" for place, at in enumerate(hours)]
     header = "timestamp_utc,region,carbon_intensity_gco2e_per_kwh"
     (folder / "year.csv").write_text("\n".join([header, *rows]) + "\n")
     (folder / "short.csv").write_text("\n".join([header, *rows[:50]]) + "\n")
