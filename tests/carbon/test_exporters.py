@@ -133,7 +133,7 @@ def test_opentelemetry_gets_what_is_new() -> None:
     data = reader.get_metrics_data()
     assert data is not None
     metrics = data.resource_metrics[0].scope_metrics[0].metrics
-    found = {one.name: (one.unit, next(iter(one.data.data_points))) for one in metrics}
+    found: dict[str, tuple[Any, Any]] = {one.name: (one.unit, next(iter(one.data.data_points))) for one in metrics}
     unit, point = found["greenserve.tracked.energy"]
     assert ("J", 7_200.0) == (unit, point.value)
     assert {"label": "train", "zone": "DE", "tier": "modelled"} == dict(point.attributes or {})

@@ -86,7 +86,7 @@ def _stored(config: Path | None) -> list[Series]:
         told = store.news()
     finally:
         store.close()
-    found = []
+    found: list[Series] = []
     for readings in told.values():
         average = [one for one in readings if one.kind == "average"]
         for zone, basis in sorted({(one.zone, one.basis) for one in average}):
