@@ -59,7 +59,9 @@ def annual_table(file: Path, mapped: Layout | None = None) -> AnnualTable:
                     left_out["of another kind"] += 1
                     continue
                 name = _name(layout, row, eia)
-                if name is None or not row.get(layout.year) or not row.get(layout.value):
+                # A publisher leaves a value open; in a table of one's own an empty one is a slip.
+                no_value = not row.get(layout.value) and layout.basis is not None
+                if name is None or not row.get(layout.year) or no_value:
                     left_out["without a zone or country of ours, year or value"] += 1
                     continue
                 year = _year(file, line, layout, row[layout.year])
@@ -106,12 +108,12 @@ def _year(file: Path, line: int, layout: Layout, text: str) -> int:
     # Some tables date a year by its first day.
     number = text[:4] if text[4:5] == "-" else text
     if not (number.isdecimal() and 1990 <= int(number[:9]) <= 2100):
-        raise ConfigInvalid(f"{file} line {line}: {layout.year} is {text!r:.20}; allowed is 1990..2100")
+        raise ConfigInvalid(f"{file} line {line}: the {layout.year} is {text!r:.20}; allowed is 1990..2100")
     return int(number)
 
 
 def _value(file: Path, line: int, layout: Layout, row: Mapping[str, str]) -> int:
-    text, unit = row[layout.value], row.get(layout.unit_column or "", layout.unit)
+    text, unit = row.get(layout.value, ""), row.get(layout.unit_column or "", layout.unit)
     scale = g_per_kwh_in(unit)
     if scale is None:
         raise ConfigInvalid(f"{file} line {line}: the unit is {unit!r:.40}; known are {', '.join(UNITS)}")
