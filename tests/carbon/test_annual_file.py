@@ -83,7 +83,7 @@ def test_any_other_table_is_read_by_naming_its_columns(tmp_path: Path) -> None:
     ("text", "told"),
     [
         (IEA, "known are: own, by zone .*Ember yearly.*eGRID.*--map zone=COLUMN"),
-        ("zone,year,gco2e_per_kwh\nSE,24,31\n", "line 2: year is '24'; allowed is 1990..2100"),
+        ("zone,year,gco2e_per_kwh\nSE,24,31\n", "line 2: the year is '24'; allowed is 1990..2100"),
         ("zone,year,gco2e_per_kwh\nSE,2024,9000\n", "line 2: gco2e_per_kwh is '9000' g/kWh; a number in 0..2000"),
         ("zone,year,gco2e_per_kwh\nSE,2024,1,5\nNO,2024,x\n", "line 3: gco2e_per_kwh is 'x'"),
         (EMBER.replace("gCO2/kWh,44", "g/MJ,44"), "line 3: the unit is 'g/MJ'; known are g/kWh"),
