@@ -1,12 +1,8 @@
 """Grams of a programme as it runs: its joules times PUE times the grid's intensity, slot by slot."""
 
 import asyncio
-import csv
-import difflib
 import functools
 import inspect
-import io
-import json
 import logging
 import os
 import tempfile
@@ -18,10 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
-from pydantic import ValidationError
-
 from greenserve.carbon.energy_report import EnergyReport
-from greenserve.carbon.factors.tables import cloud_regions, zones
+from greenserve.carbon.exporters.exporter import Exporter, take
+from greenserve.carbon.exporters.named import exporters_of
 from greenserve.carbon.feeds.build import grid_of, store_file
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.meters.cpu_time import host_power
@@ -30,23 +25,20 @@ from greenserve.carbon.meters.pick import Model
 from greenserve.carbon.meters.session import MeterSession
 from greenserve.carbon.profiler import Open, begin, default_session, finish
 from greenserve.carbon.slots import SLOT_MINUTES, US_PER_MINUTE
-from greenserve.carbon.tracked import CarbonReport, Pue, TrackedLine, csv_rows, tracked_line
+from greenserve.carbon.tracked import CarbonReport, TrackedLine, tracked_line
+from greenserve.carbon.tracker_settings import check_zone, intensity_of, pue_of, save_every_s
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import ConfigInvalid, MeterUnavailable
-from greenserve.grid_sections import Intensity
-from greenserve.quantities import parse_duration_s
 from greenserve.records import IntensityReading
-from greenserve.units import MILLI, US_PER_S
+from greenserve.units import US_PER_S
 
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger("greenserve.tracker")
 SLOT_US = SLOT_MINUTES[0] * US_PER_MINUTE
-SHORTEST_S, LONGEST_S = 0.05, 300.0
 FIRST_ANSWER_S = 12.0
 """How long the end waits for providers that are being asked; a call ends after 5 s."""
-LARGEST_PUE = 10.0
 REPORTS_KEPT = 1_000
 _SESSIONS: dict[str, MeterSession] = {}
 _SESSIONS_LOCK = threading.Lock()
@@ -77,10 +69,12 @@ class CarbonTracker:
     and the store of providers' answers. Without either the energy is known and the emissions are not. `pue` is the
     site's own (>= 1.0; 1.0 for a machine without cooling of its own).
 
-    A sample is taken every `every` and at each five-minute edge (UTC); `save` (.json or .csv) is written whole at each,
-    so a crash loses one sample. Raises ConfigInvalid for what is given wrong, MeterUnavailable at the start where no
-    meter reads. Trackers of one process share what they overlap in, and say so (`shared_ns`). State, under `_lock`:
-    `_lines`; `_given`, the energy in them; the sampler's thread, which ends with `stop`.
+    A sample is taken every `save_every` and at each five-minute edge (UTC), and goes to the `exporters`: files by their
+    name or kind (`run.json`, `csv`, `jsonl`, `prom`), `prometheus`, `otel`, or an `Exporter` of your own. A crash loses
+    one sample. An exporter that fails is told in the remarks and stops nothing. Raises ConfigInvalid for what is given
+    wrong, MeterUnavailable at the start where no meter reads. Trackers of one process share what they overlap in, and
+    say so (`shared_ns`). State, under `_lock`: `_lines`; `_given`, the energy in them; the sampler's thread, which ends
+    with `stop`.
     """
 
     def __init__(
@@ -91,24 +85,24 @@ class CarbonTracker:
         sources: Sequence[Mapping[str, Any]] = (),
         config: Config | None = None,
         pue: float | None = None,
-        every: str = "15s",
-        save: Path | str | None = None,
+        save_every: str = "15s",
+        exporters: Sequence[str | Path | Exporter] = (),
         session: MeterSession | None = None,
     ) -> None:
         self._settings: dict[str, Any] = {"zone": zone, "sources": sources, "config": config, "pue": pue}
-        self._settings |= {"every": every, "save": save}
+        self._settings |= {"save_every": save_every}
         self.reports: deque[CarbonReport] = deque(maxlen=REPORTS_KEPT)
         if not label:
             raise ConfigInvalid("label is empty; name what is tracked")
         self.label, self.zone = label, zone
-        self._pue = _pue(pue, zone, config)
-        self._every_s = _every_s(every)
-        self._save = _save_file(save)
+        self._pue = pue_of(pue, zone, config)
+        self._every_s = save_every_s(save_every)
         self._session = session or (session_from(config) if config else default_session())
         self._settings["session"] = self._session
-        self._intensity = config.intensity if config else _intensity(sources)
+        self._intensity = config.intensity if config else intensity_of(sources)
         self._store = store_file(config) if config else None
-        _check_zone(zone, self._intensity)
+        check_zone(zone, self._intensity)
+        self._exporters = exporters_of(exporters, label)
         self._lock = threading.Lock()
         self._lines: list[TrackedLine] = []
         self._given: dict[str, int] = {}
@@ -120,6 +114,7 @@ class CarbonTracker:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._problem: str | None = None
+        self._exporting = threading.Lock()
 
     def __repr__(self) -> str:
         state = "ended" if self._final else "running" if self._opened else "not started"
@@ -149,7 +144,7 @@ class CarbonTracker:
         with self._lock:
             self._line_up(energy)
             self._final = self._report(energy, "final")
-        self._write(self._final)
+        self._export(self._final)
         return self._final
 
     @property
@@ -171,7 +166,7 @@ class CarbonTracker:
             energy = self._session.report(self._opened.block, start_us=self._opened.start_us)
             self._line_up(energy)
             found = self._report(energy, "running")
-        self._write(found)
+        self._export(found)
         return found
 
     def __enter__(self) -> Self:
@@ -183,11 +178,11 @@ class CarbonTracker:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Track every call of a function or coroutine function, each by a tracker of its own; `reports` keeps the last
-        1,000. ConfigInvalid for a generator function, and together with `save`, where calls would overwrite another."""
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) or self._save:
+        1,000. ConfigInvalid for a generator function, and with exporters, where calls would overwrite another."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) or self._exporters:
             raise ConfigInvalid(
-                f"{function.__qualname__} cannot be tracked call by call: it is a generator function, or `save` names "
-                "one file for all calls; put `with CarbonTracker(...)` around the work"
+                f"{function.__qualname__} cannot be tracked call by call: it is a generator function, or its calls "
+                "would share `exporters`; put `with CarbonTracker(...)` around the work"
             )
         if inspect.iscoroutinefunction(function):
             return cast(Callable[P, R], self._around_async(function))
@@ -306,86 +301,12 @@ class CarbonTracker:
             if grid is not None:
                 await grid.close()
 
-    def _write(self, report: CarbonReport) -> None:
-        if self._save is None:
-            return
-        fresh = self._save.with_name(self._save.name + ".new")
-        try:
-            fresh.write_text(_text(report, self._save.suffix), encoding="utf-8")
-            os.replace(fresh, self._save)
-        except OSError as error:
-            self._problem = f"{self._save} cannot be written: {error.strerror}"
-            log.error("%s", self._problem)
-            if report.state == "final":
-                self._final = replace(report, remarks=(*report.remarks, self._problem))
-
-
-def _check_zone(zone: str, intensity: Intensity | None) -> None:
-    known = {*zones(), *cloud_regions()}
-    for source in intensity.sources if intensity else ():
-        known |= set(getattr(source, "values", None) or ()) | set(getattr(source, "codes", None) or ())
-    if zone in known or (intensity is not None and _in_files(zone, intensity)):
-        return
-    near = difflib.get_close_matches(zone, sorted(known), n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise ConfigInvalid(
-        f"zone is {zone!r}: no grid zone, no cloud region (gcp:europe-west3), and in none of the sources{hint}"
-    )
-
-
-def _in_files(zone: str, intensity: Intensity) -> bool:
-    """Whether a file of values names the zone: one that is in no table may be the user's own."""
-    files = tuple(source for source in intensity.sources if source.kind in {"recorded", "annual"})
-    own = intensity.model_copy(update={"sources": files})
-    grid = grid_of(own, wanted=[zone], store=Path(os.devnull), clock=SystemClock(), only_stored=True)
-    return zone in grid.chain.zones()
-
-
-def _text(report: CarbonReport, suffix: str) -> str:
-    if suffix == ".json":
-        return json.dumps({"schema": "greenserve.carbon-track/1"} | report.as_dict(), indent=2) + "\n"
-    rows = io.StringIO()
-    csv.writer(rows, lineterminator="\n").writerows(csv_rows(report))
-    return rows.getvalue()
-
-
-def _pue(given: float | None, zone: str, config: Config | None) -> Pue:
-    if given is None:
-        region = next((one for one in config.regions if one.zone == zone), None) if config else None
-        return Pue() if region is None else Pue(milli=region.pue_milli, source=region.pue.source, half_width_bp=0)
-    if not 1.0 <= given <= LARGEST_PUE:
-        raise ConfigInvalid(
-            f"pue is {given}; it is the site's energy over the machines' and lies in 1.0..{LARGEST_PUE}"
-        )
-    return Pue(milli=round(given * MILLI), source="given", half_width_bp=0)
-
-
-def _every_s(text: str) -> float:
-    try:
-        every_s = parse_duration_s(text)
-    except ValueError as error:
-        raise ConfigInvalid(f"every: {error}") from None
-    if not SHORTEST_S <= every_s <= LONGEST_S:
-        raise ConfigInvalid(f"every is {text}; 50ms to 5m is allowed")
-    return every_s
-
-
-def _save_file(given: Path | str | None) -> Path | None:
-    if given is None:
-        return None
-    file = Path(given)
-    if file.suffix not in {".json", ".csv"} or not file.parent.is_dir():
-        raise ConfigInvalid(f"save is {file}; a file that ends in .json or .csv, in a folder that exists, is needed")
-    return file
-
-
-def _intensity(sources: Sequence[Mapping[str, Any]]) -> Intensity | None:
-    if not sources:
-        return None
-    try:
-        return Intensity.model_validate({"sources": list(sources)})
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ConfigInvalid(
-            f"sources: {faults}; they are written like `intensity.sources` of a configuration"
-        ) from None
+    def _export(self, report: CarbonReport) -> None:
+        for exporter in self._exporters:
+            with self._exporting:
+                problem = take(exporter, report)
+            if problem:
+                log.error("%s", problem)
+            self._problem = problem or self._problem
+            if problem and self._final is not None and problem not in self._final.remarks:
+                self._final = replace(self._final, remarks=(*self._final.remarks, problem))

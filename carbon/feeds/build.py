@@ -24,10 +24,13 @@ from greenserve.carbon.feeds.fetcher import Fetcher
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.feeds.live import LiveReadings
 from greenserve.carbon.feeds.neso import Neso
+from greenserve.carbon.feeds.neso_region import PREFIX as NESO_PREFIX
+from greenserve.carbon.feeds.neso_region import REGIONS, code_in
 from greenserve.carbon.feeds.openelectricity import OpenElectricity
 from greenserve.carbon.feeds.poller import Asked, Draw, Pause
 from greenserve.carbon.feeds.recorded import RecordedFeed
 from greenserve.carbon.feeds.watttime import WattTime
+from greenserve.carbon.feeds.widths import widths_of
 from greenserve.config import Config, read_secret
 from greenserve.errors import ConfigInvalid
 from greenserve.grid_sections import (
@@ -107,7 +110,7 @@ def grid_of(
             log.warning("intensity.sources: %s knows none of %s and is not asked; give it codes", name, wanted)
         live[name] = LiveReadings(adapter.about().provider, adapter.zones())
         feeds.append(live[name])
-    grid = Grid(feeds=feeds, basis=intensity.basis, clock=clock)
+    grid = Grid(feeds=feeds, basis=intensity.basis, clock=clock, widths=widths_of(intensity.half_widths))
     if asked and fetcher is not None and (store.exists() or not only_stored):
         grid.attach(
             asked=asked,
@@ -133,7 +136,7 @@ def _stored_feeds(source: RecordedSource | AnnualSource) -> list[IntensityFeed]:
         return [AnnualFeed(source.values, year=source.year, source=source.source, basis=source.basis)]
     assert source.file is not None
     assert source.source is not None
-    return _annual_feeds(annual_rows(source.file), source.source, source.basis)
+    return _annual_feeds(annual_rows(source.file, source.basis), source.source, source.basis)
 
 
 def _annual_feeds(rows: Mapping[str, tuple[int, int]], source: str, basis: Basis) -> list[IntensityFeed]:
@@ -141,8 +144,8 @@ def _annual_feeds(rows: Mapping[str, tuple[int, int]], source: str, basis: Basis
     their country's, and say so."""
     values: defaultdict[int, dict[str, int]] = defaultdict(dict)
     stands_for: dict[str, str] = {}
-    for name in dict.fromkeys([*rows, *zones(), *cloud_regions()]):
-        country = country_of(name) or ""
+    for name in dict.fromkeys([*rows, *zones(), *cloud_regions(), *(f"{NESO_PREFIX}{number}" for number in REGIONS)]):
+        country = (country_of("GB") if code_in(name) else country_of(name)) or ""
         found = next((key for key in (name, grid_zone(name), country) if key in rows), None)
         if found is None:
             continue
@@ -206,6 +209,8 @@ def _codes(source: ProviderSource, wanted: Sequence[str]) -> dict[str, str]:
 
 
 def _shipped_code(kind: str, zone: str) -> str | None:
+    if kind == "neso" and (code := code_in(zone)) is not None:
+        return code
     known = zones().get(grid_zone(zone))
     if known is None:
         return None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from greenserve.carbon.feeds.levels import FORECAST, graded
 from greenserve.carbon.feeds.live import LiveReadings
 from greenserve.carbon.feeds.parsing import HOUR_US
+from greenserve.carbon.feeds.widths import GridWidths
 from greenserve.ports import IntensityFeed
 from greenserve.records import Basis, IntensityReading
 
@@ -25,11 +26,15 @@ class FeedChain:
     """Asks `feeds`; each reading says who answered, at which level, how old and how sure. Only averages come out.
 
     Levels: 0 live, 1 last good, 2 forecast, 3 same hour last week or a recorded series, 4 annual; None is unknown.
-    `basis` is the one that is wanted. Without feeds every intensity is unknown.
+    `basis` is the one that is wanted; `widths` replace the levels' half widths where a zone was back-tested. Without
+    feeds every intensity is unknown.
     """
 
-    def __init__(self, feeds: Sequence[IntensityFeed], *, basis: Basis = "lifecycle") -> None:
+    def __init__(
+        self, feeds: Sequence[IntensityFeed], *, basis: Basis = "lifecycle", widths: GridWidths | None = None
+    ) -> None:
         self._feeds = tuple(feeds)
+        self._widths = widths or GridWidths()
         self._basis: Basis = basis
 
     def __repr__(self) -> str:
@@ -43,7 +48,8 @@ class FeedChain:
 
     def read_in(self, *, zone: str, at_us: int, basis: Basis) -> IntensityReading | None:
         """The reading of one basis alone, with its own level; None where no feed knows it."""
-        return _best(self._candidates(zone, at_us, basis))
+        found = _best(self._candidates(zone, at_us, basis))
+        return None if found is None else self._widths.applied(found)
 
     def read_both(self, *, zone: str, at_us: int) -> IntensityReading | None:
         """As `read`, with the reading of the other basis as its counterpart where a feed knows that too."""
@@ -69,7 +75,7 @@ class FeedChain:
             next_us = min((at_us // HOUR_US + 1) * HOUR_US, end_us)
             if reading is not None:
                 next_us = min(next_us, reading.end_us)
-            found.append(Expected(at_us, next_us, reading))
+            found.append(Expected(at_us, next_us, None if reading is None else self._widths.applied(reading)))
             at_us = next_us
         return found
 

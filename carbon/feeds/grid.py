@@ -12,6 +12,7 @@ from greenserve.carbon.feeds.fetcher import Fetcher
 from greenserve.carbon.feeds.live import LiveReadings
 from greenserve.carbon.feeds.poller import Asked, Draw, Pause, Poller
 from greenserve.carbon.feeds.store import ErrandState, PollingRight, ReadingStore
+from greenserve.carbon.feeds.widths import GridWidths
 from greenserve.ports import Clock, IntensityFeed
 from greenserve.records import Basis, IntensityReading
 from greenserve.units import US_PER_S
@@ -29,9 +30,12 @@ class Grid:
     `chain` and `marginal` answer from memory and never wait. Without providers nothing runs and no file is made.
     """
 
-    def __init__(self, *, feeds: Sequence[IntensityFeed], basis: Basis, clock: Clock) -> None:
-        """`feeds` in the order of preference; those that are `LiveReadings` are filled once `attach` names who by."""
-        self.chain = FeedChain(feeds, basis=basis)
+    def __init__(
+        self, *, feeds: Sequence[IntensityFeed], basis: Basis, clock: Clock, widths: GridWidths | None = None
+    ) -> None:
+        """`feeds` in the order of preference; those that are `LiveReadings` are filled once `attach` names who by.
+        `widths` are the half widths of zones that were back-tested."""
+        self.chain = FeedChain(feeds, basis=basis, widths=widths)
         self.marginal = MarginalFeed([feed for feed in feeds if isinstance(feed, LiveReadings)])
         self._clock = clock
         self._live: Mapping[str, LiveReadings] = {}

@@ -9,7 +9,7 @@ from statistics import median
 from greenserve.carbon.factors.tables import FuelFactors
 from greenserve.carbon.feeds.fetcher import Fetched
 from greenserve.carbon.fuel_mix import mix_intensity
-from greenserve.records import Basis, IntensityReading
+from greenserve.records import Basis, IntensityReading, Origin, Scope
 
 BASES: tuple[Basis, ...] = ("lifecycle", "direct")
 Slot = tuple[int, int]
@@ -18,13 +18,18 @@ Slot = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixOrigin:
-    """Whose mix it is: the provider, our zone, the fuel that each of its codes means, the factors, the answer."""
+    """Whose mix it is: the provider, our zone, the fuel that each of its codes means, the factors, the answer.
+
+    `origin` is `forecast` for a mix that the provider expects, which then cannot have been made after it was asked for.
+    """
 
     provider: str
     zone: str
     fuels: Mapping[str, str]
     factors: FuelFactors
     fetched: Fetched
+    origin: Origin = "observed"
+    scope: Scope | None = "production"
 
 
 def readings_from(slots: Mapping[Slot, Mapping[str, Fraction | None]], about: MixOrigin) -> Iterator[IntensityReading]:
@@ -47,14 +52,19 @@ def readings_from(slots: Mapping[Slot, Mapping[str, Fraction | None]], about: Mi
                     mg_per_kwh=mix.mg_per_kwh,
                     basis=basis,
                     kind="average",
-                    origin="observed",
+                    origin=about.origin,
                     provider=about.provider,
                     retrieved_us=about.fetched.retrieved_us,
-                    scope="production",
+                    scope=about.scope,
                     model=about.factors.name,
-                    observed_us=start_us,
+                    observed_us=made_us(start_us, about.origin, about.fetched),
                     raw_sha256=about.fetched.sha256,
                 )
+
+
+def made_us(start_us: int, origin: Origin, fetched: Fetched) -> int:
+    """When a slot's value was seen [us UTC]; a forecast without a time of its own is no older than the answer."""
+    return min(start_us, fetched.retrieved_us) if origin == "forecast" else start_us
 
 
 def _usual(slots: Mapping[Slot, Mapping[str, Fraction | None]]) -> dict[str, Fraction]:

@@ -77,6 +77,10 @@ class RecordedFeed:
         """The zones that the file names."""
         return frozenset(self._hours)
 
+    def series(self, zone: str) -> dict[int, int]:
+        """All recorded hours of a zone [mg/kWh] by their start [us since 1970 UTC]; empty for an unknown zone."""
+        return {hour * HOUR_US: value for hour, value in self._hours.get(zone, {}).items()}
+
 
 def _hours_by_zone(file: Path) -> dict[str, dict[int, int]]:
     """Zone to hour (counted from 1970 UTC) to intensity [mg/kWh]."""

@@ -136,12 +136,14 @@ Source = RecordedSource | AnnualSource | ProviderSource
 class Intensity(Section):
     """Grid intensity: the best level of any source answers, then their order; who answered is stamped on the entry.
 
+    `half_widths` is a file that `greenserve carbon backtest -o FILE` wrote: how far off what stands in for a zone was.
     `basis` is what routing and answers use; `routing_signal: marginal` lets that of WattTime steer, and nothing else.
     """
 
     sources: tuple[Annotated[Source, Field(discriminator="kind")], ...] = Field(min_length=1)
     basis: Basis = "lifecycle"
     routing_signal: Literal["average", "marginal"] = "average"
+    half_widths: Path | None = None
     refresh_s: Seconds = Field(default=REFRESH, alias="refresh", ge=60, le=3600)
 
     @model_validator(mode="after")

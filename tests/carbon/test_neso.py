@@ -1,4 +1,4 @@
-"""NESO: direct intensity with its own forecast for what is open, and a lifecycle value from the fuel mix."""
+"""NESO, all of Great Britain: direct intensity with its own forecast for what is open, lifecycle from the fuel mix."""
 
 from collections.abc import AsyncIterator
 from typing import Any

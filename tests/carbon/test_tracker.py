@@ -73,7 +73,7 @@ def test_without_a_source_emissions_are_unknown_and_not_zero() -> None:
 def test_samples_come_by_themselves_and_are_saved(tmp_path: Path) -> None:
     """What a crash leaves is the last whole file."""
     file, seen = tmp_path / "run.json", threading.Event()
-    with a_tracker(every="50ms", save=file) as tracker:
+    with a_tracker(save_every="50ms", exporters=[file]) as tracker:
         while not file.exists():
             seen.wait(0.01)
         running = json.loads(file.read_text())
@@ -85,7 +85,7 @@ def test_samples_come_by_themselves_and_are_saved(tmp_path: Path) -> None:
 
 def test_a_table_has_a_row_for_each_line(tmp_path: Path) -> None:
     """What is unknown is an empty cell."""
-    with a_tracker(save=tmp_path / "run.csv", sources=()) as tracker:
+    with a_tracker(exporters=[tmp_path / "run.csv"], sources=()) as tracker:
         pass
 
     (row,) = csv.DictReader((tmp_path / "run.csv").read_text().splitlines())
@@ -113,9 +113,9 @@ def test_what_is_given_wrong_is_named(tmp_path: Path) -> None:
     for changes, message in (
         ({"zone": "FRR"}, "zone is 'FRR': no grid zone.*did you mean"),
         ({"pue": 0.9}, "pue is 0.9; .* lies in 1.0..10"),
-        ({"every": "1h"}, "every is 1h; 50ms to 5m"),
-        ({"every": "often"}, "every: 'often' is not a quantity"),
-        ({"save": tmp_path / "x.txt"}, "ends in .json or .csv"),
+        ({"save_every": "1h"}, "save_every is 1h; 50ms to 5m"),
+        ({"save_every": "often"}, "save_every: 'often' is not a quantity"),
+        ({"exporters": [tmp_path / "x.txt"]}, "is none of csv, json, .* and no file in a folder that exists"),
         ({"sources": [{"kind": "annul"}]}, "sources: .*annul"),
     ):
         with pytest.raises(ConfigInvalid, match=message):

@@ -27,7 +27,7 @@ from tests.carbon.grid_server import (
     a_grid_server,
 )
 
-KINDS = ("electricity-maps", "watttime", "neso", "eia", "entso-e", "openelectricity")
+KINDS = ("electricity-maps", "watttime", "neso", "neso-region", "eia", "entso-e", "openelectricity")
 
 
 class Everywhere(dict[str, Says]):
@@ -58,7 +58,20 @@ async def source(request: pytest.FixtureRequest, server: GridServer) -> AsyncIte
             "electricity-maps": ElectricityMaps(fetcher=fetcher, clock=clock, key=lambda: "k", codes=codes, url=url),
             "watttime": WattTime(fetcher=fetcher, clock=clock, login=lambda: ("a", "b"), codes=codes, url=url),
             "neso": Neso(
-                fetcher=fetcher, clock=clock, codes=codes, fuels=fuel_codes("neso"), factors=fuel_factors(), url=url
+                fetcher=fetcher,
+                clock=clock,
+                codes={"Z": "GB"},
+                fuels=fuel_codes("neso"),
+                factors=fuel_factors(),
+                url=url,
+            ),
+            "neso-region": Neso(
+                fetcher=fetcher,
+                clock=clock,
+                codes={"Z": "13"},
+                fuels=fuel_codes("neso"),
+                factors=fuel_factors(),
+                url=url,
             ),
             "eia": Eia(
                 fetcher=fetcher, key=lambda: "k", codes=codes, fuels=fuel_codes("eia"), factors=fuel_factors(), url=url

@@ -11,12 +11,16 @@ from typing import Annotated
 
 import typer
 
+from greenserve.carbon.best_window import Step, Window, best_window, window_at
 from greenserve.carbon.feeds.build import grid_from
 from greenserve.carbon.feeds.chain import Expected
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.feeds.levels import UNKNOWN, WORDS
 from greenserve.carbon.feeds.store import ErrandState
 from greenserve.carbon.tracker import CarbonTracker
+from greenserve.carbon.tracker_settings import check_zone
+from greenserve.cli.carbon_annual import annual
+from greenserve.cli.carbon_backtest import backtest_command
 from greenserve.cli.output import messages, print_json
 from greenserve.cli.table import print_table
 from greenserve.cli.tracking import run_tracked
@@ -25,7 +29,7 @@ from greenserve.config import Config, config_file, load_config
 from greenserve.errors import InvalidRequest
 from greenserve.quantities import parse_duration_s
 from greenserve.records import Basis, IntensityReading
-from greenserve.units import MG_PER_G, US_PER_S
+from greenserve.units import J_PER_KWH, MG_PER_G, US_PER_S
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Grid intensity now and to come; a command's emissions."
@@ -35,6 +39,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 Offline = Annotated[bool, typer.Option("--offline", help="Ask no provider: what is stored and recorded alone.")]
 BASES: tuple[Basis, ...] = ("lifecycle", "direct")
 LONGEST_S = 7 * 86_400.0
+LARGEST_W = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +110,55 @@ def forecast(
     _tell_faults(seen.states)
 
 
+@app.command("best-window")
+def window(
+    zone: Annotated[str, typer.Option(help="A grid zone or a cloud region.")],
+    duration: Annotated[str, typer.Option(help="How long the job runs, such as 2h.")],
+    config: ConfigFile = None,
+    within: Annotated[str, typer.Option(help="It ends within that time, up to 7d.")] = "24h",
+    power_w: Annotated[
+        float | None, typer.Option("--power-w", help="What it draws, for grams; PUE is left out.")
+    ] = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """When a job of that length emits least: its start, its mean intensity, and the difference to starting now.
+
+    Exit 2 where the whole window is expected by no source.
+    """
+    loaded = load_config(config)
+    horizon_s, length_s = _horizon_s(within), _horizon_s(duration, "--duration")
+    if length_s > horizon_s or (power_w is not None and not 0 < power_w < LARGEST_W):
+        raise InvalidRequest(f"--duration {duration} must fit into --within {within}, and --power-w be over 0 and real")
+    seen = asyncio.run(_see(loaded, [zone], offline=offline, horizon_s=horizon_s))
+    length_us = round(length_s * US_PER_S)
+    steps = [
+        Step(
+            start_us=one.start_us,
+            end_us=one.end_us,
+            mg_per_kwh=None if one.reading is None else one.reading.mg_per_kwh,
+            half_width_bp=None if one.reading is None else one.reading.u_grid_bp,
+        )
+        for one in seen.forecast[zone]
+    ]
+    deadline_us = seen.now_us + round(horizon_s * US_PER_S)
+    best = best_window(steps, length_us, earliest_us=seen.now_us, deadline_us=deadline_us)
+    at_once = window_at(steps, seen.now_us, length_us)
+    _tell_faults(seen.states)
+    if best is None:
+        raise InvalidRequest(f"{zone}: no source expects {duration} in a row within {within}; see `carbon forecast`")
+    if as_json:
+        print_json(
+            "carbon-best-window",
+            {"zone": zone, "best": _told(best, power_w, length_s)}
+            | {"now": None if at_once is None else _told(at_once, power_w, length_s)},
+        )
+        return
+    rows = [("best", *_window_cells(best, power_w, length_s))]
+    rows += [("now", *_window_cells(at_once, power_w, length_s))] if at_once is not None else []
+    print_table(("start", "from", "mean g/kWh", "+-", "gCO2e"), rows, empty="")
+
+
 @app.command("track", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def track(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What is run and measured.")],
@@ -115,7 +169,9 @@ def track(
     pue: Annotated[float | None, typer.Option(help="The site's; default: the configuration's for the zone.")] = None,
     label: Annotated[str | None, typer.Option(help="What it is called; default: the command's name.")] = None,
     every: Annotated[str, typer.Option(help="How often a sample is taken, 50ms to 5m.")] = "15s",
-    save: Annotated[Path | None, typer.Option(help="A .json or .csv file, written at each sample.")] = None,
+    save: Annotated[
+        list[Path] | None, typer.Option(help="A .json, .jsonl, .csv or .prom file, written at each sample.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout; what the command prints goes to stderr.")
     ] = False,
@@ -131,8 +187,8 @@ def track(
         zone=zone or _own_zone(loaded),
         config=loaded,
         pue=pue,
-        every=every,
-        save=save,
+        save_every=every,
+        exporters=save or (),
     )
     code, report = run_tracked(tracker, command, output=sys.stderr if as_json else None)
     if as_json:
@@ -140,6 +196,10 @@ def track(
     else:
         messages.print(str(report), markup=False)
     raise typer.Exit(code)
+
+
+app.command("annual")(annual)
+app.command("backtest")(backtest_command)
 
 
 def _own_zone(config: Config | None) -> str:
@@ -152,13 +212,31 @@ def _zones(config: Config, given: list[str] | None) -> list[str]:
     return given or list(dict.fromkeys(region.zone for region in config.regions))
 
 
-def _horizon_s(text: str) -> float:
+def _told(window: Window, power_w: float | None, length_s: float) -> dict[str, object]:
+    mean_mg = float(window.mean_mg_per_kwh)
+    grams = None if power_w is None else power_w * length_s / J_PER_KWH * mean_mg / MG_PER_G
+    return {
+        "start_us": window.start_us,
+        "mean_mg_per_kwh": round(mean_mg),
+        "half_width_bp": window.half_width_bp,
+        "emissions_g": grams,
+    }
+
+
+def _window_cells(window: Window, power_w: float | None, length_s: float) -> tuple[str, str, str, str]:
+    told = _told(window, power_w, length_s)
+    width = "unknown" if window.half_width_bp is None else f"{window.half_width_bp / 100:g}%"
+    grams = "-" if told["emissions_g"] is None else f"{told['emissions_g']:.4g}"
+    return _stamp(window.start_us), f"{float(window.mean_mg_per_kwh) / MG_PER_G:.1f}", width, grams
+
+
+def _horizon_s(text: str, option: str = "--within") -> float:
     try:
         horizon_s = parse_duration_s(text)
     except ValueError as error:
-        raise InvalidRequest(f"--within: {error}") from None
+        raise InvalidRequest(f"{option}: {error}") from None
     if not 0 < horizon_s <= LONGEST_S:
-        raise InvalidRequest(f"--within is {text}; over 0 and up to 7d is allowed")
+        raise InvalidRequest(f"{option} is {text}; over 0 and up to 7d is allowed")
     return horizon_s
 
 
@@ -166,6 +244,8 @@ async def _see(config: Config, zones: Sequence[str], *, offline: bool, horizon_s
     # What the log of a gateway would say is told below the table, once per provider.
     logging.getLogger("greenserve.grid").addHandler(logging.NullHandler())
     clock = SystemClock()
+    for zone in zones:
+        check_zone(zone, config.intensity)
     grid = grid_from(config, clock=clock, further_zones=zones, only_stored=offline)
     try:
         if not offline:
