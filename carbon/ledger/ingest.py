@@ -14,6 +14,7 @@ from greenserve.carbon.gathering import Whole
 from greenserve.carbon.intervals import interval_between, is_restart
 from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, half_width_of
 from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.intake import Intake
 from greenserve.carbon.ledger.row import Prepared, canonical_body, prepare
 from greenserve.carbon.ledger.rows import Placed
@@ -90,6 +91,7 @@ class Ingest:
             self._device = self._reading.device
             self._settler = Settler(self._device)
             writer = Writer(boot_id=node.boot_id, run_id=node.run_id)
+            self._hours = HourCloser(ledger)
             self._boards = Boards(cpu=self._device, writer=writer, metered=node.metered)
             self._measured_ns = self._closed_ns = self._boards_ns = clock.monotonic_ns()
             self._resume()
@@ -112,6 +114,7 @@ class Ingest:
         if now_ns - self._measured_ns >= self._pace.settle_every_ns:
             self._measure(now_ns)
             settled = self._close(now_ns)
+        self._close_hours()
         if damage:
             raise LedgerUnavailable("\n".join(damage))
         return Progress(added=added, settled=settled, waiting=len(self._open), meter_fault=self._meter_fault)
@@ -131,6 +134,7 @@ class Ingest:
             left, self._open = self._open, {}
             self._unwritten += [_unmetered(first) for first in left.values()]
             self._write()
+            self._close_hours()
         finally:
             self._lock.release()
         if damage:
@@ -187,6 +191,7 @@ class Ingest:
         for placed in lines:
             line = placed.line
             if line.kind != "usage" or line.revision:
+                self._hours.fall_behind()
                 continue
             body = line.decoded
             cpu_ns, host_cpu_ns, held_ns = body["cpu_ns"], body["host_cpu_ns"], body["held_ns"]
@@ -264,6 +269,11 @@ class Ingest:
         self._write()
         return len(settled.settled) + len(settled.wholes) + len(settled.unmetered)
 
+    def _close_hours(self) -> None:
+        """Write the hours that are due, each in one transaction with its shares."""
+        self._unwritten += [(prepare(entry), None) for entry in self._hours.due(self._clock.unix_us())]
+        self._write()
+
     def _interval(self, closed: Body, at_us: int) -> Entry:
         """The entry of the CPU's closed stretch of time, with the counters at its end."""
         reading, own_ns = self._ends.get(closed["end_ns"], (self._reading, self._own_ns))
@@ -300,8 +310,9 @@ class Ingest:
         """Write what is settled; where that fails it stays here, and the next step writes it."""
         if not self._unwritten:
             return
-        self._ledger.append_lines([line for line, _ in self._unwritten], epoch=self._epoch)
+        placed = self._ledger.append_lines([line for line, _ in self._unwritten], epoch=self._epoch)
         written, self._unwritten = self._unwritten, []
+        self._hours.took(placed, [first for _, first in written])
         if self._written is not None:
             self._written([_told(line, first) for line, first in written])
 
