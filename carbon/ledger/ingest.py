@@ -254,7 +254,9 @@ class Ingest:
         """Write a round: models before the lines that use them, lines before the intervals that hold their sums."""
         at_us = self._clock.unix_us()
         self._unwritten += [(prepare(entry), None) for entry in self._boards.models(settled.thetas, at_us)]
-        self._unwritten += [self._settled(one) for one in settled.settled]
+        self._unwritten += [
+            _settled(one, self._open.pop(one.request_id), self._half_width_pct) for one in settled.settled
+        ]
         if settled.wholes:
             widths = self._boards.half_widths() | {self._device: self._half_width_pct}
             self._unwritten += [self._whole(whole, widths) for whole in settled.wholes]
@@ -289,23 +291,6 @@ class Ingest:
         parts = self._boards.parts(whole)
         return _short(first, settled_body(provisional, usage, whole.flags, first=first.idx, devices=parts)), first
 
-    def _settled(self, settled: Settled) -> tuple[Prepared, Placed]:
-        energy_uj = settled.active_uj + settled.held_uj + settled.host_uj
-        low_uj, high_uj = bounds(energy_uj, self._half_width_pct)
-        first = self._open.pop(settled.request_id)
-        provisional = first.line.decoded
-        usage = Usage(
-            request_id=provisional["request_id"],
-            active_uj=settled.active_uj,
-            held_uj=settled.held_uj,
-            host_uj=settled.host_uj,
-            low_uj=low_uj,
-            high_uj=high_uj,
-            tier=settled.tier,
-            state="settled",
-        )
-        return _short(first, settled_body(provisional, usage, settled.flags, first=first.idx)), first
-
     def _write(self) -> None:
         """Write what is settled; where that fails it stays here, and the next step writes it."""
         if not self._unwritten:
@@ -321,6 +306,22 @@ def _short(first: Placed, body: Body) -> Prepared:
     """The row of a settled body: the columns are its first line's, one revision on."""
     period, kind, key, attempt, _, tenant, hour, _, _ = first.line
     return Prepared(period, kind, key, attempt, 1, tenant, hour, canonical_body(body, body["request_id"]), body)
+
+
+def _settled(settled: Settled, first: Placed, half_width_pct: int | None) -> tuple[Prepared, Placed]:
+    """The settled line of a request of the CPU alone, with its 90 % interval by the meter's half width."""
+    low_uj, high_uj = bounds(settled.active_uj + settled.held_uj + settled.host_uj, half_width_pct)
+    usage = Usage(
+        request_id=first.line.decoded["request_id"],
+        active_uj=settled.active_uj,
+        held_uj=settled.held_uj,
+        host_uj=settled.host_uj,
+        low_uj=low_uj,
+        high_uj=high_uj,
+        tier=settled.tier,
+        state="settled",
+    )
+    return _short(first, settled_body(first.line.decoded, usage, settled.flags, first=first.idx)), first
 
 
 def _unmetered(first: Placed) -> tuple[Prepared, Placed]:
