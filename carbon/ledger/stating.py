@@ -24,7 +24,8 @@ from greenserve.carbon.tally import Tally
 from greenserve.records import Statement
 
 _INTERVAL = "FROM entry WHERE tenant = ? AND kind = 'device_interval' AND hour = ?"
-_CLOSED = "SELECT body FROM entry WHERE period = ? AND kind = 'device_hour' AND hour >= ? AND hour < ? ORDER BY idx"
+# In whatever order they come: asked to sort by idx, SQLite would walk the whole table in that order.
+_CLOSED = "SELECT idx, body FROM entry WHERE period = ? AND kind = 'device_hour' AND hour >= ? AND hour < ?"
 _SET_BACK = "the clock was set back between intervals, or one was erased"
 _USAGE = "FROM entry WHERE tenant = ? AND kind = 'usage' AND hour = ?"
 
@@ -117,7 +118,7 @@ class _Reader:
         found: dict[int, list[Mapping[str, Any]]] = {}
         months = sorted({month_of(hour) for hour in self._inner})
         for month in months:
-            for (data,) in self._driver.all(_CLOSED, (month, self._first, self._end)):
+            for _, data in sorted(self._driver.all(_CLOSED, (month, self._first, self._end))):
                 body = orjson.loads(bytes(data))
                 found.setdefault(body["hour"], []).append(body)
         return found
