@@ -3,11 +3,10 @@
 from typing import Any
 
 from greenserve.carbon.entries import METHOD, PLATFORM, POOLS, VERSION, Body, entry_of
-from greenserve.carbon.hours import BASES, PARTS, DeviceHour, TenantPart
+from greenserve.carbon.hours import BASES, GRID, PARTS, DeviceHour, TenantPart
 from greenserve.carbon.pools import SHARED_POOLS, Demand, PoolHour, Share, close_hour
 from greenserve.records import TIERS, Entry
 
-GRID = ("it_uj", "facility_uj", *(f"{basis}_{unit}" for basis in BASES for unit in ("uj", "ng")))
 OF_LINES = frozenset({"grid", "late_uj", "shares", "facility_uj", "loc_direct_ng", "loc_lifecycle_ng"})
 """Members of a `device_hour` that follow from usage lines; all others follow from intervals alone."""
 

@@ -19,6 +19,9 @@ PARTS = POOLS[:3]
 BY_CPU_TIME = ""
 """Where a line waits that names no devices: for an interval of the device that is settled by CPU time."""
 BASES = ("direct", "lifecycle")
+GRID = ("it_uj", "facility_uj", *(f"{basis}_{unit}" for basis in BASES for unit in ("uj", "ng")))
+"""What an hour's requests were priced by: IT energy with a known PUE and its site energy; by basis IT energy with a
+known intensity and its emissions."""
 HourName = tuple[str, int]
 Body = Mapping[str, Any]
 
@@ -38,14 +41,14 @@ class TenantPart:
 
 class _Settled:
     """Lines that wait for their device's next interval. State: the first one's index; by tenant and hour of their end
-    the three parts [uJ], busy time [ns] and how many; the grid's sums; whether none of them was erased."""
+    the three parts [uJ], busy time [ns] and how many; the sums of GRID; whether none of them was erased."""
 
     __slots__ = ("by_tenant", "first_index", "grid", "whole")
 
     def __init__(self, first_index: int) -> None:
         self.first_index = first_index
         self.by_tenant: dict[tuple[str, int], list[int]] = {}
-        self.grid: Counter[str] = Counter()
+        self.grid = [0] * len(GRID)
         self.whole = True
 
     def add(self, tenant: str, ended_hour: int, part: Body, busy_ns: int) -> None:
@@ -59,15 +62,17 @@ class _Settled:
         sums[4] += 1
 
     def price(self, body: Body, energy_uj: int) -> None:
-        grid = self.grid
-        if body["facility_uj"] is not None:
-            grid["it_uj"] += energy_uj
-            grid["facility_uj"] += body["facility_uj"]
-        for basis in BASES:
-            emissions_ng = body[f"loc_{basis}_ng"]
-            if emissions_ng is not None:
-                grid[f"{basis}_uj"] += energy_uj
-                grid[f"{basis}_ng"] += emissions_ng
+        grid, facility_uj = self.grid, body["facility_uj"]
+        direct_ng, lifecycle_ng = body["loc_direct_ng"], body["loc_lifecycle_ng"]
+        if facility_uj is not None:
+            grid[0] += energy_uj
+            grid[1] += facility_uj
+        if direct_ng is not None:
+            grid[2] += energy_uj
+            grid[3] += direct_ng
+        if lifecycle_ng is not None:
+            grid[4] += energy_uj
+            grid[5] += lifecycle_ng
 
 
 class DeviceHour:
@@ -124,7 +129,7 @@ class DeviceHour:
 
     def _hold(self, settled: _Settled, at_us: int) -> None:
         self.whole &= settled.whole
-        self.grid.update(settled.grid)
+        self.grid.update(dict(zip(GRID, settled.grid, strict=True)))
         for (tenant, ended_hour), (active_uj, held_uj, host_uj, busy_ns, lines) in settled.by_tenant.items():
             part = self.tenants.setdefault(tenant, TenantPart())
             part.active_uj += active_uj
@@ -156,13 +161,18 @@ class Hours:
         energy_uj = it_uj(body)
         if energy_uj is None or not body["charged"] or UNMETERED in body["flags"]:
             return
-        ended_hour = body["ended_us"] // US_PER_HOUR
+        if "devices" not in body:
+            self._hold(BY_CPU_TIME, index, body, body, first["held_ns"] or 0).price(body, energy_uj)
+            return
         for device, part, busy_ns in _parts(body, first):
-            waiting = self._settled.get(device)
-            if waiting is None:
-                waiting = self._settled[device] = _Settled(index)
-            waiting.add(body["tenant"], ended_hour, part, busy_ns)
-            waiting.price(body, energy_uj)
+            self._hold(device, index, body, part, busy_ns).price(body, energy_uj)
+
+    def _hold(self, device: str, index: int, body: Body, part: Body, busy_ns: int) -> _Settled:
+        waiting = self._settled.get(device)
+        if waiting is None:
+            waiting = self._settled[device] = _Settled(index)
+        waiting.add(body["tenant"], body["ended_us"] // US_PER_HOUR, part, busy_ns)
+        return waiting
 
     def lose(self, index: int) -> None:
         """A settled line was erased: who had a part of the next intervals is not known any more."""
@@ -199,9 +209,7 @@ class Hours:
 
 
 def _parts(body: Body, first: Body) -> list[tuple[str, Body, int]]:
-    """The parts of a settled line: device, its energies, time on the whole device [ns]."""
-    if "devices" not in body:
-        return [(BY_CPU_TIME, body, first["held_ns"] or 0)]
+    """The parts of a settled line of several devices: device, its energies, time on the whole device [ns]."""
     batches = {share["batch"]: share for share in first.get("spans", ())}
     parts = []
     for part in body["devices"]:
