@@ -20,6 +20,7 @@ from greenserve.errors import LedgerUnavailable
 from greenserve.units import NS_PER_S
 from tests.carbon.statements import AT_US, HOUR_US, interval
 from tests.carbon.test_ingest import World, steps
+from tests.carbon.test_ingest_boards import World as BoardWorld
 
 Lines = Callable[..., UsageLine]
 HOUR = AT_US // HOUR_US
@@ -149,6 +150,32 @@ def test_what_comes_for_a_closed_hour_is_a_further_part_of_it(world: World) -> N
     assert [(HOUR, 0, 5), (HOUR, 1, 11)] == closings
     assert [] == again
     assert [] == world.book.verify()
+
+
+def test_a_board_is_shared_by_weight_in_its_batches(tmp_path: Path, a_line: Lines) -> None:
+    """Three quarters of a batch of 200 ms on a board are 150 ms of it; the CPU of the same node has its own hour."""
+    node = BoardWorld(tmp_path, 1)
+    ingest = node.open()
+    node.steps(ingest, 2)
+    node.batch(a_line, [750_000_000], tenant="acme")
+    before = node.entries("usage")
+    node.steps(ingest, 70)
+    node.clock.advance(duration_ns=2 * 3_600 * NS_PER_S)
+
+    ingest.step()
+
+    closings = {body["device"]: body for body in node.entries("device_hour") if body["hour"] == HOUR}
+    shares = {body["device"]: body for body in node.entries("share") if body["hour"] == HOUR}
+    board = node.boards[0].uuid
+    assert [] == before
+    assert {"cpu", board} == closings.keys() == shares.keys()
+    assert ("acme", 150_000_000, "busy") == tuple(shares[board][name] for name in ("tenant", "busy_ns", "rule"))
+    assert 0 < closings[board]["idle_uj"] == shares[board]["idle_uj"]
+    assert ("spans", None) == (closings[board]["settled_by"], closings["cpu"]["settled_by"])
+    for hour in closings.values():
+        assert hour["metered_uj"] == sum(hour[pool] or 0 for pool in POOLS) + hour["pending_change_uj"]
+    assert [] == node.book.verify()
+    ingest.finish()
 
 
 class FailingLedger(SqliteLedger):
