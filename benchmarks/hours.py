@@ -60,7 +60,7 @@ def entries_of_month(seconds: int) -> Iterator[Entry]:
             yield an_interval(at_us, seconds)
 
 
-def timed(book: SqliteLedger, name: str) -> None:
+def timed(book: "Book", name: str) -> None:
     """One tenant's statement and the operator's."""
     for tenant in (TENANTS[0], EVERYBODY):
         scope = Scope(

@@ -140,13 +140,15 @@ class _Reader:
             yield from closings
             last = newest
             for idx, data in singles:
-                body = orjson.loads(bytes(data)) if data is not None else None
-                if body is not None and idx <= held.get(body["device"], -1):
+                if data is None:
+                    raise NeedsEntries(_SET_BACK)
+                single: Mapping[str, Any] = orjson.loads(bytes(data))
+                if idx <= held.get(single["device"], -1):
                     continue
-                if body is None or idx < last:
+                if idx < last:
                     raise NeedsEntries(_SET_BACK)
                 last = idx
-                yield body
+                yield single
 
     def _single_intervals(self, hour: int, after: int) -> list[tuple[Any, ...]]:
         return self._driver.all(f"SELECT idx, body {_INTERVAL} AND idx > ? ORDER BY idx", (PLATFORM, hour, after))
