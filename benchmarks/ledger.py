@@ -162,9 +162,8 @@ def read_back(book: SqliteLedger) -> None:
     show("statement folded from 1 M entries", (time.perf_counter() - start_s) * 1e6 / head.size, "s")
 
 
-def month_of_sums(folder: Path, requests: int) -> None:
-    """Statements of a month of `requests`, two entries each, from its sum rows alone: no row is a single line's."""
-    book = SqliteLedger(folder / "month.db")
+def rows_of_month(requests: int) -> Rollups:
+    """The sum rows of a month of `requests`: no row is a single line's."""
     per_row = max(1, requests // (MONTH_HOURS * ROWS_PER_HOUR))
     rows: Rollups = {}
     first_hour = AT_US // US_PER_HOUR
@@ -180,6 +179,13 @@ def month_of_sums(folder: Path, requests: int) -> None:
             tally.describe(body)
         for hour in range(first_hour, first_hour + MONTH_HOURS):
             rows[rollup_key(body, hour)] = tally
+    return rows
+
+
+def month_of_sums(folder: Path, requests: int) -> None:
+    """Statements of a month of `requests`, two entries each, from its sum rows alone; `benchmarks.hours` has its
+    devices' intervals too."""
+    book, rows = SqliteLedger(folder / "month.db"), rows_of_month(requests)
     with book.writing() as connection:
         put_rollups(driver_of(connection), rows)
     for tenant in (TENANTS[0], EVERYBODY):
@@ -189,7 +195,7 @@ def month_of_sums(folder: Path, requests: int) -> None:
         )  # fmt: skip
         start_s = time.perf_counter()
         told = from_sums(book, scope).document["totals"]
-        name = f"{tenant}: month of {2 * per_row * len(rows):,} entries"
+        name = f"{tenant}: month of {2 * sum(tally.requests for tally in rows.values()):,} entries"
         show(f"{name}, {len(rows)} rows", time.perf_counter() - start_s, f"s ({told['requests']} requests)", "< 2")  # type: ignore[index]
     book.close()
 

@@ -12,6 +12,7 @@ from greenserve.carbon.folded import Folded, Scope
 from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
+from greenserve.carbon.shared import Shared
 from greenserve.carbon.statement_line import Line
 from greenserve.carbon.terms import Terms
 
@@ -43,6 +44,7 @@ class Parts:
     reconciliation: Reconciliation
     market: MarketFold
     pooled: Pooled
+    shared: Shared
     counterfactual: Counterfactual
     uncharged: int
     facts: Mapping[tuple[str, str], int]
@@ -57,7 +59,7 @@ def assembled(scope: Scope, terms: Terms, parts: Parts) -> Folded:
             parts.lines[key].price(one)
             parts.total.price(one)
     facts = facts_of(parts.facts)
-    if parts.total.tally.tiers[SIMULATED]:
+    if parts.total.tally.tiers[SIMULATED] or parts.shared.tier == SIMULATED:
         facts.marks["simulated energy"] = {"energy was replayed from a series, not measured"}
     return Folded(
         scope=scope,
@@ -69,6 +71,7 @@ def assembled(scope: Scope, terms: Terms, parts: Parts) -> Folded:
         counterfactual=parts.counterfactual,
         uncharged=parts.uncharged,
         unassigned=parts.pooled.unassigned(),
+        shared=parts.shared,
         marks={mark: sorted(reasons) for mark, reasons in facts.marks.items()},
         factors=facts.factors,
         sites=facts.sites,

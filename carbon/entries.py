@@ -25,7 +25,9 @@ before it was kept have none."""
 ESTIMATES = "estimates"
 """The member of provisional usage lines that says by which models of boards they were estimated; none without a board,
 nor on lines of before."""
-KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta")
+KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta", "device_hour", "share")
+HOURLY = frozenset({"device_hour", "share"})
+"""Kinds whose row stands in the hour that they are about, not in the one in which they were written."""
 BY_SPANS = "spans"
 """How a device is settled, as its intervals say it; those of a CPU, settled by CPU time, say nothing."""
 POOLS = (
@@ -358,6 +360,10 @@ def entry_of(body: Body) -> Entry:
         key = f"{body['boot_id']}/{body['run_id']}/{body['device']}/{at_us}/{name}"
     elif kind == "period":
         at_us, key, tenant, attempt, revision = body["at_us"], str(body["period"]), PLATFORM, 0, body["revision"]
+    elif kind in HOURLY:
+        at_us, attempt, revision = body["hour"] * US_PER_HOUR, 0, body["revision"]
+        tenant = PLATFORM if kind == "device_hour" else body["tenant"]
+        key = hour_key(body["device"], body["hour"], None if kind == "device_hour" else tenant)
     elif kind in KINDS:
         at_us, key = body["at_us"], body["tenant" if kind == "tenant" else f"{kind}_id"]
         tenant, attempt, revision = body["tenant"], 0, body["revision"]
@@ -372,6 +378,11 @@ def entry_of(body: Body) -> Entry:
         hour=at_us // US_PER_HOUR,
         body=body,
     )
+
+
+def hour_key(device: str, hour: int, tenant: str | None = None) -> str:
+    """The natural key of a device's closed hour, or with a tenant of its share of that."""
+    return f"{device}/{hour}" if tenant is None else f"{tenant}/{device}/{hour}"
 
 
 def decode_entry(data: bytes) -> Entry:

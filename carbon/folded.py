@@ -2,48 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from greenserve.carbon.budgets import iso
 from greenserve.carbon.counterfactual import Counterfactual
 from greenserve.carbon.reconciliation import Reconciliation
+from greenserve.carbon.scope import EVERYBODY, Scope
+from greenserve.carbon.shared import Shared
 from greenserve.carbon.statement_line import Line
 from greenserve.carbon.terms import Terms
 
-EVERYBODY = "_operator"
-"""The tenant of the operator's statement: all tenants, and the energy that no request caused."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What a statement covers: a tenant (or EVERYBODY), [start_us, end_us) UTC, who issues it, and the ledger's end
-    that it is folded to (`size` rows, `chain` hash in hex).
-
-    `terms` are the members of `Terms`, `config_sha256` the digest of the configuration that they come from.
-    """
-
-    tenant: str
-    start_us: int
-    end_us: int
-    issuer: str
-    software: str
-    size: int
-    chain: str
-    config_sha256: str | None = None
-    terms: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.end_us <= self.start_us:
-            raise ValueError(f"a period ends after it starts, got {iso(self.start_us)} to {iso(self.end_us)}")
-
-    def holds(self, at_us: int) -> bool:
-        """Whether a moment lies in the period."""
-        return self.start_us <= at_us < self.end_us
-
-    def covers(self, tenant: str) -> bool:
-        """Whether a tenant's requests are the statement's own."""
-        return self.tenant in (tenant, EVERYBODY)
+__all__ = ["EVERYBODY", "Folded", "Scope", "Unassigned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +47,7 @@ class Folded:
     counterfactual: Counterfactual
     uncharged: int
     unassigned: Unassigned
+    shared: Shared
     marks: Mapping[str, Sequence[str]]
     factors: Mapping[tuple[str, ...], tuple[int, int]]
     sites: Mapping[tuple[str, int | None], int]

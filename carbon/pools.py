@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from greenserve.carbon.apportion import apportion
-from greenserve.carbon.closed import DeviceClosed
 from greenserve.carbon.power_model import MW_NS_PER_UJ
-from greenserve.carbon.slots import US_PER_HOUR, cut_amount, slots_between
+from greenserve.carbon.slots import US_PER_HOUR
 
 Pool = Literal["idle", "load", "waste", "background", "foreign", "gap", "overhead"]
 Rule = Literal["reserved", "busy", "unused", "platform"]
@@ -75,53 +74,6 @@ class Share:
     energy_uj: int
 
 
-class PoolHours:
-    """Adds up closes of devices by UTC hour. State: pools by device and hour, changed by `add` and `add_overhead`."""
-
-    def __init__(self) -> None:
-        self._pools: dict[tuple[str, int], dict[Pool, int]] = {}
-        self._overhead: dict[tuple[str, int], int | None] = {}
-
-    def add(self, closed: DeviceClosed, start_us: int, end_us: int) -> None:
-        """Take what one close put into pools, over [start_us, end_us) UTC; cut at hours by time share (LR)."""
-        pieces = slots_between(start_us, end_us, 60)
-        amounts: dict[Pool, int] = {
-            "idle": closed.idle_uj,
-            "load": closed.load_uj,
-            "waste": closed.waste_uj,
-            "background": closed.background_uj,
-            "foreign": closed.foreign_uj,
-            "gap": closed.gap_uj,
-        }
-        for pool, amount in amounts.items():
-            for slot_us, part in cut_amount(amount, pieces).items():
-                pools = self._pools.setdefault((closed.device, hour_of(slot_us)), dict.fromkeys(METERED_POOLS, 0))
-                pools[pool] += part
-
-    def add_overhead(self, device: str, overhead_uj: int | None, start_us: int, end_us: int) -> None:
-        """Take the node's overhead over [start_us, end_us) UTC; an unknown part makes its hours unknown."""
-        pieces = slots_between(start_us, end_us, 60)
-        parts = None if overhead_uj is None else cut_amount(overhead_uj, pieces)
-        for slot_us, _, _ in pieces:
-            key = (device, hour_of(slot_us))
-            before = self._overhead.get(key, 0)
-            self._overhead[key] = None if parts is None or before is None else before + parts[slot_us]
-
-    def take(self, now_us: int) -> list[PoolHour]:
-        """The hours that close by now [us UTC], in order of device and hour.
-
-        What is added to an hour after it was taken is given by the next call, as a further part of that hour.
-        """
-        due = sorted(key for key in self._pools.keys() | self._overhead.keys() if now_us >= closes_at_us(key[1]))
-        hours = []
-        for device, hour in due:
-            pools = self._pools.pop((device, hour), {})
-            metered = {f"{name}_uj": amount for name, amount in pools.items()}
-            overhead_uj = self._overhead.pop((device, hour), None)
-            hours.append(PoolHour(device=device, hour=hour, overhead_uj=overhead_uj, **metered))
-        return hours
-
-
 def overhead_uj(other_mw: int | None, duration_ns: int) -> int | None:
     """Energy [uJ] of what no device meter sees (fans, NIC, SSD, supply loss): P_other [mW] x time [ns], rounded down.
 
@@ -152,11 +104,6 @@ def close_hour(pools: PoolHour, demand: Demand) -> list[Share]:
         for tenant, pool, rule, part_uj in shares
         if part_uj
     ]
-
-
-def hour_of(at_us: int) -> int:
-    """The UTC hour of a civil time [us], counted from 1970."""
-    return at_us // US_PER_HOUR
 
 
 def closes_at_us(hour: int) -> int:

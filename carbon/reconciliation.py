@@ -13,8 +13,8 @@ PERCENT_PLACES = Decimal(1).scaleb(-3)
 
 
 def pools_of(body: Mapping[str, Any]) -> dict[str, int]:
-    """The energy [uJ] of an interval by pool; older ones do not tell all of LATER_POOLS apart."""
-    return {pool: body[pool] for pool in POOLS if pool in body or pool not in LATER_POOLS}
+    """The energy [uJ] of an interval or a closed hour by pool; older ones do not tell all of LATER_POOLS apart."""
+    return {pool: body[pool] for pool in POOLS if body.get(pool) is not None or pool not in LATER_POOLS}
 
 
 class Sensor:
@@ -36,6 +36,17 @@ class Sensor:
         self.sources.add(body["source"])
         self.tiers.add(body["tier"])
         self.boots.add(body["boot_id"])
+        self.flags.update(body["flags"])
+
+    def take_hour(self, body: Mapping[str, Any]) -> None:
+        """Add all intervals of a closed hour."""
+        self.intervals += body["intervals"]
+        self.metered_uj += body["metered_uj"]
+        self.time_ns += body["time_ns"]
+        self.unmetered_ns += body["unmetered_ns"]
+        self.sources.update(body["sources"])
+        self.tiers.update(body["tiers"])
+        self.boots.update(body["boots"])
         self.flags.update(body["flags"])
 
     def document(self, device: str) -> dict[str, object]:
@@ -105,17 +116,25 @@ class Reconciliation:
         else:
             self.others_uj += energy_uj
 
+    def take_hour(self, body: Mapping[str, Any]) -> None:
+        """Take a closed hour of the period instead of its intervals; whoever asks places the lines itself."""
+        self._add(body)
+        self.sensors.setdefault(body["device"], Sensor()).take_hour(body)
+
     def _take(self, body: Mapping[str, Any]) -> None:
+        self._add(body)
+        self.sensors.setdefault(body["device"], Sensor()).take(body)
+
+    def _add(self, body: Mapping[str, Any]) -> None:
         device = body["device"]
         self._before_uj.setdefault(device, body["pending_before_uj"])
         self._after_uj[device] = body["pending_after_uj"]
         self._pools.update(pools_of(body))
-        if "over_attributed_uj" in body:
+        if body.get("over_attributed_uj") is not None:
             self._over_uj = (self._over_uj or 0) + body["over_attributed_uj"]
         self.intervals += body["intervals"]
         self.unmetered_ns += body["unmetered_ns"]
         self.metered_uj += body["metered_uj"]
-        self.sensors.setdefault(device, Sensor()).take(body)
 
     def pool_uj(self, name: str) -> int | None:
         """The node's energy in one of POOLS [uJ]; None where no interval told that pool apart."""

@@ -8,12 +8,14 @@ from greenserve.carbon.assembling import Budgets, Parts, assembled
 from greenserve.carbon.budgets import iso
 from greenserve.carbon.counterfactual import Counterfactual
 from greenserve.carbon.embodied import embodied_ng, rates_ng_per_s
-from greenserve.carbon.entries import US_PER_HOUR
+from greenserve.carbon.entries import HOURLY, US_PER_HOUR
 from greenserve.carbon.facts import fact_of
 from greenserve.carbon.folded import EVERYBODY, Folded, Scope
+from greenserve.carbon.hour_check import HourCheck
 from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
+from greenserve.carbon.shared import Shared
 from greenserve.carbon.statement_document import BREAKDOWN, SCHEMA, document_of
 from greenserve.carbon.statement_line import Line
 from greenserve.carbon.terms import Terms
@@ -63,7 +65,8 @@ class _Fold:
         self._reconciliation = Reconciliation(
             tenant=scope.tenant, start_us=scope.start_us, end_us=scope.end_us, everybody=scope.tenant == EVERYBODY
         )
-        self._market, self._pooled = MarketFold(), Pooled()
+        self._market, self._pooled, self._shared = MarketFold(), Pooled(), Shared(scope)
+        self._check = HourCheck()
         self._counterfactual = Counterfactual(self._terms.baselines)
         self._uncharged = 0
         self._facts: Counter[tuple[str, str]] = Counter()
@@ -99,11 +102,18 @@ class _Fold:
     def _newest(self, entries: Iterable[tuple[int, Entry]]) -> Iterator[Body]:
         """Each usage once: settled over provisional. A provisional line waits here until its settled one comes."""
         waiting: dict[tuple[str, int], Body] = {}
+        expected = 0
         for idx, entry in entries:
             if idx >= self._scope.size:
                 break
+            if idx != expected:
+                # Rows between were erased: who had a part of their hours cannot be derived any more.
+                self._check.lose(idx)
+            expected = idx + 1
             if entry.kind == "device_interval":
-                self._close(entry.body)
+                self._close(idx, entry.body)
+            elif entry.kind in HOURLY:
+                self._hourly(idx, entry)
             elif entry.kind == "budget":
                 self._budgets.take(entry.body)
             if entry.kind != "usage":
@@ -120,10 +130,25 @@ class _Fold:
                         f"entry {idx} settles {entry.key}, which has no open line: run `greenserve ledger verify`"
                     )
                 self._reconciliation.settle(entry.body)
-                yield {**waiting.pop(request), **entry.body}
+                first = waiting.pop(request)
+                self._check.settle(idx, entry.body, first)
+                yield {**first, **entry.body}
         yield from waiting.values()
 
-    def _close(self, body: Body) -> None:
+    def _hourly(self, idx: int, entry: Entry) -> None:
+        """A closed hour or a share of it, where it is what the lines and intervals before it give."""
+        of_hour = entry.kind == "device_hour"
+        findings = self._check.hour(idx, entry.body) if of_hour else self._check.share(idx, entry.body)
+        for finding in findings:
+            raise LedgerUnavailable(f"entry {idx} ({entry.kind}): {finding}: run `greenserve ledger verify`")
+        if of_hour:
+            self._shared.hour(entry.body)
+        else:
+            self._shared.share(entry.body)
+
+    def _close(self, idx: int, body: Body) -> None:
+        self._check.close(idx, body)
+        self._shared.interval(idx, body)
         self._reconciliation.close(body)
         if self._scope.holds(body["at_us"]):
             hour = body["at_us"] // US_PER_HOUR
@@ -145,6 +170,7 @@ class _Fold:
                 reconciliation=self._reconciliation,
                 market=self._market,
                 pooled=self._pooled,
+                shared=self._shared,
                 counterfactual=self._counterfactual,
                 uncharged=self._uncharged,
                 facts=self._facts,

@@ -92,9 +92,29 @@ def _bridge(document: Document) -> Iterator[str]:
         yield f"reconciliation of the tenant: its parts sum to {parts:f} J, the total is {total:f} J"
 
 
+def _shared(document: Document) -> Iterator[str]:
+    """Of statements of before hours were closed nothing is known here."""
+    shared = document.get("shared")
+    if shared is None:
+        return
+    pools = ("idle_joules", "load_joules", "overhead_joules")
+    pooled = sum(Decimal(shared[name] or 0) for name in pools)
+    if pooled != Decimal(shared["pooled_joules"] or 0):
+        yield f"shared.pooled_joules is {shared['pooled_joules']}, idle, load and overhead sum to {pooled:f}"
+    all_in = document["boundary"]["all_in_joules"]
+    if document["view"] == "tenant":
+        for line in document["lines"]:
+            name = f"{line['line']}_joules"
+            if name in pools and line["joules"] != shared[name]:
+                yield f"line {line['line']} is {line['joules']} J, the shares of closed hours are {shared[name]} J"
+        whole = Decimal(document["totals"]["energy_joules"] or 0) + pooled
+        if all_in is not None and Decimal(all_in) != whole:
+            yield f"boundary.all_in_joules is {all_in}, the requests and their shares sum to {whole:f} J"
+
+
 def _watermarks(document: Document) -> Iterator[str]:
     if document["watermarks"] and document["signature"] is not None:
         yield "the statement is watermarked and signed: simulated or recorded inputs are never signed"
 
 
-CHECKS: tuple[Check, ...] = (_id, _sums, _energy, _reconciliation, _bridge, _watermarks)
+CHECKS: tuple[Check, ...] = (_id, _sums, _energy, _reconciliation, _bridge, _shared, _watermarks)

@@ -45,6 +45,7 @@ def document_of(folded: Folded) -> dict[str, Any]:
         "breakdown": [_line(key, line.document()) for key, line in sorted(folded.lines.items())],
         "tenants": [{"tenant": name} | line.document() for name, line in sorted(folded.tenants.items())],
         "lines": _energy_lines(folded),
+        "shared": folded.shared.document(),
         "counterfactual": folded.counterfactual.document(),
         "reconciliation": folded.reconciliation.document(),
         "reconciliation_of_tenant": folded.reconciliation.bridge(
@@ -93,32 +94,42 @@ def _line(key: tuple[str, ...], figures: Mapping[str, Any]) -> dict[str, Any]:
 def _boundary(folded: Folded) -> dict[str, object]:
     hardware = [] if folded.terms.hardware else [NOT_EXCLUDED["embodied"]]
     operator = folded.scope.tenant == EVERYBODY
-    all_in = decimal_joules(folded.reconciliation.metered_uj) if operator else None
+    all_in_uj = folded.reconciliation.metered_uj if operator else folded.shared.all_in_uj(folded.total.tally.energy_uj)
     return {
         "included": list(INCLUDED),
         "excluded": [*([] if operator else [NOT_EXCLUDED["idle"]]), *hardware, *EXCLUDED],
         "active_only_joules": decimal_joules(folded.total.tally.energy_uj),
-        "all_in_joules": all_in,
+        "all_in_joules": None if all_in_uj is None else decimal_joules(all_in_uj),
     }
 
 
 def _reasons(folded: Folded) -> dict[str, str]:
     """Why a figure is null; only those that can be null in this statement."""
-    given = {"market": folded.terms.market, "embodied": folded.terms.hardware, "counterfactual": folded.terms.baselines}
+    shared, operator = folded.shared, folded.scope.tenant == EVERYBODY
+    given = {
+        "market": folded.terms.market,
+        "embodied": folded.terms.hardware,
+        "counterfactual": folded.terms.baselines,
+        "idle": operator or shared.hours,
+        "load": shared.pool_uj("load_uj") is not None,
+        "all": operator or shared.all_in_uj(0) is not None,
+        "shared": shared.hours,
+    }
     return {name: reason for name, reason in UNKNOWN_REASONS.items() if not given.get(name.partition("_")[0])}
 
 
 def _energy_lines(folded: Folded) -> list[dict[str, object]]:
-    """Where a tenant's joules come from, each line with the rule that shared it; null is not shared to tenants."""
+    """Where a tenant's joules come from, each line with the rule that shared it. The operator's idle and load
+    lines are the whole node's, those of open hours too."""
     tally, operator = folded.total.tally, folded.scope.tenant == EVERYBODY
     known_it = tally.energy_uj - tally.facility_unknown_uj
     energies: dict[str, int | None] = {
         "active": tally.active_uj,
         "held": tally.held_uj,
         "host": tally.host_uj,
-        "idle": folded.reconciliation.pool_uj("idle_uj") if operator else None,
-        "load": folded.reconciliation.pool_uj("load_uj") if operator else None,
-        "overhead": None,
+        "idle": folded.reconciliation.pool_uj("idle_uj") if operator else folded.shared.pool_uj("idle_uj"),
+        "load": folded.reconciliation.pool_uj("load_uj") if operator else folded.shared.pool_uj("load_uj"),
+        "overhead": folded.shared.pool_uj("overhead_uj"),
         "facility": tally.facility_uj - known_it,
     }
     lines: list[dict[str, object]] = [

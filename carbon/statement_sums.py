@@ -20,6 +20,7 @@ from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
+from greenserve.carbon.shared import Shared
 from greenserve.carbon.statement_line import Line
 from greenserve.carbon.tally import Tally
 from greenserve.carbon.terms import Terms
@@ -46,8 +47,9 @@ class HourSums:
     """What is read of a ledger for a period of whole hours.
 
     `rows` are the sums of the statement's own tenants, and with contracts of all; `settled_uj` is the settled energy
-    by tenant, of all. `intervals` are the bodies of device intervals that closed in the period, `budgets` those of all
-    budgets' changes, both in order of index; `closes` says whether there is any interval. `strays` correct what
+    by tenant, of all. `intervals` are the bodies of the period's closed hours of devices, and of the device intervals
+    that none of these holds, `shares` those of the tenant's shares and the platform's, `budgets` those of all budgets'
+    changes, in order of index; `closes` says whether there is any interval. `strays` correct what
     `settled_uj` says of the intervals' energy.
     """
 
@@ -57,6 +59,7 @@ class HourSums:
     intervals: Iterable[Mapping[str, Any]]
     strays: Iterable[Stray]
     budgets: Iterable[Mapping[str, Any]]
+    shares: Iterable[Mapping[str, Any]]
     indexes: tuple[int | None, int | None]
 
 
@@ -86,10 +89,19 @@ def fold_sums(sums: HourSums, scope: Scope) -> Folded:
     reconciliation = Reconciliation(
         tenant=scope.tenant, start_us=scope.start_us, end_us=scope.end_us, everybody=scope.tenant == EVERYBODY
     )
+    shared = Shared(scope)
     for body in sums.intervals:
-        reconciliation.close(body)
-        folding.market.close(body["at_us"] // US_PER_HOUR, body["metered_uj"])
-        folding.pooled.close(body, body["at_us"] // US_PER_HOUR)
+        hour = body["hour"] if body["kind"] == "device_hour" else body["at_us"] // US_PER_HOUR
+        if body["kind"] == "device_hour":
+            reconciliation.take_hour(body)
+            shared.hour(body)
+        else:
+            reconciliation.close(body)
+            shared.interval(0, body)
+        folding.market.close(hour, body["metered_uj"])
+        folding.pooled.close(body, hour)
+    for body in sums.shares:
+        shared.share(body)
     for tenant, energy_uj in sums.settled_uj.items():
         reconciliation.place(tenant, energy_uj, ended_here=True, closed_here=sums.closes)
     for stray in sums.strays:
@@ -102,7 +114,7 @@ def fold_sums(sums: HourSums, scope: Scope) -> Folded:
     budgets = Budgets(scope)
     for body in sums.budgets:
         budgets.take(body)
-    return folding.folded(reconciliation, budgets, sums.indexes)
+    return folding.folded(reconciliation, budgets, sums.indexes, shared)
 
 
 class _Fold:
@@ -146,7 +158,11 @@ class _Fold:
         return False
 
     def folded(
-        self, reconciliation: Reconciliation, budgets: Budgets, indexes: tuple[int | None, int | None]
+        self,
+        reconciliation: Reconciliation,
+        budgets: Budgets,
+        indexes: tuple[int | None, int | None],
+        shared: Shared,
     ) -> Folded:
         """All of it, contracts applied; the total is the sum of the breakdown."""
         total = Line(embodied=False)
@@ -171,6 +187,7 @@ class _Fold:
             reconciliation=reconciliation,
             market=self.market,
             pooled=self.pooled,
+            shared=shared,
             counterfactual=Counterfactual(()),
             uncharged=self._uncharged,
             facts=facts,

@@ -31,7 +31,8 @@ INCLUDED = ("active, held and host energy of the requests, at the site by PUE",)
 EXCLUDED = ("networks and the caller's own device", "power of the node that no meter or model of this machine covers")
 NOT_EXCLUDED: Mapping[str, str] = MappingProxyType(
     {
-        "idle": "idle, load and background energy of the node (shown under reconciliation, charged to nobody)",
+        "idle": "background energy of the node, other processes and what no span explains (shown under reconciliation, "
+        "charged to nobody); idle and load energy is shared by the hour, beside the totals",
         "embodied": "emissions of making the hardware",
     }
 )
@@ -45,10 +46,13 @@ UNKNOWN_REASONS: Mapping[str, str] = MappingProxyType(
         "counterfactual": "not available: no baseline is declared (carbon.baselines), or none was asked for",
         "loc_direct_gco2e": "null where no source gave a direct intensity",
         "loc_lifecycle_gco2e": "null where no source gave a lifecycle intensity",
-        "idle": "not shared: idle energy stays with the node and is charged to no tenant",
-        "load": "not shared: starting, loading and warming up stays with the node; null too where no interval of its "
-        "devices told it apart, it is then in the background",
+        "idle": "not known yet: no hour of the period is closed; the ledger's writer closes an hour 10 minutes after "
+        "its end",
+        "load": "null where no closed hour of the period tells starting, loading and warming up apart; it is then in "
+        "the background",
         "overhead": "unknown: no external meter measures fans, disks and supply losses of the node",
+        "all_in": "not known yet: an hour of the period is not closed, or the period has none",
+        "shared": "not known yet: no hour of the period is closed",
         "peers_served": "this version serves no other gateway's requests",
         "over_attributed": "null where no interval tells what its meter missed",
         "refused_requests": "requests that were refused before they ran are counted by the metrics, not in the ledger",
@@ -61,9 +65,10 @@ SHARE_RULES: Mapping[str, str] = MappingProxyType(
         "rows (E4, E7, E8)",
         "held": "static energy of the device while the request's batch occupied it, by occupied time (E8)",
         "host": "CPU energy around the engine, by the CPU time of the request's own work",
-        "idle": "static energy while nothing ran: stays with the node",
-        "load": "starting, loading and warming up, where the device's intervals tell it apart: stays with the node",
-        "overhead": "fans, disks, network, supply losses: unknown without an external meter",
+        "idle": "static energy of a device's hour while nothing ran, by the time that each tenant's requests held the "
+        "device in that hour; an hour that nobody used is the platform's",
+        "load": "starting, loading and warming up, where the device's intervals tell it apart: as idle",
+        "overhead": "fans, disks, network, supply losses: unknown without an external meter, else as idle",
         "facility": "what the site adds to the IT energy: IT energy x (PUE - 1), per request (E9)",
         "embodied": "full-device time that the request held x the declared rate of the device (E10)",
     }

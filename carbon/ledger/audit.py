@@ -11,12 +11,14 @@ from greenserve.carbon.cuts import LATER, cut_faults, pieces_of, site_figures
 from greenserve.carbon.entries import (
     BY_SPANS,
     ESTIMATES,
+    HOURLY,
     LATER_POOLS,
     POOLS,
     UNMETERED,
     US_PER_HOUR,
     it_uj,
 )
+from greenserve.carbon.hour_check import HourCheck
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
@@ -50,6 +52,7 @@ class Audit:
         self._recent: deque[str] = deque()
         self._pending_uj: dict[str, int] = {}
         self._closed: list[tuple[Row, Mapping[str, Any]]] = []
+        self._hours = HourCheck()
 
     def see(self, row: Row) -> None:
         """Check one row against itself and against what came before it."""
@@ -57,10 +60,17 @@ class Audit:
             self._add("index", f"entry {row.idx} ({row.name}): index {self.size} was expected here")
         self.size = row.idx + 1
         line = self._decoded(row)
+        if row.kind in HOURLY:
+            self._hourly(row, line)
+            return
+        self._note("hour", row, self._hours.between())
+        if line is None and row.kind == "usage" and row.revision:
+            self._hours.lose(row.idx)
         if line is not None and line.kind == "usage":
             self._note("usage", row, self._used(row, line))
         elif line is not None and line.kind == "device_interval":
             self._note("conservation", row, self._conserved(line.decoded))
+            self._hours.close(row.idx, line.decoded)
         elif line is not None and line.kind == "theta":
             self._note("theta", row, self._published(line.decoded))
         elif line is not None and line.kind == "period":
@@ -72,6 +82,8 @@ class Audit:
         spends: Mapping[SpendKey, Spend] | None = None,
     ) -> list[str]:
         """All findings; `rollups` and `spends` (None: not kept) are the stored sums, compared with the folded ones."""
+        for finding in self._hours.between():
+            self._add("hour", f"entry {self.size - 1}: {finding}")
         nothing = (sums_of(Tally()), Tally().to_json())
         folded = {key: (sums_of(tally), tally.to_json()) for key, tally in self._rollups.items()}
         self._compare("rollup", folded, rollups, nothing)
@@ -144,6 +156,7 @@ class Audit:
             first = replaced
             if (told := body.get("first")) is not None and told != idx:
                 yield f"says that it settles entry {told}, its first line is entry {idx}"
+            self._hours.settle(row.idx, body, replaced)
             if UNMETERED not in body["flags"] and body["active_uj"] is not None:
                 yield from self._take_parts(body)
         if LATER in first:
@@ -159,6 +172,14 @@ class Audit:
             yield "energy and tier go together, one of them is missing"
         fold_line(self._rollups, line.hour, body, replaced)
         spend_line(self._places, body, replaced)
+
+    def _hourly(self, row: Row, line: Prepared | None) -> None:
+        if line is None:
+            self._hours.erased_share(row.tenant)
+        elif line.kind == "device_hour":
+            self._note("hour", row, self._hours.hour(row.idx, line.decoded))
+        elif line.kind == "share":
+            self._note("hour", row, self._hours.share(row.idx, line.decoded))
 
     def _published(self, body: Mapping[str, Any]) -> Iterator[str]:
         digest = theta_digest(body["theta"])

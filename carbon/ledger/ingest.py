@@ -15,6 +15,7 @@ from greenserve.carbon.gathering import Whole
 from greenserve.carbon.intervals import interval_between, is_restart
 from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, half_width_of
 from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.intake import Intake
 from greenserve.carbon.ledger.row import Prepared, canonical_body, prepare
 from greenserve.carbon.ledger.rows import Placed
@@ -91,6 +92,7 @@ class Ingest:
             self._device = self._reading.device
             self._settler = Settler(self._device)
             writer = Writer(boot_id=node.boot_id, run_id=node.run_id)
+            self._hours = HourCloser(ledger)
             self._boards = Boards(cpu=self._device, writer=writer, metered=node.metered)
             self._measured_ns = self._closed_ns = self._boards_ns = clock.monotonic_ns()
             self._resume()
@@ -113,6 +115,7 @@ class Ingest:
         if now_ns - self._measured_ns >= self._pace.settle_every_ns:
             self._measure(now_ns)
             settled = self._close(now_ns)
+        self._close_hours()
         if damage:
             raise LedgerUnavailable("\n".join(damage))
         return Progress(added=added, settled=settled, waiting=len(self._open), meter_fault=self._meter_fault)
@@ -132,6 +135,7 @@ class Ingest:
             left, self._open = self._open, {}
             self._unwritten += [_unmetered(first) for first in left.values()]
             self._write()
+            self._close_hours()
         finally:
             self._lock.release()
         if damage:
@@ -188,6 +192,7 @@ class Ingest:
         for placed in lines:
             line = placed.line
             if line.kind != "usage" or line.revision:
+                self._hours.fall_behind()
                 continue
             body = line.decoded
             cpu_ns, host_cpu_ns, held_ns = body["cpu_ns"], body["host_cpu_ns"], body["held_ns"]
@@ -251,7 +256,9 @@ class Ingest:
         """Write a round: models before the lines that use them, lines before the intervals that hold their sums."""
         at_us = self._clock.unix_us()
         self._unwritten += [(prepare(entry), None) for entry in self._boards.models(settled.thetas, at_us)]
-        self._unwritten += [self._settled(one) for one in settled.settled]
+        self._unwritten += [
+            _settled(one, self._open.pop(one.request_id), self._half_width_pct) for one in settled.settled
+        ]
         if settled.wholes:
             widths = self._boards.half_widths() | {self._device: self._half_width_pct}
             self._unwritten += [self._whole(whole, widths) for whole in settled.wholes]
@@ -265,6 +272,11 @@ class Ingest:
             self._ends = {at_ns: end for at_ns, end in self._ends.items() if at_ns > closed.device.end_ns}
         self._write()
         return len(settled.settled) + len(settled.wholes) + len(settled.unmetered)
+
+    def _close_hours(self) -> None:
+        """Write the hours that are due, each in one transaction with its shares."""
+        self._unwritten += [(prepare(entry), None) for entry in self._hours.due(self._clock.unix_us())]
+        self._write()
 
     def _interval(self, closed: Body, at_us: int) -> Entry:
         """The entry of the CPU's closed stretch of time, with the counters at its end."""
@@ -282,30 +294,13 @@ class Ingest:
         body = settled_body(provisional, usage, whole.flags, first=first.idx, devices=parts, slots=whole.cut)
         return _short(first, body), first
 
-    def _settled(self, settled: Settled) -> tuple[Prepared, Placed]:
-        energy_uj = settled.active_uj + settled.held_uj + settled.host_uj
-        low_uj, high_uj = bounds(energy_uj, self._half_width_pct)
-        first = self._open.pop(settled.request_id)
-        provisional = first.line.decoded
-        usage = Usage(
-            request_id=provisional["request_id"],
-            active_uj=settled.active_uj,
-            held_uj=settled.held_uj,
-            host_uj=settled.host_uj,
-            low_uj=low_uj,
-            high_uj=high_uj,
-            tier=settled.tier,
-            state="settled",
-        )
-        body = settled_body(provisional, usage, settled.flags, first=first.idx, slots=settled.cut)
-        return _short(first, body), first
-
     def _write(self) -> None:
         """Write what is settled; where that fails it stays here, and the next step writes it."""
         if not self._unwritten:
             return
-        self._ledger.append_lines([line for line, _ in self._unwritten], epoch=self._epoch)
+        placed = self._ledger.append_lines([line for line, _ in self._unwritten], epoch=self._epoch)
         written, self._unwritten = self._unwritten, []
+        self._hours.took(placed, [first for _, first in written])
         if self._written is not None:
             self._written([_told(line, first) for line, first in written])
 
@@ -314,6 +309,23 @@ def _short(first: Placed, body: Body) -> Prepared:
     """The row of a settled body: the columns are its first line's, one revision on."""
     period, kind, key, attempt, _, tenant, hour, _, _ = first.line
     return Prepared(period, kind, key, attempt, 1, tenant, hour, canonical_body(body, body["request_id"]), body)
+
+
+def _settled(settled: Settled, first: Placed, half_width_pct: int | None) -> tuple[Prepared, Placed]:
+    """The settled line of a request of the CPU alone, with its 90 % interval by the meter's half width."""
+    low_uj, high_uj = bounds(settled.active_uj + settled.held_uj + settled.host_uj, half_width_pct)
+    usage = Usage(
+        request_id=first.line.decoded["request_id"],
+        active_uj=settled.active_uj,
+        held_uj=settled.held_uj,
+        host_uj=settled.host_uj,
+        low_uj=low_uj,
+        high_uj=high_uj,
+        tier=settled.tier,
+        state="settled",
+    )
+    body = settled_body(first.line.decoded, usage, settled.flags, first=first.idx, slots=settled.cut)
+    return _short(first, body), first
 
 
 def _unmetered(first: Placed) -> tuple[Prepared, Placed]:

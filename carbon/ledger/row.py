@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from greenserve.canonical import LARGEST_INTEGER
-from greenserve.carbon.entries import US_PER_HOUR, entry_of
+from greenserve.carbon.entries import HOURLY, US_PER_HOUR, entry_of
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
 KEY_BYTES = 16
+BY_MONTH = HOURLY | {"device_interval"}
+"""Kinds beside usage whose natural key names a time, and so their month."""
 SALT_BYTES = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS_PER_HOUR = US_PER_HOUR // 1_000
@@ -154,7 +156,7 @@ def columns_of(entry: Entry) -> tuple[int, str, bytes, int, int, str, int]:
         key, period = usage_key(entry.key)
     else:
         key = hashlib.sha256(entry.key.encode()).digest()[:KEY_BYTES]
-        period = month_of(entry.hour) if entry.kind == "device_interval" else 0
+        period = month_of(entry.hour) if entry.kind in BY_MONTH else 0
     return (period, entry.kind, key, entry.attempt, entry.revision, entry.tenant, entry.hour)
 
 

@@ -1,7 +1,8 @@
 """A statement of a ledger: from its hourly sums where they give it, else from its entries. The same bytes either way.
 
-Of single entries the sums' way reads only the device intervals, the budgets, and the settled lines at the period's
-edges, all by index. An auditor's `replay` folds the entries, so neither way proves itself.
+Of single entries the sums' way reads only the closed hours of devices and the tenant's shares of them, the device
+intervals that no closed hour holds, the budgets, and the settled lines at the period's edges, all by index. An
+auditor's `replay` folds the entries, so neither way proves itself.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,9 @@ from greenserve.carbon.entries import PLATFORM, UNMETERED, US_PER_HOUR, it_uj
 from greenserve.carbon.folded import EVERYBODY, Scope
 from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.driver import Driver
+from greenserve.carbon.ledger.hour_closing import shares_of_tenant
 from greenserve.carbon.ledger.rollup import RollupKey
+from greenserve.carbon.ledger.row import month_of
 from greenserve.carbon.ledger.rows import size_of
 from greenserve.carbon.statement import build_statement, statement_from
 from greenserve.carbon.statement_sums import HourSums, NeedsEntries, Stray, check_terms, fold_sums, settled_in
@@ -21,6 +24,9 @@ from greenserve.carbon.tally import Tally
 from greenserve.records import Statement
 
 _INTERVAL = "FROM entry WHERE tenant = ? AND kind = 'device_interval' AND hour = ?"
+# In whatever order they come: asked to sort by idx, SQLite would walk the whole table in that order.
+_CLOSED = "SELECT idx, body FROM entry WHERE period = ? AND kind = 'device_hour' AND hour >= ? AND hour < ?"
+_SET_BACK = "the clock was set back between intervals, or one was erased"
 _USAGE = "FROM entry WHERE tenant = ? AND kind = 'usage' AND hour = ?"
 
 
@@ -52,6 +58,7 @@ class _Reader:
         hours = list(self._hours_of_devices())
         self._inner = [hour for hour in hours if self._holds(hour)]
         self._outer = [hour for hour in hours if not self._holds(hour)]
+        self._closings = self._closed_hours()
 
     def read(self) -> HourSums:
         """All that the statement needs; intervals are read while they are folded."""
@@ -64,6 +71,7 @@ class _Reader:
             intervals=self._intervals(),
             strays=self._strays(first, last),
             budgets=self._budgets(),
+            shares=self._shares(),
             indexes=self._indexes(),
         )
 
@@ -105,14 +113,52 @@ class _Reader:
             settled_uj[key.tenant] = settled_uj.get(key.tenant, 0) + energy_uj
         return rows, settled_uj
 
+    def _closed_hours(self) -> dict[int, list[Mapping[str, Any]]]:
+        """The period's `device_hour` bodies by hour, found by month and kind."""
+        found: dict[int, list[Mapping[str, Any]]] = {}
+        months = sorted({month_of(hour) for hour in self._inner})
+        for month in months:
+            for _, data in sorted(self._driver.all(_CLOSED, (month, self._first, self._end))):
+                body = orjson.loads(bytes(data))
+                found.setdefault(body["hour"], []).append(body)
+        return found
+
     def _intervals(self) -> Iterator[Mapping[str, Any]]:
+        """Closed hours, and the intervals that none of them holds; NeedsEntries where their order is not that of the
+        entries."""
         last = -1
         for hour in self._inner:
-            for idx, data in self._driver.all(f"SELECT idx, body {_INTERVAL} ORDER BY idx", (PLATFORM, hour)):
-                if idx < last or data is None:
-                    raise NeedsEntries("the clock was set back between intervals, or one was erased")
+            closings = self._closings.get(hour, [])
+            held = dict[str, int]()
+            for body in closings:
+                held[body["device"]] = max(held.get(body["device"], -1), body["last_index"])
+            first = min((body["first_index"] for body in closings), default=last)
+            newest = max([last, *held.values()])
+            singles = self._single_intervals(hour, min(held.values(), default=-1))
+            if first < last or any(body["revision"] for body in closings):
+                raise NeedsEntries(_SET_BACK)
+            yield from closings
+            last = newest
+            for idx, data in singles:
+                if data is None:
+                    raise NeedsEntries(_SET_BACK)
+                single: Mapping[str, Any] = orjson.loads(bytes(data))
+                if idx <= held.get(single["device"], -1):
+                    continue
+                if idx < last:
+                    raise NeedsEntries(_SET_BACK)
                 last = idx
-                yield orjson.loads(bytes(data))
+                yield single
+
+    def _single_intervals(self, hour: int, after: int) -> list[tuple[Any, ...]]:
+        return self._driver.all(f"SELECT idx, body {_INTERVAL} AND idx > ? ORDER BY idx", (PLATFORM, hour, after))
+
+    def _shares(self) -> Iterator[Mapping[str, Any]]:
+        """The shares of the tenant, or in the operator's view of the platform, by key."""
+        tenant = PLATFORM if self._scope.tenant == EVERYBODY else self._scope.tenant
+        names = sorted({(body["device"], hour) for hour, bodies in self._closings.items() for body in bodies})
+        for name in names:
+            yield from shares_of_tenant(self._driver, name, tenant)
 
     def _strays(self, first: int | None, last: int | None) -> Iterator[Stray]:
         """Settled lines that ended in the period and closed outside, or the other way round."""

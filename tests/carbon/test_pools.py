@@ -1,38 +1,14 @@
 """Pools of an hour, and who carries them."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.carbon.closed import DeviceClosed
-from greenserve.carbon.pools import Demand, PoolHour, PoolHours, close_hour, closes_at_us, hour_of, overhead_uj
+from greenserve.carbon.pools import Demand, PoolHour, close_hour, closes_at_us, overhead_uj
 
 HOUR_US, HOUR_NS = 3_600_000_000, 3_600_000_000_000
 amounts = st.integers(0, 9) | st.integers(0, 10**12)
 times = st.dictionaries(st.sampled_from(["acme", "beta", "gamma"]), st.integers(0, 3) | st.integers(0, HOUR_NS))
-
-
-def a_closed(**changes: int) -> DeviceClosed:
-    pools = {"idle_uj": 60, "waste_uj": 20, "background_uj": 10, "foreign_uj": 6, "gap_uj": 4} | changes
-    return DeviceClosed(
-        device="gpu0",
-        start_ns=0,
-        end_ns=1,
-        intervals=1,
-        metered_uj=sum(pools.values()),
-        static_uj=0,
-        active_uj=0,
-        held_uj=0,
-        host_uj=0,
-        pending_before_uj=0,
-        pending_after_uj=0,
-        unmetered_ns=0,
-        tier="measured",
-        source="test",
-        **pools,
-    )
 
 
 @given(
@@ -101,46 +77,9 @@ def test_overhead_without_calibration_is_unknown() -> None:
     assert 7_200_000_000 == overhead_uj(2_000, HOUR_NS)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3 * HOUR_US), st.integers(1, 2 * HOUR_US), amounts), min_size=1, max_size=6))
-def test_hours_add_up_to_what_was_closed(closes: list[tuple[int, int, int]]) -> None:
-    """Cut at hours by time share, nothing is lost."""
-    hours = PoolHours()
-    for start_us, length_us, idle_uj in closes:
-        hours.add(a_closed(idle_uj=idle_uj), start_us, start_us + length_us)
-
-    taken = hours.take(closes_at_us(99))
-
-    assert sum(idle_uj for _, _, idle_uj in closes) == sum(hour.idle_uj for hour in taken)
-    assert 6 * len(closes) == sum(hour.foreign_uj for hour in taken)
-    assert [] == hours.take(closes_at_us(99))
-
-
 def test_an_hour_closes_ten_minutes_after_its_end() -> None:
-    """Half of a close lies in the next hour, which is still open."""
-    hours = PoolHours()
-    hours.add(a_closed(), HOUR_US // 2, 3 * HOUR_US // 2)
-    hours.add_overhead("gpu0", 500, HOUR_US // 2, 3 * HOUR_US // 2)
-
-    assert [] == hours.take(HOUR_US + 599_999_999)
-    (first,) = hours.take(HOUR_US + 600_000_000)
-    (second,) = hours.take(closes_at_us(hour_of(3 * HOUR_US // 2)))
-
-    assert (
-        PoolHour(
-            device="gpu0", hour=0, idle_uj=30, waste_uj=10, background_uj=5, foreign_uj=3, gap_uj=2, overhead_uj=250
-        )
-        == first
-    )
-    assert replace(first, hour=1) == second
-
-
-def test_a_part_of_the_overhead_that_is_unknown_makes_the_hour_unknown() -> None:
-    """Whatever comes before or after it."""
-    hours = PoolHours()
-    for amount in (5, None, 7):
-        hours.add_overhead("gpu0", amount, 0, HOUR_US)
-
-    assert [None] == [hour.overhead_uj for hour in hours.take(closes_at_us(0))]
+    """Late lines come until then."""
+    assert HOUR_US + 600_000_000 == closes_at_us(0)
 
 
 def test_impossible_pools_are_refused() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from greenserve.canonical import canonical_json
 from greenserve.carbon.entries import PLATFORM, UsageLine, change_entry, settled_entry, unmetered_entry, usage_entry
+from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.stating import from_sums, stated
 from greenserve.carbon.statement import EVERYBODY, Scope, build_statement
@@ -122,20 +123,29 @@ def both(book: SqliteLedger, **changes: Any) -> tuple[bytes, bytes]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(steps, st.sampled_from(["acme", EVERYBODY]), st.sampled_from(SUITED), st.sampled_from([1, 2]))
+@given(steps, st.sampled_from(["acme", EVERYBODY]), st.sampled_from(SUITED), st.sampled_from([1, 2]), st.booleans())
 def test_sums_give_the_same_bytes_as_entries(
-    a_line: Lines, drawn: list[tuple[str, Any]], tenant: str, terms: Terms, hours: int
+    a_line: Lines, drawn: list[tuple[str, Any]], tenant: str, terms: Terms, hours: int, shut: bool
 ) -> None:
-    """Whatever was asked, settled late or never, in whichever hour its interval closed."""
+    """Whatever was asked, settled late or never, in whichever hour its interval closed, with hours closed or open."""
     with TemporaryDirectory() as folder:
         book = SqliteLedger(Path(folder) / "ledger.db")
+        closer, hour = HourCloser(book), -1
         for entry in entries_of(drawn, a_line):
             book.append([entry])
+            if entry.kind == "device_interval" and entry.hour > hour:
+                # As a writer does it: the hours before this one are closed behind their last interval.
+                hour = entry.hour
+                closer.fall_behind()
+                book.append(closer.due((hour * HOUR_US) + 600_000_000))
+        if shut:
+            closer.fall_behind()
+            book.append(closer.due(AT_US + 99 * HOUR_US))
 
         from_rows, from_lines = both(book, tenant=tenant, terms=terms, end_us=AT_US + hours * HOUR_US)
 
         assert from_lines == from_rows
-        assert not [one for one in book.verify() if "rollup" in one]
+        assert not [one for one in book.verify() if "rollup" in one or "hour" in one]
         book.close()
 
 

@@ -1,0 +1,103 @@
+"""Closed hours derived again from the lines and intervals before them: what differs, entry by entry. Pure."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from greenserve.carbon.hour_entries import OF_LINES, hour_entries
+from greenserve.carbon.hours import HourName, Hours
+from greenserve.carbon.pools import closes_at_us
+
+Body = Mapping[str, Any]
+
+
+class HourCheck:
+    """Feed it settled lines, intervals, closings and shares in order of index; `between` before any other row that
+    may follow a share, `finish` at the end.
+
+    State: the open hours; how often each hour was closed; the shares that the closing at hand still owes, by tenant,
+    with its index; the newest hour that was closed.
+    """
+
+    def __init__(self) -> None:
+        self._hours = Hours()
+        self._closings: Counter[HourName] = Counter()
+        self._owed: dict[str, Body] = {}
+        self._closing: tuple[int, HourName] | None = None
+        self._unknown = False
+
+    def settle(self, index: int, body: Body, first: Body) -> None:
+        """A settled line and its first one."""
+        self._hours.settle(index, body, first)
+
+    def lose(self, index: int) -> None:
+        """A settled line that was erased."""
+        self._hours.lose(index)
+
+    def close(self, index: int, body: Body) -> None:
+        """A device's interval."""
+        self._hours.close(index, body)
+
+    def hour(self, index: int, body: Body) -> Iterator[str]:
+        """A `device_hour`: what in it does not follow from the entries before it."""
+        yield from self._owing()
+        name = (body["device"], body["hour"])
+        revision, at_us = self._closings[name], body["at_us"]
+        self._closings[name] += 1
+        closing = self._hours.take(name)
+        self._closing = (index, name)
+        if closing is None:
+            yield f"closes hour {name[1]} of {name[0]}, which has no interval that is not closed already"
+            self._unknown = True
+            return
+        self._unknown = not closing.whole
+        if at_us < closes_at_us(body["hour"]):
+            yield f"was closed at {at_us} us, before the hour's lines could all be there ({closes_at_us(body['hour'])})"
+        open_from = self._hours.resume_index(index)
+        if not self._hours.due(at_us) and body["resume_index"] > open_from:
+            yield f"resume_index is {body['resume_index']}, open hours begin at entry {open_from}"
+        again = hour_entries(closing, revision=revision, at_us=at_us, resume_index=body["resume_index"])
+        told: Body = again[0].body
+        left_out = frozenset[str]() if closing.whole else OF_LINES
+        yield from _differences(told, body, left_out)
+        self._owed = {entry.tenant: entry.body for entry in again[1:]} if closing.whole else {}
+
+    def share(self, index: int, body: Body) -> Iterator[str]:
+        """A `share`: what in it does not follow."""
+        if self._closing is None or self._closing[1] != (body["device"], body["hour"]):
+            yield from self._owing()
+            yield f"does not stand behind the closing of hour {body['hour']} of {body['device']}"
+            return
+        owed = self._owed.pop(body["tenant"], None)
+        if owed is not None:
+            yield from _differences(owed, body)
+        elif not self._unknown:
+            yield f"{body['tenant']} has no share of hour {body['hour']} of {body['device']}, or stands twice"
+
+    def erased_share(self, tenant: str) -> None:
+        """A share whose body was erased."""
+        self._owed.pop(tenant, None)
+
+    def between(self) -> Iterator[str]:
+        """Before a row of another kind: all shares of a closing stand behind it, and no hour before it was left."""
+        if self._closing is None:
+            return
+        index, (_, newest) = self._closing
+        yield from self._owing()
+        for device, hour in self._hours.open_hours:
+            if hour < newest:
+                yield f"entry {index} closes hour {newest}, but hour {hour} of {device} before it is not closed"
+        self._closing = None
+
+    def _owing(self) -> Iterator[str]:
+        if self._owed and self._closing is not None:
+            index, (device, hour) = self._closing
+            tenants = ", ".join(sorted(self._owed))
+            yield f"hour {hour} of {device}, closed by entry {index}, has no share entry of {tenants}"
+        self._owed = {}
+
+
+def _differences(derived: Body, stored: Body, left_out: frozenset[str] = frozenset()) -> Iterator[str]:
+    for name in sorted((derived.keys() | stored.keys()) - left_out):
+        if derived.get(name) != stored.get(name) or (name in derived) != (name in stored):
+            yield f"{name} is {stored.get(name)}, the lines and intervals give {derived.get(name)}"

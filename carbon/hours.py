@@ -1,0 +1,230 @@
+"""A device's UTC hours in the ledger: what its intervals sum to, and whose requests they held (method: section 6).
+
+An interval belongs to the hour in which it was written, and a settled line to the interval written behind it. Both
+follow from the entries and their order alone, so whoever reads them gets the same sums.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from greenserve.carbon.entries import BY_SPANS, LATER_POOLS, POOLS, UNMETERED, US_PER_HOUR, it_uj
+from greenserve.carbon.pools import closes_at_us
+from greenserve.carbon.shares import WHOLE_PPB
+from greenserve.units import MILLI
+
+PARTS = POOLS[:3]
+"""What charged requests have of a device: active, held, host."""
+BY_CPU_TIME = ""
+"""Where a line waits that names no devices: for an interval of the device that is settled by CPU time."""
+BASES = ("direct", "lifecycle")
+GRID = ("it_uj", "facility_uj", *(f"{basis}_{unit}" for basis in BASES for unit in ("uj", "ng")))
+"""What an hour's requests were priced by: IT energy with a known PUE and its site energy; by basis IT energy with a
+known intensity and its emissions."""
+HourName = tuple[str, int]
+Body = Mapping[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class TenantPart:
+    """What a tenant's requests had of a device in an hour: energies [uJ], time that they held it, as time on the whole
+    device [ns], how many lines. `late_uj` is the part of lines that ended in an hour which was closed by then."""
+
+    active_uj: int = 0
+    held_uj: int = 0
+    host_uj: int = 0
+    late_uj: int = 0
+    busy_ns: int = 0
+    lines: int = 0
+
+
+class _Settled:
+    """Lines that wait for their device's next interval. State: the first one's index; by tenant and hour of their end
+    the three parts [uJ], busy time [ns] and how many; the sums of GRID; whether none of them was erased."""
+
+    __slots__ = ("by_tenant", "first_index", "grid", "whole")
+
+    def __init__(self, first_index: int) -> None:
+        self.first_index = first_index
+        self.by_tenant: dict[tuple[str, int], list[int]] = {}
+        self.grid = [0] * len(GRID)
+        self.whole = True
+
+    def add(self, tenant: str, ended_hour: int, part: Body, busy_ns: int) -> None:
+        sums = self.by_tenant.get((tenant, ended_hour))
+        if sums is None:
+            sums = self.by_tenant[tenant, ended_hour] = [0, 0, 0, 0, 0]
+        sums[0] += part["active_uj"]
+        sums[1] += part["held_uj"]
+        sums[2] += part["host_uj"]
+        sums[3] += busy_ns
+        sums[4] += 1
+
+    def price(self, body: Body, energy_uj: int) -> None:
+        grid, facility_uj = self.grid, body["facility_uj"]
+        direct_ng, lifecycle_ng = body["loc_direct_ng"], body["loc_lifecycle_ng"]
+        if facility_uj is not None:
+            grid[0] += energy_uj
+            grid[1] += facility_uj
+        if direct_ng is not None:
+            grid[2] += energy_uj
+            grid[3] += direct_ng
+        if lifecycle_ng is not None:
+            grid[4] += energy_uj
+            grid[5] += lifecycle_ng
+
+
+class DeviceHour:
+    """A device's hour that is not closed yet. State, by `take` alone: sums over its intervals [uJ, ns], what they say
+    of their meter, the index of the first row that belongs to it, and its tenants' parts.
+
+    `load_uj` and `over_attributed_uj` are None where no interval tells them. `whole` is False where a line was erased:
+    its tenants are then not known. `grid` sums what the hour's requests were priced by: IT and site energy [uJ], and
+    by basis IT energy [uJ] and emissions [ng].
+    """
+
+    def __init__(self, device: str, hour: int, start_index: int) -> None:
+        self.device, self.hour, self.start_index = device, hour, start_index
+        self.first_index = self.last_index = -1
+        self.sums: Counter[str] = Counter()
+        self.pending_before_uj = self.pending_after_uj = self.entries = 0
+        self.load_uj: int | None = None
+        self.over_attributed_uj: int | None = None
+        self.tiers: set[str] = set()
+        self.sources: set[str] = set()
+        self.boots: set[str] = set()
+        self.flags: Counter[str] = Counter()
+        self.settled_by: str | None = None
+        self.tenants: dict[str, TenantPart] = {}
+        self.grid: Counter[str] = Counter()
+        self.whole = True
+
+    def __repr__(self) -> str:
+        return f"<DeviceHour {self.device} {self.hour}: {self.entries} intervals, {len(self.tenants)} tenants>"
+
+    def take(self, index: int, body: Body, settled: list[_Settled]) -> None:
+        """Add an interval and the lines that it holds."""
+        if not self.entries:
+            self.first_index, self.pending_before_uj = index, body["pending_before_uj"]
+        self.last_index, self.pending_after_uj = index, body["pending_after_uj"]
+        self.entries += 1
+        sums = self.sums
+        for name in ("metered_uj", "static_uj", "intervals", "unmetered_ns"):
+            sums[name] += body[name]
+        for pool in POOLS:
+            if pool not in LATER_POOLS:
+                sums[pool] += body[pool]
+        sums["time_ns"] += body["end_ns"] - body["start_ns"]
+        sums["pending_change_uj"] += body["pending_after_uj"] - body["pending_before_uj"]
+        self.load_uj = _plus(self.load_uj, body.get("load_uj"))
+        self.over_attributed_uj = _plus(self.over_attributed_uj, body.get("over_attributed_uj"))
+        self.tiers.add(body["tier"])
+        self.sources.add(body["source"])
+        self.boots.add(body["boot_id"])
+        self.flags.update(body["flags"])
+        self.settled_by = body.get("settled_by")
+        for one in settled:
+            self._hold(one, body["at_us"])
+
+    def _hold(self, settled: _Settled, at_us: int) -> None:
+        self.whole &= settled.whole
+        self.grid.update(dict(zip(GRID, settled.grid, strict=True)))
+        for (tenant, ended_hour), (active_uj, held_uj, host_uj, busy_ns, lines) in settled.by_tenant.items():
+            part = self.tenants.setdefault(tenant, TenantPart())
+            part.active_uj += active_uj
+            part.held_uj += held_uj
+            part.host_uj += host_uj
+            part.busy_ns += busy_ns
+            part.lines += lines
+            part.late_uj += active_uj + held_uj + host_uj if at_us >= closes_at_us(ended_hour) else 0
+
+
+class Hours:
+    """Folds settled lines and device intervals, in order of index. State: lines by the device whose interval they wait
+    for, and hours that are not closed; changed by the public methods alone."""
+
+    def __init__(self) -> None:
+        self._settled: dict[str, _Settled] = {}
+        self._open: dict[HourName, DeviceHour] = {}
+
+    def __repr__(self) -> str:
+        return f"<Hours: {len(self._open)} open>"
+
+    @property
+    def open_hours(self) -> tuple[HourName, ...]:
+        """Devices and hours that are not closed, in order of hour and device."""
+        return tuple(sorted(self._open, key=lambda name: (name[1], name[0])))
+
+    def settle(self, index: int, body: Body, first: Body) -> None:
+        """Take a settled line and its first one. What no meter saw or nobody is charged for has no part."""
+        energy_uj = it_uj(body)
+        if energy_uj is None or not body["charged"] or UNMETERED in body["flags"]:
+            return
+        if "devices" not in body:
+            self._hold(BY_CPU_TIME, index, body, body, first["held_ns"] or 0).price(body, energy_uj)
+            return
+        for device, part, busy_ns in _parts(body, first):
+            self._hold(device, index, body, part, busy_ns).price(body, energy_uj)
+
+    def _hold(self, device: str, index: int, body: Body, part: Body, busy_ns: int) -> _Settled:
+        waiting = self._settled.get(device)
+        if waiting is None:
+            waiting = self._settled[device] = _Settled(index)
+        waiting.add(body["tenant"], body["ended_us"] // US_PER_HOUR, part, busy_ns)
+        return waiting
+
+    def lose(self, index: int) -> None:
+        """A settled line was erased: who had a part of the next intervals is not known any more."""
+        for device in {BY_CPU_TIME, *self._settled, *(device for device, _ in self._open)}:
+            self._settled.setdefault(device, _Settled(index)).whole = False
+
+    def close(self, index: int, body: Body, *, known: bool = False) -> None:
+        """Take a device's interval; `known` says that a closed hour holds it already."""
+        device, hour = body["device"], body["at_us"] // US_PER_HOUR
+        settled = [self._settled.pop(device, None)]
+        if body.get("settled_by") != BY_SPANS:
+            settled.append(self._settled.pop(BY_CPU_TIME, None))
+        if known:
+            return
+        held = [one for one in settled if one is not None]
+        found = self._open.get((device, hour))
+        if found is None:
+            start_index = min([index, *(one.first_index for one in held)])
+            found = self._open[device, hour] = DeviceHour(device, hour, start_index)
+        found.take(index, body, held)
+
+    def take(self, name: HourName) -> DeviceHour | None:
+        """A device's hour, to be closed: what comes for it later is a further part. None where nothing is open."""
+        return self._open.pop(name, None)
+
+    def due(self, now_us: int) -> list[HourName]:
+        """The open hours that close by now [us UTC]."""
+        return [name for name in self.open_hours if now_us >= closes_at_us(name[1])]
+
+    def resume_index(self, next_index: int) -> int:
+        """From which row on a reader must begin to know all open hours; `next_index` where none is open."""
+        starts = [hour.start_index for hour in self._open.values()]
+        return min([next_index, *starts, *(settled.first_index for settled in self._settled.values())])
+
+
+def _parts(body: Body, first: Body) -> list[tuple[str, Body, int]]:
+    """The parts of a settled line of several devices: device, its energies, time on the whole device [ns]."""
+    batches = {share["batch"]: share for share in first.get("spans", ())}
+    parts = []
+    for part in body["devices"]:
+        busy_ns = first["held_ns"] or 0
+        if part["batch"] is not None:
+            busy_ns = _span_ns(batches[part["batch"]])
+        parts.append((part["device"], part, busy_ns))
+    return parts
+
+
+def _span_ns(share: Body) -> int:
+    """A request's part of a batch's time, as time on the whole device [ns]."""
+    whole: int = max(0, share["end_ns"] - share["start_ns"]) * share["share_milli"] * share["weight_ppb"]
+    return whole // (MILLI * WHOLE_PPB)
+
+
+def _plus(sum_so_far: int | None, amount: int | None) -> int | None:
+    return sum_so_far if amount is None else (sum_so_far or 0) + amount
