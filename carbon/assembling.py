@@ -12,6 +12,7 @@ from greenserve.carbon.folded import Folded, Scope
 from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
+from greenserve.carbon.statement_changes import Changes
 from greenserve.carbon.statement_line import Line
 from greenserve.carbon.terms import Terms
 
@@ -48,6 +49,7 @@ class Parts:
     facts: Mapping[tuple[str, str], int]
     budgets: Budgets
     indexes: tuple[int | None, int | None]
+    changes: Changes
 
 
 def assembled(scope: Scope, terms: Terms, parts: Parts) -> Folded:
@@ -77,4 +79,5 @@ def assembled(scope: Scope, terms: Terms, parts: Parts) -> Folded:
         budgets=parts.budgets.newest,
         budget_changes=parts.budgets.changes,
         indexes=parts.indexes,
+        changes=parts.changes.members(),
     )

@@ -163,10 +163,16 @@ class Counters:
             self.apart += sign
         self._add_energy(body, sign)
 
-    def describe(self, body: Mapping[str, Any]) -> None:
-        """Note what a statement says of a request beside its sums; nothing later changes it."""
+    def describe(self, body: Mapping[str, Any], sign: int = 1) -> None:
+        """Note what a statement says of a request beside its sums; only `restate` changes it."""
         if body["charged"] and OTHER_CI in body:
-            _count(self.facts, fact_of(body), 1)
+            _count(self.facts, fact_of(body), sign)
+
+    def restate(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """A whole settled body takes the place of another, its readings and factors too."""
+        for body, sign in ((old, -1), (new, 1)):
+            self.add(body, sign)
+            self.describe(body, sign)
 
     def replace(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """A settled line `new` takes the place of `old`, what it does not hold stands as in `old`.

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import orjson
 
+from greenserve.carbon import restated_keys
 from greenserve.carbon.emissions import emissions_ng, facility_uj
+from greenserve.carbon.reading_members import members_of
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Basis, Entry, IntensityReading, Protocol, Tenant, Usage
@@ -21,7 +23,9 @@ UNMETERED = "unmetered"
 OTHER_CI = "ci_other"
 """The member of usage lines that holds the grid in the other basis than `ci`: null where no feed knew that; lines of
 before it was kept have none."""
-KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta")
+KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta", *restated_keys.KINDS)
+BOOKED = "booked_us"
+"""The member of late usage lines that says when they count [us UTC]; all others count when they ended."""
 BY_SPANS = "spans"
 """How a device is settled, as its intervals say it; those of a CPU, settled by CPU time, say nothing."""
 POOLS = (
@@ -109,8 +113,8 @@ def usage_body(line: UsageLine) -> Body:
     """The provisional body (revision 0): facility energy by E9 and emissions by E11 follow here, nowhere else."""
     usage, reading = line.usage, line.intensity
     other = None if reading is None else reading.counterpart
-    intensity = None if reading is None else _intensity_members(reading)
-    counterpart = None if other is None else _intensity_members(other)
+    intensity = None if reading is None else members_of(reading)
+    counterpart = None if other is None else members_of(other)
     it_energy_uj = usage.energy_uj if usage else None
     facility, direct_ng, lifecycle_ng = site_figures(it_energy_uj, line.pue_milli, intensity, counterpart)
     spans: Body = {"spans": [share.members() for share in line.spans]} if line.spans else {}
@@ -185,25 +189,6 @@ def _energy_members(usage: Usage | None) -> Body:
     }
 
 
-def _intensity_members(reading: IntensityReading) -> Body:
-    return {
-        "basis": reading.basis,
-        "end_us": reading.end_us,
-        "kind": reading.kind,
-        "level": reading.level,
-        "mg_per_kwh": reading.mg_per_kwh,
-        "model": reading.model,
-        "observed_us": reading.observed_us,
-        "origin": reading.origin,
-        "provider": reading.provider,
-        "revision": reading.revision,
-        "scope": reading.scope,
-        "start_us": reading.start_us,
-        "u_grid_bp": reading.u_grid_bp,
-        "zone": reading.zone,
-    }
-
-
 def settled_entry(
     provisional: Mapping[str, Any], usage: Usage | None, flags: Sequence[str] = (), *, first: int | None = None
 ) -> Entry:
@@ -250,6 +235,8 @@ def settled_body(
         "v": SHORT_VERSION,
     }
     body.update(_energy_members(usage))
+    if BOOKED in provisional:
+        body[BOOKED] = provisional[BOOKED]
     if devices:
         body["devices"] = list(devices)
     return body
@@ -333,7 +320,7 @@ def entry_of(body: Body) -> Entry:
     """The entry of a body: every column is a function of the body, so columns can be checked against it."""
     kind = body["kind"]
     if kind == "usage":
-        at_us, key = body["ended_us"], body["request_id"]
+        at_us, key = counted_us(body), body["request_id"]
         tenant, attempt, revision = body["tenant"], body["attempt"], body["revision"]
     elif kind == "device_interval":
         at_us, key = body["at_us"], f"{body['boot_id']}/{body['device']}/{body['start_ns']}-{body['end_ns']}"
@@ -344,6 +331,9 @@ def entry_of(body: Body) -> Entry:
         key = f"{body['boot_id']}/{body['run_id']}/{body['device']}/{at_us}/{name}"
     elif kind == "period":
         at_us, key, tenant, attempt, revision = body["at_us"], str(body["period"]), PLATFORM, 0, body["revision"]
+    elif kind in restated_keys.KINDS:
+        at_us, key, owner = restated_keys.columns_of(body)
+        tenant, attempt, revision = owner or PLATFORM, 0, body["revision"]
     elif kind in KINDS:
         at_us, key = body["at_us"], body["tenant" if kind == "tenant" else f"{kind}_id"]
         tenant, attempt, revision = body["tenant"], 0, body["revision"]
@@ -366,6 +356,12 @@ def decode_entry(data: bytes) -> Entry:
         return entry_of(orjson.loads(data))
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise LedgerUnavailable(f"{data[:60]!r}... is no ledger body: {type(error).__name__} {error}") from None
+
+
+def counted_us(body: Mapping[str, Any]) -> int:
+    """In which hour and period a usage body counts [us UTC]: where it ended, or where it was entered late."""
+    counted: int = body.get(BOOKED, body["ended_us"])
+    return counted
 
 
 def it_uj(body: Mapping[str, Any]) -> int | None:

@@ -66,7 +66,8 @@ class Folded:
 
     `lines` by (day, model, variant, region), `tenants` by id (the operator's view), `marks` by watermark and reason,
     `factors` min and max mg/kWh by (zone, provider, origin, basis, kind), `sites` requests by (region, PUE in 1/1000),
-    `budgets` the newest body by id, `indexes` the first and last row of the statement's own requests.
+    `budgets` the newest body by id, `indexes` the first and last row of the statement's own requests, `changes` the
+    members that tell of restatements and late requests, none where there are none.
     """
 
     scope: Scope
@@ -86,3 +87,4 @@ class Folded:
     budgets: Mapping[str, Mapping[str, Any]]
     budget_changes: Counter[str]
     indexes: tuple[int | None, int | None]
+    changes: Mapping[str, Any] = field(default_factory=dict)

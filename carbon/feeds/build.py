@@ -45,7 +45,6 @@ from greenserve.ports import Clock, GridSource, IntensityFeed
 from greenserve.records import Basis
 
 log = logging.getLogger("greenserve.grid")
-STORE_SUFFIX = ".grid"
 
 
 def grid_from(
@@ -119,11 +118,6 @@ def grid_of(
             pause=pause,
         )
     return grid
-
-
-def store_file(config: Config) -> Path:
-    """Where what providers told is kept: beside the ledger."""
-    return config.ledger.path.with_name(config.ledger.path.name + STORE_SUFFIX)
 
 
 def _stored_feeds(source: RecordedSource | AnnualSource) -> list[IntensityFeed]:

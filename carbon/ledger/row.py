@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from greenserve.canonical import LARGEST_INTEGER
-from greenserve.carbon.entries import US_PER_HOUR, entry_of
+from greenserve.carbon.entries import US_PER_HOUR, counted_us, entry_of
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
@@ -99,7 +99,7 @@ def prepare_bytes(data: bytes) -> Prepared:
         canonical = canonical_body(body, "a spooled line")
         if body["kind"] == "usage":
             key, period = usage_key(body["request_id"])
-            hour = body["ended_us"] // US_PER_HOUR
+            hour = counted_us(body) // US_PER_HOUR
             own = data if canonical == data else canonical
             return Prepared(period, "usage", key, body["attempt"], body["revision"], body["tenant"], hour, own, body)
         return _prepared(entry_of(body), canonical)
