@@ -1,6 +1,6 @@
 """The columns of entries that restate: revised grid readings, revised factors, and the sums that follow them. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from greenserve.units import US_PER_S
@@ -22,11 +22,15 @@ class Columns(NamedTuple):
     tenant: str | None
 
 
+def key_of_row(row: Sequence[str | int]) -> str:
+    """The natural key of all restatements of a row of the sums."""
+    return _APART.join(map(str, row))
+
+
 def columns_of(body: Mapping[str, Any]) -> Columns:
     """The columns of a body of one of KINDS. A `restated` entry lies in the hour that it changes."""
     if body["kind"] == "restated":
-        row = [str(body[name]) for name in ROW]
-        return Columns(body["hour"] * _US_PER_HOUR, _APART.join(row), body["tenant"])
+        return Columns(body["hour"] * _US_PER_HOUR, key_of_row([body[name] for name in ROW]), body["tenant"])
     if body["kind"] == "intensity":
         reading = body["reading"]
         parts = [reading[name] for name in ("zone", "provider", "basis", "kind", "start_us", "end_us")]

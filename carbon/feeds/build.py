@@ -27,6 +27,7 @@ from greenserve.carbon.feeds.neso import Neso
 from greenserve.carbon.feeds.openelectricity import OpenElectricity
 from greenserve.carbon.feeds.poller import Asked, Draw, Pause
 from greenserve.carbon.feeds.recorded import RecordedFeed
+from greenserve.carbon.feeds.store import store_file
 from greenserve.carbon.feeds.watttime import WattTime
 from greenserve.config import Config, read_secret
 from greenserve.errors import ConfigInvalid

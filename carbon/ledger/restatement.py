@@ -88,7 +88,7 @@ def restate(
 
 
 def _planned(driver: Driver, causes: Sequence[Body], *, reason: str, now_us: int) -> Restatement:
-    ordered = sorted(causes, key=lambda cause: (bounds_of_cause(cause), orjson.dumps(cause)))
+    ordered = _each_once(causes)
     closed = closed_months(driver)
     places, provisional = _places(driver, ordered)
     numbers = _Causes(driver, reason=reason, now_us=now_us)
@@ -139,6 +139,16 @@ class _Causes:
             entry = entered(cause, revision=revision + 1, at_us=self._now_us, reason=self._reason)
         self.new.append(entry)
         return self.size + len(self.new) - 1, entry.body
+
+
+def _each_once(causes: Sequence[Body]) -> list[Body]:
+    """In order of time; InvalidRequest where two say different things of one slot."""
+    known: dict[tuple[str, str], Body] = {}
+    for cause in causes:
+        name = (cause["kind"], entered(cause, revision=0, at_us=0, reason="").key)
+        if not same_cause(known.setdefault(name, cause), cause):
+            raise InvalidRequest(f"two values for the same {name[0]} at once: {known[name]} and {cause}; keep one")
+    return sorted(known.values(), key=lambda cause: (bounds_of_cause(cause), orjson.dumps(cause)))
 
 
 def _places(driver: Driver, causes: Sequence[Body]) -> tuple[list[tuple[str, int]], int]:

@@ -153,9 +153,14 @@ def columns_of(entry: Entry) -> tuple[int, str, bytes, int, int, str, int]:
     if entry.kind == "usage":
         key, period = usage_key(entry.key)
     else:
-        key = hashlib.sha256(entry.key.encode()).digest()[:KEY_BYTES]
+        key = short_key(entry.key)
         period = month_of(entry.hour) if entry.kind == "device_interval" else 0
     return (period, entry.kind, key, entry.attempt, entry.revision, entry.tenant, entry.hour)
+
+
+def short_key(natural_key: str) -> bytes:
+    """What stands for a natural key in the column: the first 16 bytes of its SHA-256."""
+    return hashlib.sha256(natural_key.encode()).digest()[:KEY_BYTES]
 
 
 def usage_key(request_id: str) -> tuple[bytes, int]:
