@@ -147,7 +147,8 @@ def _each_once(causes: Sequence[Body]) -> list[Body]:
     for cause in causes:
         name = (cause["kind"], entered(cause, revision=0, at_us=0, reason="").key)
         if not same_cause(known.setdefault(name, cause), cause):
-            raise InvalidRequest(f"two values for the same {name[0]} at once: {known[name]} and {cause}; keep one")
+            shown = name[1].replace("\x1f", " ")
+            raise InvalidRequest(f"two values at once for the {name[0]} {shown} (times in us UTC): keep one")
     return sorted(known.values(), key=lambda cause: (bounds_of_cause(cause), orjson.dumps(cause)))
 
 

@@ -242,6 +242,14 @@ def test_a_changed_restatement_is_found(tmp_path: Path, a_line: Lines) -> None:
     assert any("entry 3" in one and "new figures" in one for one in findings)
 
 
+def test_two_values_for_one_slot_are_refused(book: SqlLedger) -> None:
+    """Which of them is right is for a person to say; the same value twice is one."""
+    with pytest.raises(InvalidRequest, match="two values at once for the intensity SE a table lifecycle"):
+        restate(book, [a_reading(1), a_reading(2)], reason="revised", now_us=NOW_US)
+
+    assert [] == list(restate(book, [a_reading(1), a_reading(1)], reason="revised", now_us=NOW_US).entries)
+
+
 @pytest.mark.parametrize(("reason", "causes"), [(" ", [a_reading()]), ("x" * 201, [a_reading()]), ("revised", [])])
 def test_a_restatement_needs_a_reason_and_a_cause(book: SqlLedger, reason: str, causes: list[Any]) -> None:
     """Statements print the reason, so it is asked for."""
@@ -269,7 +277,12 @@ readings = st.builds(
     basis=st.sampled_from(["lifecycle", "direct"]),
     provider=st.sampled_from(["a table", "another"]),
 )
-causes = st.lists(readings | st.builds(a_pue, st.sampled_from([1_000, 1_400])), min_size=1, max_size=3)
+causes = st.lists(
+    readings | st.builds(a_pue, st.sampled_from([1_000, 1_400])),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda cause: entered(cause, revision=0, at_us=0, reason="").key,
+)
 steps = st.lists(st.tuples(st.just("ask"), asked) | st.tuples(st.just("restate"), causes), min_size=1, max_size=8)
 
 
@@ -295,4 +308,3 @@ def test_sums_and_entries_agree_whatever_was_restated(a_line: Lines, given: list
             assert folded == sums
         assert [] == book.verify()
         book.close()
-
