@@ -41,6 +41,8 @@ ORDER = (
     "budgets",
     "degradations",
     "corrections",
+    "restatements",
+    "late_requests",
     "method_notes",
     "limit",
     "proof",

@@ -31,6 +31,10 @@ class TenancyStore(KeyStore, BudgetStore):
     def __repr__(self) -> str:
         return f"<TenancyStore in {self._ledger.path}>"
 
+    def by(self, actor: str) -> "TenancyStore":
+        """The same store, for changes that `actor` makes."""
+        return TenancyStore(self._ledger, self._clock, actor)
+
     def revision(self) -> int:
         """A number that grows with every change; cheap enough to ask each second."""
         with self._ledger.reading() as connection:
@@ -78,7 +82,7 @@ class TenancyStore(KeyStore, BudgetStore):
                 raise AlreadyExists(f"there is a tenant {tenant.tenant_id} already; `tenant update` changes it")
             values = {"tenant_id": tenant.tenant_id, "revision": 0, "created_us": now_us} | rows.tenant_values(tenant)
             connection.execute(schema.tenant.insert().values(**values))
-            rows.record_change(connection, tenant_entry(tenant, revision=0, at_us=now_us, closed=False))
+            rows.record_change(connection, tenant_entry(tenant, revision=0, at_us=now_us, closed=False), self._actor)
         return TenantRecord(tenant=tenant, created_us=now_us, closed_us=None)
 
     def update_tenant(
@@ -105,5 +109,6 @@ class TenancyStore(KeyStore, BudgetStore):
             check_tenant(tenant)
             values = rows.tenant_values(tenant) | {"closed_us": closed_us}
             revision = rows.update_row(connection, schema.tenant, tenant_id, row.revision, values)
-            rows.record_change(connection, tenant_entry(tenant, revision=revision, at_us=now_us, closed=close))
+            entry = tenant_entry(tenant, revision=revision, at_us=now_us, closed=close)
+            rows.record_change(connection, entry, self._actor)
         return TenantRecord(tenant=tenant, created_us=row.created_us, closed_us=closed_us, revision=revision)
