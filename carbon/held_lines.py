@@ -24,6 +24,10 @@ class HeldLines:
     def __repr__(self) -> str:
         return f"<HeldLines in {len(self._lines)} rows>"
 
+    def __bool__(self) -> bool:
+        """Whether any row may be held: what is asked once per line is then worth its time."""
+        return self._rows is None or bool(self._rows)
+
     def wants(self, row: RollupKey) -> bool:
         """Whether lines of a row are held."""
         return self._rows is None or row in self._rows

@@ -137,8 +137,7 @@ class _Fold:
                     )
                 self._reconciliation.settle(entry.body)
                 whole = {**waiting.pop(request), **entry.body}
-                row = rollup_key(whole, entry.hour)
-                if self._held.wants(row):
+                if self._held and self._held.wants(row := rollup_key(whole, entry.hour)):
                     self._held.hold(row, request, whole)
                 else:
                     yield whole
