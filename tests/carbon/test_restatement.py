@@ -185,7 +185,7 @@ def test_an_entry_that_says_otherwise_than_its_lines_is_refused(book: SqlLedger,
     assert new is not None
     book.append([*entries, cause])
     row = restate(book, [a_reading(70_000)], reason="r", now_us=NOW_US, dry_run=True).rows[0].row
-    told = {"revision": 0, "at_us": NOW_US, "reason": "r", "closed": False}
+    told: dict[str, Any] = {"revision": 0, "at_us": NOW_US, "reason": "r", "closed": False}
     wrong = [
         restated_entry(row, [2], [(whole, {**new, "loc_lifecycle_ng": 5})], **told),
         restated_entry(row, [2], [(whole, new)] * 2, **told),
@@ -214,7 +214,7 @@ def test_the_double_keeps_the_same_rules(a_line: Lines) -> None:
         book.append(entries)
         (row,) = restate(book, [a_reading()], reason="r", now_us=NOW_US, dry_run=True).rows
         book.close()
-    told = {"revision": 0, "at_us": NOW_US, "reason": "r", "closed": False}
+    told: dict[str, Any] = {"revision": 0, "at_us": NOW_US, "reason": "r", "closed": False}
 
     with pytest.raises(LedgerUnavailable, match="restates 2 lines"):
         memory.append([restated_entry(row.row, [2], [(whole, new)] * 2, **told)])
