@@ -13,6 +13,7 @@ from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
 from greenserve.carbon.shared import Shared
+from greenserve.carbon.statement_changes import Changes
 from greenserve.carbon.statement_line import Line
 from greenserve.carbon.terms import Terms
 
@@ -50,6 +51,7 @@ class Parts:
     facts: Mapping[tuple[str, str], int]
     budgets: Budgets
     indexes: tuple[int | None, int | None]
+    changes: Changes
 
 
 def assembled(scope: Scope, terms: Terms, parts: Parts) -> Folded:
@@ -80,4 +82,5 @@ def assembled(scope: Scope, terms: Terms, parts: Parts) -> Folded:
         budgets=parts.budgets.newest,
         budget_changes=parts.budgets.changes,
         indexes=parts.indexes,
+        changes=parts.changes.members(),
     )

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import orjson
 
+from greenserve.carbon.buckets import bucket_of
 from greenserve.carbon.cuts import LATER, pieces_of
 from greenserve.carbon.emissions import facility_uj
 from greenserve.carbon.entries import OTHER_CI, UNMETERED
@@ -65,7 +66,6 @@ COUNTERS = (
 )
 NAMES = (*INTEGERS, *COUNTERS)
 _BY_NUMBER = frozenset(("intensities", "histogram"))
-_FRACTION_BITS = 4
 _NULLABLE = ("active_uj", "facility_uj", "loc_lifecycle_ng", "loc_direct_ng", "market_ng", "embodied_ng")
 
 
@@ -165,10 +165,16 @@ class Counters:
             self.apart += sign
         self._add_energy(body, sign)
 
-    def describe(self, body: Mapping[str, Any]) -> None:
-        """Note what a statement says of a request beside its sums; nothing later changes it."""
+    def describe(self, body: Mapping[str, Any], sign: int = 1) -> None:
+        """Note what a statement says of a request beside its sums; only `restate` changes it."""
         if body["charged"] and OTHER_CI in body:
-            _count(self.facts, fact_of(body), 1)
+            _count(self.facts, fact_of(body), sign)
+
+    def restate(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """A whole settled body takes the place of another, its readings and factors too."""
+        for body, sign in ((old, -1), (new, 1)):
+            self.add(body, sign)
+            self.describe(body, sign)
 
     def replace(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """A settled line `new` takes the place of `old`, what it does not hold stands as in `old`.
@@ -282,25 +288,6 @@ class Counters:
         if body["embodied_ng"] is not None:
             self.embodied_ng += sign * body["embodied_ng"]
             self.embodied_covered += sign
-
-
-def bucket_of(energy_uj: int) -> int:
-    """The histogram's bucket of an energy [uJ]: 16 x bit length + the next four bits, at most 6.25 % wide."""
-    length = energy_uj.bit_length()
-    if length <= _FRACTION_BITS:
-        return (length << _FRACTION_BITS) | (energy_uj << (_FRACTION_BITS + 1 - length) & 15 if length else 0)
-    return (length << _FRACTION_BITS) | ((energy_uj >> (length - 1 - _FRACTION_BITS)) & 15)
-
-
-def bucket_bounds(bucket: int) -> tuple[int, int]:
-    """The energies [uJ] of a bucket: the first one, and the first one behind it."""
-    length, fraction = bucket >> _FRACTION_BITS, bucket & 15
-    if not length:
-        return 0, 1
-    shift = length - 1 - _FRACTION_BITS
-    if shift < 0:
-        return (16 + fraction) >> -shift, ((16 + fraction) >> -shift) + 1
-    return (16 + fraction) << shift, (17 + fraction) << shift
 
 
 def _count(counter: Counter[Any], key: str | int, value: int) -> None:

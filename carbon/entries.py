@@ -5,12 +5,14 @@ from typing import Any, Literal
 
 import orjson
 
+from greenserve.carbon import restated_keys
 from greenserve.carbon.cuts import LATER, SLOTS, Later, Slots, cut_amounts, edges_of, pieces_of, site_figures
 from greenserve.carbon.published import Estimate
+from greenserve.carbon.reading_members import members_of
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable
 from greenserve.record import record
-from greenserve.records import Entry, IntensityReading, Protocol, Tenant, Usage
+from greenserve.records import Entry, IntensityReading, Protocol, Usage
 
 PLATFORM = "_platform"
 METHOD = "M2"
@@ -25,9 +27,12 @@ before it was kept have none."""
 ESTIMATES = "estimates"
 """The member of provisional usage lines that says by which models of boards they were estimated; none without a board,
 nor on lines of before."""
-KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta", "device_hour", "share")
 HOURLY = frozenset({"device_hour", "share"})
 """Kinds whose row stands in the hour that they are about, not in the one in which they were written."""
+KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta", *sorted(HOURLY))
+KINDS += restated_keys.KINDS
+BOOKED = "booked_us"
+"""The member of late usage lines that says when they count [us UTC]; all others count when they ended."""
 BY_SPANS = "spans"
 """How a device is settled, as its intervals say it; those of a CPU, settled by CPU time, say nothing."""
 POOLS = (
@@ -190,8 +195,8 @@ def _cut(line: UsageLine) -> Body:
 def _readings(reading: IntensityReading | None) -> Body:
     other = None if reading is None else reading.counterpart
     return {
-        "ci": None if reading is None else _intensity_members(reading),
-        OTHER_CI: None if other is None else _intensity_members(other),
+        "ci": None if reading is None else members_of(reading),
+        OTHER_CI: None if other is None else members_of(other),
     }
 
 
@@ -219,25 +224,6 @@ def _energy_members(usage: Usage | None) -> Body:
         "low_uj": usage.low_uj,
         "high_uj": usage.high_uj,
         "tier": usage.tier,
-    }
-
-
-def _intensity_members(reading: IntensityReading) -> Body:
-    return {
-        "basis": reading.basis,
-        "end_us": reading.end_us,
-        "kind": reading.kind,
-        "level": reading.level,
-        "mg_per_kwh": reading.mg_per_kwh,
-        "model": reading.model,
-        "observed_us": reading.observed_us,
-        "origin": reading.origin,
-        "provider": reading.provider,
-        "revision": reading.revision,
-        "scope": reading.scope,
-        "start_us": reading.start_us,
-        "u_grid_bp": reading.u_grid_bp,
-        "zone": reading.zone,
     }
 
 
@@ -285,6 +271,8 @@ def settled_body(
         "v": SHORT_VERSION,
     }
     body.update(_energy_members(usage))
+    if BOOKED in provisional:
+        body[BOOKED] = provisional[BOOKED]
     if devices:
         body["devices"] = list(devices)
     if LATER in provisional:
@@ -316,40 +304,11 @@ def unmetered_body(provisional: Mapping[str, Any], *, first: int | None = None) 
     return settled_body(provisional, usage, [UNMETERED], first=first, slots=slots)
 
 
-def tenant_entry(tenant: Tenant, *, revision: int, at_us: int, closed: bool) -> Entry:
-    """A tenant's rules after a change. Its display name stays in the table: bodies hold opaque ids only."""
-    return entry_of(
-        {
-            "kind": "tenant",
-            "tenant": tenant.tenant_id,
-            "revision": revision,
-            "at_us": at_us,
-            "closed": closed,
-            "org": tenant.org,
-            "quality_floor_ppm": millionths(tenant.quality_floor),
-            "quality_mean_ppm": millionths(tenant.quality_mean),
-            "policy": tenant.policy,
-            "regions": None if tenant.regions is None else sorted(tenant.regions),
-            "exposure": tenant.exposure,
-            "rate_per_s_ppm": millionths(tenant.rate_per_s),
-            "burst": tenant.burst,
-            "tokens_per_s_ppm": millionths(tenant.tokens_per_s),
-            "concurrency": tenant.concurrency,
-            "v": VERSION,
-        }
-    )
-
-
-def change_entry(kind: Literal["key", "budget"], subject_id: str, tenant: str, change: Mapping[str, Any]) -> Entry:
-    """A key or a budget after a change; `change` holds revision, at_us and what is true from then on."""
-    return entry_of({"kind": kind, f"{kind}_id": subject_id, "tenant": tenant, "v": VERSION} | dict(change))
-
-
 def entry_of(body: Body) -> Entry:
     """The entry of a body: every column is a function of the body, so columns can be checked against it."""
     kind = body["kind"]
     if kind == "usage":
-        at_us, key = body["ended_us"], body["request_id"]
+        at_us, key = counted_us(body), body["request_id"]
         tenant, attempt, revision = body["tenant"], body["attempt"], body["revision"]
     elif kind == "device_interval":
         at_us, key = body["at_us"], f"{body['boot_id']}/{body['device']}/{body['start_ns']}-{body['end_ns']}"
@@ -364,6 +323,9 @@ def entry_of(body: Body) -> Entry:
         at_us, attempt, revision = body["hour"] * US_PER_HOUR, 0, body["revision"]
         tenant = PLATFORM if kind == "device_hour" else body["tenant"]
         key = hour_key(body["device"], body["hour"], None if kind == "device_hour" else tenant)
+    elif kind in restated_keys.KINDS:
+        at_us, key, owner = restated_keys.columns_of(body)
+        tenant, attempt, revision = owner or PLATFORM, 0, body["revision"]
     elif kind in KINDS:
         at_us, key = body["at_us"], body["tenant" if kind == "tenant" else f"{kind}_id"]
         tenant, attempt, revision = body["tenant"], 0, body["revision"]
@@ -393,14 +355,15 @@ def decode_entry(data: bytes) -> Entry:
         raise LedgerUnavailable(f"{data[:60]!r}... is no ledger body: {type(error).__name__} {error}") from None
 
 
+def counted_us(body: Mapping[str, Any]) -> int:
+    """In which hour and period a usage body counts [us UTC]: where it ended, or where it was entered late."""
+    counted: int = body.get(BOOKED, body["ended_us"])
+    return counted
+
+
 def it_uj(body: Mapping[str, Any]) -> int | None:
     """Active + held + host energy [uJ] of a usage body, None where it was not metered."""
     if body["active_uj"] is None:
         return None
     total: int = body["active_uj"] + body["held_uj"] + body["host_uj"]
     return total
-
-
-def millionths(value: float | None) -> int | None:
-    """A setting as an integer in millionths, as bodies hold it."""
-    return None if value is None else round(value * 1_000_000)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from greenserve.carbon.counterfactual import Counterfactual
@@ -35,7 +35,8 @@ class Folded:
 
     `lines` by (day, model, variant, region), `tenants` by id (the operator's view), `marks` by watermark and reason,
     `factors` min and max mg/kWh by (zone, provider, origin, basis, kind), `sites` requests by (region, PUE in 1/1000),
-    `budgets` the newest body by id, `indexes` the first and last row of the statement's own requests.
+    `budgets` the newest body by id, `indexes` the first and last row of the statement's own requests, `changes` the
+    members that tell of restatements and late requests, none where there are none.
     """
 
     scope: Scope
@@ -56,3 +57,4 @@ class Folded:
     budgets: Mapping[str, Mapping[str, Any]]
     budget_changes: Counter[str]
     indexes: tuple[int | None, int | None]
+    changes: Mapping[str, Any] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from greenserve.carbon.entries import LATER_POOLS, PLATFORM, UNMETERED, it_uj
+from greenserve.carbon.entries import LATER_POOLS, PLATFORM, UNMETERED, counted_us, it_uj
 from greenserve.units import decimal_joules
 
 POOLS = ("idle_uj", "load_uj", "background_uj", "foreign_uj", "gap_uj", "waste_uj")
@@ -93,7 +93,7 @@ class Reconciliation:
         """Take a settled line; what no meter saw or nobody is charged for is not a tenant's part."""
         energy_uj = it_uj(body)
         if body["charged"] and energy_uj is not None and UNMETERED not in body["flags"]:
-            self._since.append((body["tenant"], energy_uj, self._within(body["ended_us"])))
+            self._since.append((body["tenant"], energy_uj, self._within(counted_us(body))))
 
     def close(self, body: Mapping[str, Any]) -> None:
         """Take a device interval: the lines settled since the one before it are its own."""

@@ -72,12 +72,21 @@ def _reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
         reasons.append(f"method {after['method']} replaced {before['method']}")
     if before.get("config_sha256") != after.get("config_sha256"):
         reasons.append("the configuration changed")
-    if before["proof"]["size"] != after["proof"]["size"]:
+    known = [told["first_index"] for told in before.get("restatements", ())]
+    told = [one for one in after.get("restatements", ()) if one["first_index"] not in known]
+    reasons += [f"restated by entries {one['first_index']} to {one['last_index']}: {one['reason']}" for one in told]
+    if before["proof"]["size"] != after["proof"]["size"] and not (told and _same_requests(before, after)):
         reasons.append(
             f"the ledger went on from {before['proof']['size']} to {after['proof']['size']} entries: requests arrived "
             "or were settled"
         )
     return "; ".join(reasons) or f"made by {after['software']} instead of {before['software']}"
+
+
+def _same_requests(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether nothing but carbon differs, as far as the totals tell."""
+    names = ("requests", "energy_joules", "provisional_requests", "unmetered_requests")
+    return all(before["totals"].get(name) == after["totals"].get(name) for name in names)
 
 
 def _content(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,14 +8,19 @@ from greenserve.carbon.assembling import Budgets, Parts, assembled
 from greenserve.carbon.budgets import iso
 from greenserve.carbon.counterfactual import Counterfactual
 from greenserve.carbon.embodied import embodied_ng, rates_ng_per_s
-from greenserve.carbon.entries import HOURLY, US_PER_HOUR
+from greenserve.carbon.entries import HOURLY, US_PER_HOUR, counted_us
 from greenserve.carbon.facts import fact_of
 from greenserve.carbon.folded import EVERYBODY, Folded, Scope
+from greenserve.carbon.held_lines import HeldLines
 from greenserve.carbon.hour_check import HourCheck
+from greenserve.carbon.ledger.rollup import RollupKey, rollup_key
 from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
+from greenserve.carbon.restated_keys import CAUSES
+from greenserve.carbon.restating import RESTATED
 from greenserve.carbon.shared import Shared
+from greenserve.carbon.statement_changes import Changes
 from greenserve.carbon.statement_document import BREAKDOWN, SCHEMA, document_of
 from greenserve.carbon.statement_line import Line
 from greenserve.carbon.terms import Terms
@@ -26,9 +31,13 @@ __all__ = ["BREAKDOWN", "EVERYBODY", "SCHEMA", "Scope", "build_statement", "fold
 Body = Mapping[str, Any]
 
 
-def build_statement(entries: Iterable[tuple[int, Entry]], scope: Scope) -> Statement:
-    """Fold all entries of the ledger, in order of index up to `scope.size`, into the tenant's statement."""
-    return statement_from(fold(entries, scope))
+def build_statement(
+    entries: Iterable[tuple[int, Entry]], scope: Scope, restated: Iterable[RollupKey] = ()
+) -> Statement:
+    """Fold all entries of the ledger, in order of index up to `scope.size`, into the tenant's statement.
+
+    `restated` are the rows that `restated` entries among them change."""
+    return statement_from(fold(entries, scope, restated))
 
 
 def statement_from(folded: Folded) -> Statement:
@@ -43,12 +52,12 @@ def statement_from(folded: Folded) -> Statement:
     )
 
 
-def fold(entries: Iterable[tuple[int, Entry]], scope: Scope) -> Folded:
+def fold(entries: Iterable[tuple[int, Entry]], scope: Scope, restated: Iterable[RollupKey] = ()) -> Folded:
     """The sums of a statement from single entries, in order of index up to `scope.size`.
 
-    LedgerUnavailable where a settled line has no open one before it.
+    LedgerUnavailable where a settled line has no open one before it, or a restatement's row is not in `restated`.
     """
-    folding = _Fold(scope)
+    folding = _Fold(scope, HeldLines(restated))
     folding.run(entries)
     return folding.folded()
 
@@ -56,8 +65,9 @@ def fold(entries: Iterable[tuple[int, Entry]], scope: Scope) -> Folded:
 class _Fold:
     """State: the total and the lines of the breakdown, the reconciliation, facts that need a watermark or a factor."""
 
-    def __init__(self, scope: Scope) -> None:
-        self._scope, self._terms = scope, Terms.of(scope.terms)
+    def __init__(self, scope: Scope, held: HeldLines) -> None:
+        self._scope, self._terms, self._held = scope, Terms.of(scope.terms), held
+        self._changes = Changes(scope)
         self._rates = rates_ng_per_s(self._terms.hardware)
         self._total = self._line()
         self._lines: dict[tuple[str, ...], Line] = {}
@@ -77,13 +87,14 @@ class _Fold:
     def run(self, entries: Iterable[tuple[int, Entry]]) -> None:
         """Fold the newest line of each request of the period, every device interval and every budget's change."""
         for body in self._newest(entries):
-            if not self._scope.holds(body["ended_us"]):
+            counted = counted_us(body)
+            if not self._scope.holds(counted):
                 continue
-            own, hour = self._scope.covers(body["tenant"]), body["ended_us"] // US_PER_HOUR
+            own, hour = self._scope.covers(body["tenant"]), counted // US_PER_HOUR
             if not body["charged"]:
                 self._uncharged += own
                 continue
-            key = (iso(body["ended_us"])[:10], body["model"], body["variant"] or "", body["region"] or "")
+            key = (iso(counted)[:10], body["model"], body["variant"] or "", body["region"] or "")
             self._market.add(body, hour, key if own else None)
             self._pooled.add(body, hour)
             if own:
@@ -97,6 +108,7 @@ class _Fold:
         for line in lines:
             line.add(body, share_ng)
         self._counterfactual.add(body)
+        self._changes.late.add(body)
         self._facts[body["region"] or "", fact_of(body)] += 1
 
     def _newest(self, entries: Iterable[tuple[int, Entry]]) -> Iterator[Body]:
@@ -116,9 +128,13 @@ class _Fold:
                 self._hourly(idx, entry)
             elif entry.kind == "budget":
                 self._budgets.take(entry.body)
+            elif entry.kind in CAUSES:
+                self._held.causes[idx] = entry.body
+            elif entry.kind == RESTATED:
+                self._restate(idx, entry.body)
             if entry.kind != "usage":
                 continue
-            if self._scope.covers(entry.tenant) and self._scope.holds(entry.body["ended_us"]):  # type: ignore[arg-type]
+            if self._scope.covers(entry.tenant) and self._scope.holds(counted_us(entry.body)):
                 self._first = idx if self._first is None else self._first
                 self._last = idx
             request = (entry.key, entry.attempt)
@@ -132,7 +148,12 @@ class _Fold:
                 self._reconciliation.settle(entry.body)
                 first = waiting.pop(request)
                 self._check.settle(idx, entry.body, first)
-                yield {**first, **entry.body}
+                whole = {**first, **entry.body}
+                if self._held and self._held.wants(row := rollup_key(whole, entry.hour)):
+                    self._held.hold(row, request, whole)
+                else:
+                    yield whole
+        yield from self._held.lines()
         yield from waiting.values()
 
     def _hourly(self, idx: int, entry: Entry) -> None:
@@ -145,6 +166,13 @@ class _Fold:
             self._shared.hour(entry.body)
         else:
             self._shared.share(entry.body)
+
+    def _restate(self, idx: int, body: Body) -> None:
+        try:
+            self._held.restate(body)
+        except ValueError as error:
+            raise LedgerUnavailable(f"entry {idx} restates nothing: {error}; run `greenserve ledger verify`") from None
+        self._changes.restated(idx, body, self._held.causes)
 
     def _close(self, idx: int, body: Body) -> None:
         self._check.close(idx, body)
@@ -176,5 +204,6 @@ class _Fold:
                 facts=self._facts,
                 budgets=self._budgets,
                 indexes=(self._first, self._last),
+                changes=self._changes,
             ),
         )

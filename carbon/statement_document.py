@@ -75,7 +75,8 @@ def document_of(folded: Folded) -> dict[str, Any]:
         },
         "signature": None,
     }
-    return identified(document)
+    # Statements without them stay, byte for byte, what they were before there were any.
+    return identified(document | dict(folded.changes))
 
 
 def identified(document: Mapping[str, Any]) -> dict[str, Any]:

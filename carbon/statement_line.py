@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from greenserve.carbon.counters import bucket_bounds
+from greenserve.carbon.buckets import bucket_bounds
 from greenserve.carbon.embodied import HALF_WIDTH_BP
 from greenserve.carbon.entries import it_uj
 from greenserve.carbon.market import Priced

@@ -6,7 +6,7 @@ folded from entries; so is one over parts of hours, or over rows of before their
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,11 +16,13 @@ from greenserve.carbon.budgets import iso
 from greenserve.carbon.counterfactual import Counterfactual
 from greenserve.carbon.entries import US_PER_HOUR
 from greenserve.carbon.folded import EVERYBODY, Folded, Scope
+from greenserve.carbon.late import LATE_PERIOD
 from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
 from greenserve.carbon.shared import Shared
+from greenserve.carbon.statement_changes import Changes
 from greenserve.carbon.statement_line import Line
 from greenserve.carbon.tally import Tally
 from greenserve.carbon.terms import Terms
@@ -50,7 +52,7 @@ class HourSums:
     by tenant, of all. `intervals` are the bodies of the period's closed hours of devices, and of the device intervals
     that none of these holds, `shares` those of the tenant's shares and the platform's, `budgets` those of all budgets'
     changes, in order of index; `closes` says whether there is any interval. `strays` correct what
-    `settled_uj` says of the intervals' energy.
+    `settled_uj` says of the intervals' energy. `restated` are all restatements by index, `causes` what they name.
     """
 
     rows: Rows
@@ -61,6 +63,8 @@ class HourSums:
     budgets: Iterable[Mapping[str, Any]]
     shares: Iterable[Mapping[str, Any]]
     indexes: tuple[int | None, int | None]
+    restated: Iterable[tuple[int, Mapping[str, Any]]] = ()
+    causes: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def check_terms(scope: Scope) -> Terms:
@@ -114,7 +118,10 @@ def fold_sums(sums: HourSums, scope: Scope) -> Folded:
     budgets = Budgets(scope)
     for body in sums.budgets:
         budgets.take(body)
-    return folding.folded(reconciliation, budgets, sums.indexes, shared)
+    changes = Changes(scope)
+    for idx, body in sums.restated:
+        changes.restated(idx, body, sums.causes)
+    return folding.folded(reconciliation, budgets, sums.indexes, (shared, changes))
 
 
 class _Fold:
@@ -145,6 +152,8 @@ class _Fold:
             )
         self.pooled.add_sums(tally, key.hour)
         if own:
+            if tally.flags[LATE_PERIOD]:
+                raise NeedsEntries("requests of a closed month are told by the month in which they ended")
             if (key.tenant, line) not in self._sums:
                 self._sums[key.tenant, line] = Tally()
             self._sums[key.tenant, line].merge(tally)
@@ -162,7 +171,7 @@ class _Fold:
         reconciliation: Reconciliation,
         budgets: Budgets,
         indexes: tuple[int | None, int | None],
-        shared: Shared,
+        beside: tuple[Shared, Changes],
     ) -> Folded:
         """All of it, contracts applied; the total is the sum of the breakdown."""
         total = Line(embodied=False)
@@ -187,11 +196,12 @@ class _Fold:
             reconciliation=reconciliation,
             market=self.market,
             pooled=self.pooled,
-            shared=shared,
+            shared=beside[0],
             counterfactual=Counterfactual(()),
             uncharged=self._uncharged,
             facts=facts,
             budgets=budgets,
             indexes=indexes,
+            changes=beside[1],
         )
         return assembled(self._scope, self._terms, parts)

@@ -17,8 +17,9 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from greenserve.carbon.energy_report import EnergyReport
 from greenserve.carbon.exporters.exporter import Exporter, take
 from greenserve.carbon.exporters.named import exporters_of
-from greenserve.carbon.feeds.build import grid_of, store_file
+from greenserve.carbon.feeds.build import grid_of
 from greenserve.carbon.feeds.grid import Grid
+from greenserve.carbon.feeds.store import store_file
 from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.carbon.meters.known_boards import FILE, meters_folder, read_boards
 from greenserve.carbon.meters.pick import Model

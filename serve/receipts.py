@@ -3,7 +3,7 @@
 import re
 
 from greenserve.carbon.ledger.book import SqlLedger
-from greenserve.carbon.ledger.lookup import lines_of
+from greenserve.carbon.ledger.restated_receipt import receipt_lines
 from greenserve.carbon.receipt import Line, receipt_document
 from greenserve.errors import InvalidRequest, KeyBlocked, NotFound
 from greenserve.ids import unix_ms_of
@@ -58,7 +58,7 @@ class Receipts:
         # A UUIDv7 may carry a time that no calendar has; then nothing can be in the ledger.
         if not self._is_of_our_time(request_id):
             return []
-        return lines_of(self._ledger, request_id)
+        return receipt_lines(self._ledger, request_id)
 
     def _is_of_our_time(self, request_id: str) -> bool:
         return unix_ms_of(request_id) <= self._clock.unix_us() // _US_PER_MS + AHEAD_MS

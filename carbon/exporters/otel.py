@@ -38,7 +38,7 @@ class OpenTelemetryExporter:
     def write(self, report: CarbonReport) -> None:
         """Tell the difference to the last report, and the emissions so far."""
         names = {"label": report.label, "zone": report.zone}
-        tier = {"tier": report.tier} if report.tier else {}
+        tier: dict[str, str] = {"tier": report.tier} if report.tier else {}
         now = [report.energy_uj or 0, report.uncovered_uj]
         more = [max(0, value - told) for value, told in zip(now, self._told, strict=True)]
         self._energy.add(joules_from_uj(more[0]), names | tier)

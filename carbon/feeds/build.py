@@ -29,6 +29,7 @@ from greenserve.carbon.feeds.neso_region import REGIONS, code_in
 from greenserve.carbon.feeds.openelectricity import OpenElectricity
 from greenserve.carbon.feeds.poller import Asked, Draw, Pause
 from greenserve.carbon.feeds.recorded import RecordedFeed
+from greenserve.carbon.feeds.store import store_file
 from greenserve.carbon.feeds.watttime import WattTime
 from greenserve.carbon.feeds.widths import widths_of
 from greenserve.config import Config, read_secret
@@ -48,7 +49,6 @@ from greenserve.ports import Clock, GridSource, IntensityFeed
 from greenserve.records import Basis
 
 log = logging.getLogger("greenserve.grid")
-STORE_SUFFIX = ".grid"
 
 
 def grid_from(
@@ -122,11 +122,6 @@ def grid_of(
             pause=pause,
         )
     return grid
-
-
-def store_file(config: Config) -> Path:
-    """Where what providers told is kept: beside the ledger."""
-    return config.ledger.path.with_name(config.ledger.path.name + STORE_SUFFIX)
 
 
 def _stored_feeds(source: RecordedSource | AnnualSource) -> list[IntensityFeed]:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from greenserve.carbon.feeds.live import KEPT_US
+from greenserve.config import Config
 from greenserve.errors import ConfigInvalid
 from greenserve.records import IntensityReading
 
 SCHEMA_VERSION = 1
 BUSY_S = 5.0
+STORE_SUFFIX = ".grid"
 _COLUMNS = (
     "zone, start_us, end_us, mg_per_kwh, basis, kind, origin, provider, retrieved_us, scope, model, observed_us, "
     "revision, raw_sha256"
@@ -126,6 +128,22 @@ class ReadingStore:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def readings_between(database: sqlite3.Connection, start_us: int, end_us: int) -> list[IntensityReading]:
+    """The readings in a store's file whose slots touch [start_us, end_us) UTC, without forecasts, in order of time;
+    sqlite3.Error for another file."""
+    rows = database.execute(
+        f"SELECT {_COLUMNS} FROM reading WHERE forecast = 0 AND start_us < ? AND end_us > ? "
+        "ORDER BY start_us, zone, basis, source",
+        (end_us, start_us),
+    )
+    return [_reading(members) for members in rows]
+
+
+def store_file(config: Config) -> Path:
+    """Where what providers told is kept: beside the ledger."""
+    return config.ledger.path.with_name(config.ledger.path.name + STORE_SUFFIX)
 
 
 class PollingRight:

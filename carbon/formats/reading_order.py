@@ -42,6 +42,8 @@ ORDER = (
     "budgets",
     "degradations",
     "corrections",
+    "restatements",
+    "late_requests",
     "method_notes",
     "limit",
     "proof",

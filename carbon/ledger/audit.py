@@ -4,7 +4,7 @@ Each check is a small fold: it sees every row once, in order, and yields finding
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from greenserve.carbon.cuts import LATER, cut_faults, pieces_of, site_figures
@@ -18,12 +18,17 @@ from greenserve.carbon.entries import (
     US_PER_HOUR,
     it_uj,
 )
+from greenserve.carbon.held_lines import HeldLines
 from greenserve.carbon.hour_check import HourCheck
+from greenserve.carbon.late import late_faults
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
-from greenserve.carbon.ledger.row import Prepared, Row, prepare_bytes
+from greenserve.carbon.ledger.row import Prepared, Row, month_of, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
 from greenserve.carbon.periods import bounds_of
 from greenserve.carbon.published import estimate_faults
+from greenserve.carbon.restated_keys import CAUSES
+from greenserve.carbon.restating import faults_of as restating_faults
+from greenserve.carbon.restating import row_of
 from greenserve.carbon.tally import Tally
 from greenserve.carbon.theta import Theta, theta_digest
 from greenserve.errors import LedgerUnavailable
@@ -40,7 +45,10 @@ K = TypeVar("K", RollupKey, SpendKey)
 class Audit:
     """Feed it every row in order of index, then `finish`. State: the checks' sums, and the findings so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, restated: Iterable[RollupKey] = ()) -> None:
+        """`restated` are the rows of the sums that any `restated` entry changes: their lines are held until then."""
+        self._held = HeldLines(restated)
+        self._months: dict[int, int] = {}
         self.size = 0
         self._findings: list[str] = []
         self._count_by_check: dict[str, int] = {}
@@ -51,7 +59,6 @@ class Audit:
         self._thetas: dict[str, Theta | None] = {}
         self._recent: deque[str] = deque()
         self._pending_uj: dict[str, int] = {}
-        self._closed: list[tuple[Row, Mapping[str, Any]]] = []
         self._hours = HourCheck()
 
     def see(self, row: Row) -> None:
@@ -74,7 +81,11 @@ class Audit:
         elif line is not None and line.kind == "theta":
             self._note("theta", row, self._published(line.decoded))
         elif line is not None and line.kind == "period":
-            self._closed.append((row, line.decoded))
+            self._note("period", row, self._frozen(row.idx, line.decoded))
+        elif line is not None and line.kind == "restated":
+            self._note("restated", row, self._restated(line.decoded))
+        elif line is not None and line.kind in CAUSES:
+            self._held.causes[row.idx] = line.decoded
 
     def finish(
         self,
@@ -89,8 +100,6 @@ class Audit:
         self._compare("rollup", folded, rollups, nothing)
         if spends is not None:
             self._compare("spend", spends_of(self._places), spends, Spend())
-        for row, body in self._closed:
-            self._note("period", row, self._frozen(body))
         left = {device or "cpu": dict(parts) for device, parts in self._parts.items() if any(parts.values())}
         if left:
             self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {left}")
@@ -119,12 +128,24 @@ class Audit:
         if self._count_by_check[check] <= FINDINGS_PER_CHECK:
             self._findings.append(finding)
 
-    def _frozen(self, body: Mapping[str, Any]) -> Iterator[str]:
+    def _frozen(self, idx: int, body: Mapping[str, Any]) -> Iterator[str]:
+        """The sums as they are here; what comes later must be booked late, or restate."""
         month = f"{body['period'] // 100}-{body['period'] % 100:02}"
         first, end = (at_us // US_PER_HOUR for at_us in bounds_of(month, now_us=0, hours=None))
         rows = [(key, self._rollups[key]) for key in sorted(self._rollups) if first <= key.hour < end]
+        self._months[body["period"]] = idx
         if digest_of(rows) != body["rollup_sha256"]:
-            yield f"the sums of {month} changed after it was closed: lines of that month came later"
+            yield f"the sums of {month} here are not those that it was closed with"
+
+    def _restated(self, body: Mapping[str, Any]) -> Iterator[str]:
+        row = row_of(body)
+        pairs = self._held.restate(body)
+        yield from restating_faults(body, pairs)
+        if body["closed"] != (month_of(row.hour) in self._months):
+            yield f"says that its month was {'closed' if body['closed'] else 'open'} by then, it was not"
+        for old, new in pairs:
+            self._rollups[row].restate(old, new)
+            spend_line(self._places, new, old)
 
     def _decoded(self, row: Row) -> Prepared | None:
         if row.body is None:
@@ -148,6 +169,7 @@ class Audit:
             self._open[request] = (row.idx, body)
             if ESTIMATES in body:
                 yield from estimate_faults(body, self._thetas)
+            yield from late_faults(body, self._months)
         else:
             idx, replaced = self._open.pop(request, (None, None))
             if replaced is None:
@@ -170,8 +192,10 @@ class Audit:
             yield f"E9 and E11 give {figures} (facility uJ, direct ng, lifecycle ng), stored are {stored}"
         if (body["tier"] is None) != (body["active_uj"] is None):
             yield "energy and tier go together, one of them is missing"
-        fold_line(self._rollups, line.hour, body, replaced)
+        key = fold_line(self._rollups, line.hour, body, replaced)
         spend_line(self._places, body, replaced)
+        if replaced is not None and self._held.wants(key):
+            self._held.hold(key, request, {**replaced, **body})
 
     def _hourly(self, row: Row, line: Prepared | None) -> None:
         if line is None:

@@ -17,6 +17,7 @@ from greenserve.carbon.budgets import Budget, window
 from greenserve.carbon.entries import PLATFORM, decode_entry
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.driver import Driver, PostgresDriver, SqliteDriver
+from greenserve.carbon.ledger.late_lines import in_open_months
 from greenserve.carbon.ledger.notes import Signer, Verifier, key_path, make_key, read_key
 from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.ledger.row import Head, Prepared, Row, prepare, prepare_bytes, usage_key
@@ -65,7 +66,7 @@ class SqlLedger(ABC):
         self.path = path
         self.url = str(path)
         self._engine = engine
-        self._thread_lock = threading.Lock()
+        self._thread_lock, self._unix_us = threading.Lock(), clock.unix_us
         self._appender = Appender(signer=self._find_signer, unix_us=clock.unix_us)
 
     def __repr__(self) -> str:
@@ -106,7 +107,8 @@ class SqlLedger(ABC):
     def append_lines(
         self, lines: Sequence[Prepared], cursors: Mapping[str, Cursor] | None = None, epoch: int | None = None
     ) -> list[Placed]:
-        """As `append`, and move the spools' cursors in the same transaction; what was new.
+        """As `append`, and move the spools' cursors in the same transaction; what was new. A request of a month that is
+        closed is entered where the ledger is open.
 
         With `epoch`, LedgerUnavailable where another writer has taken over since.
         """
@@ -114,7 +116,7 @@ class SqlLedger(ABC):
             driver = driver_of(connection)
             if epoch is not None:
                 _check_epoch(driver, epoch)
-            placed = self._appender.append(driver, lines)
+            placed = self._appender.append(driver, in_open_months(driver, lines, self._unix_us()))
             put_cursors(driver, cursors or {})
         return placed
 

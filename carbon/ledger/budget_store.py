@@ -17,8 +17,9 @@ from greenserve.ports import Clock
 class BudgetStore:
     """Changes and reads budgets. State: the ledger's file alone."""
 
-    def __init__(self, ledger: SqlLedger, clock: Clock) -> None:
-        self._ledger, self._clock = ledger, clock
+    def __init__(self, ledger: SqlLedger, clock: Clock, actor: str | None = None) -> None:
+        """`actor` is who changes something, as entries say it (`key:ID`, `cli:USER`); None: they do not."""
+        self._ledger, self._clock, self._actor = ledger, clock, actor
 
     def budgets(self, tenant_id: str | None = None) -> list[BudgetRecord]:
         """Budgets in force, of one tenant (its projects, keys and models too) or of all."""
@@ -47,7 +48,7 @@ class BudgetStore:
                 connection.execute(
                     table.insert().values(budget_id=budget.budget_id, revision=0, **rows.budget_values(budget))
                 )
-                rows.record_change(connection, rows.budget_entry(budget, 0, now_us, removed=False))
+                rows.record_change(connection, rows.budget_entry(budget, 0, now_us, removed=False), self._actor)
                 return BudgetRecord(budget=budget)
             rows.expect(row, if_revision, f"budget {budget.budget_id}")
             before = rows.budget_of(row)
@@ -84,13 +85,12 @@ class BudgetStore:
             rows.expect(row, if_revision, f"budget {budget_id}")
             return self._change_budget(connection, row, rows.budget_of(row), now_us, removed=True)
 
-    @staticmethod
     def _change_budget(
-        connection: Connection, row: Any, budget: Budget, now_us: int, *, removed: bool = False
+        self, connection: Connection, row: Any, budget: Budget, now_us: int, *, removed: bool = False
     ) -> BudgetRecord:
         values = rows.budget_values(budget) | {"removed_us": now_us if removed else None}
         revision = rows.update_row(connection, schema.budget, budget.budget_id, row.revision, values)
-        rows.record_change(connection, rows.budget_entry(budget, revision, now_us, removed=removed))
+        rows.record_change(connection, rows.budget_entry(budget, revision, now_us, removed=removed), self._actor)
         return BudgetRecord(budget=budget, revision=revision)
 
 

@@ -24,8 +24,9 @@ _RULES = frozenset(one.name for one in fields(KeyRules))
 class KeyStore:
     """Changes and reads keys. State: the ledger's file alone."""
 
-    def __init__(self, ledger: SqlLedger, clock: Clock) -> None:
-        self._ledger, self._clock = ledger, clock
+    def __init__(self, ledger: SqlLedger, clock: Clock, actor: str | None = None) -> None:
+        """`actor` is who changes something, as entries say it (`key:ID`, `cli:USER`); None: they do not."""
+        self._ledger, self._clock, self._actor = ledger, clock, actor
 
     def keys(self, tenant_id: str | None = None) -> list[KeyRecord]:
         """Keys by age, of one tenant (or `_platform`: admin keys) or of all, revoked ones too."""
@@ -128,7 +129,7 @@ class KeyStore:
             rules=rules,
         )
         connection.execute(schema.api_key.insert().values(**asdict(record) | {"rules": rows.rules_text(rules)}))
-        rows.record_change(connection, rows.key_entry(record, now_us))
+        rows.record_change(connection, rows.key_entry(record, now_us), self._actor)
         return text, record
 
     def _change_key(self, connection: Connection, record: KeyRecord, now_us: int) -> KeyRecord:
@@ -136,7 +137,7 @@ class KeyStore:
         values["rules"] = rows.rules_text(record.rules)
         revision = rows.update_row(connection, schema.api_key, record.key_id, record.revision, values)
         changed = replace(record, revision=revision)
-        rows.record_change(connection, rows.key_entry(changed, now_us))
+        rows.record_change(connection, rows.key_entry(changed, now_us), self._actor)
         return changed
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from greenserve.canonical import LARGEST_INTEGER
-from greenserve.carbon.entries import HOURLY, US_PER_HOUR, entry_of
+from greenserve.carbon.entries import HOURLY, US_PER_HOUR, counted_us, entry_of
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
@@ -101,7 +101,7 @@ def prepare_bytes(data: bytes) -> Prepared:
         canonical = canonical_body(body, "a spooled line")
         if body["kind"] == "usage":
             key, period = usage_key(body["request_id"])
-            hour = body["ended_us"] // US_PER_HOUR
+            hour = counted_us(body) // US_PER_HOUR
             own = data if canonical == data else canonical
             return Prepared(period, "usage", key, body["attempt"], body["revision"], body["tenant"], hour, own, body)
         return _prepared(entry_of(body), canonical)
@@ -155,9 +155,14 @@ def columns_of(entry: Entry) -> tuple[int, str, bytes, int, int, str, int]:
     if entry.kind == "usage":
         key, period = usage_key(entry.key)
     else:
-        key = hashlib.sha256(entry.key.encode()).digest()[:KEY_BYTES]
+        key = short_key(entry.key)
         period = month_of(entry.hour) if entry.kind in BY_MONTH else 0
     return (period, entry.kind, key, entry.attempt, entry.revision, entry.tenant, entry.hour)
+
+
+def short_key(natural_key: str) -> bytes:
+    """What stands for a natural key in the column: the first 16 bytes of its SHA-256."""
+    return hashlib.sha256(natural_key.encode()).digest()[:KEY_BYTES]
 
 
 def usage_key(request_id: str) -> tuple[bytes, int]:

@@ -13,10 +13,12 @@ import orjson
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Checkpoint, Signer
+from greenserve.carbon.ledger.restated_lines import Restater
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, add_line, rollup_key, sums_of
 from greenserve.carbon.ledger.row import Prepared, salt_of, uuid_text
 from greenserve.carbon.ledger.spend import Places, Spends, spend_line, spends_of
 from greenserve.carbon.ledger.tiles import Tree
+from greenserve.carbon.restating import row_of
 from greenserve.carbon.tally import Tally
 from greenserve.errors import LedgerUnavailable
 
@@ -140,9 +142,11 @@ class Appender:
     def _add_up(self, driver: Driver, placed: Sequence[Placed]) -> None:
         dirty: set[RollupKey] = set()
         places: Places = {}
-        firsts = self._firsts
+        firsts, restater = self._firsts, Restater(driver)
         # A row's sums are read before lines are added to them; new rows are found by their absence.
         for idx, line in placed:
+            if line.kind == "restated":
+                dirty.add(self._restated(driver, restater.pairs(idx, line.decoded), line, places))
             if line.kind != "usage":
                 continue
             body, replaced = line.decoded, None
@@ -166,13 +170,31 @@ class Appender:
         while len(firsts) > MOST_FIRSTS:
             del firsts[next(iter(firsts))]
 
+    def _restated(
+        self,
+        driver: Driver,
+        pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+        line: Prepared,
+        places: Places,
+    ) -> RollupKey:
+        key = row_of(line.decoded)
+        tally = self._tally(driver, key)
+        for old, new in pairs:
+            tally.restate(old, new)
+            spend_line(places, new, old)
+        return key
+
+    def _tally(self, driver: Driver, key: RollupKey) -> Tally:
+        if key not in self._tallies:
+            stored = driver.all(_TALLY, key)
+            self._tallies[key] = Tally.from_json(bytes(stored[0][0])) if stored else Tally()
+        return self._tallies[key]
+
     def _counted(
         self, driver: Driver, hour: int, body: Mapping[str, Any], replaced: Mapping[str, Any] | None
     ) -> RollupKey:
         key = rollup_key(body if replaced is None else replaced, hour)
-        if key not in self._tallies:
-            stored = driver.all(_TALLY, key)
-            self._tallies[key] = Tally.from_json(bytes(stored[0][0])) if stored else Tally()
+        self._tally(driver, key)
         return add_line(self._tallies, key, body, replaced)
 
     def _first_of(self, driver: Driver, line: Prepared) -> Mapping[str, Any]:

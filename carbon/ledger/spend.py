@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from greenserve.carbon.budgets import Unit, subjects_of
 from greenserve.carbon.emissions import emissions_ng
+from greenserve.carbon.entries import counted_us
 from greenserve.carbon.ledger.rollup import ASSUMED_MG_PER_KWH
 from greenserve.carbon.windows import US_PER_QUARTER, Span
 from greenserve.records import Entry
@@ -81,7 +82,7 @@ def spend_line(places: Places, body: Mapping[str, Any], replaced: Mapping[str, A
         first.get("project"),
         first["key_id"],
         first["model"],
-        first["ended_us"] // US_PER_QUARTER,
+        counted_us(first) // US_PER_QUARTER,
     )
     sums = places.get(place)
     if sums is None:

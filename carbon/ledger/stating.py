@@ -15,6 +15,7 @@ from greenserve.carbon.folded import EVERYBODY, Scope
 from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.hour_closing import shares_of_tenant
+from greenserve.carbon.ledger.restated_lines import cause_bodies, restated_bodies, restated_rows
 from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.ledger.row import month_of
 from greenserve.carbon.ledger.rows import size_of
@@ -35,7 +36,13 @@ def stated(ledger: SqlLedger, scope: Scope) -> Statement:
     try:
         return from_sums(ledger, scope)
     except NeedsEntries:
-        return build_statement(ledger.entries(), scope)
+        return build_statement(ledger.entries(), scope, restated_in(ledger))
+
+
+def restated_in(ledger: SqlLedger) -> frozenset[RollupKey]:
+    """The rows of the sums that restatements change: what a fold of the entries must know from its beginning."""
+    with ledger.reading() as connection:
+        return restated_rows(driver_of(connection))
 
 
 def from_sums(ledger: SqlLedger, scope: Scope) -> Statement:
@@ -73,6 +80,8 @@ class _Reader:
             budgets=self._budgets(),
             shares=self._shares(),
             indexes=self._indexes(),
+            restated=restated_bodies(self._driver),
+            causes=cause_bodies(self._driver),
         )
 
     def _holds(self, hour: int) -> bool:

@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy import select
 
 from greenserve.carbon.budgets import Budget
-from greenserve.carbon.entries import tenant_entry
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger import tenancy_rows as rows
 from greenserve.carbon.ledger.budget_store import BudgetStore
 from greenserve.carbon.ledger.key_store import KeyStore
 from greenserve.carbon.ledger.pepper import read_pepper
 from greenserve.carbon.tenancy import BudgetRecord, KeyRecord, KeyRules, Tenancy, TenantRecord, check_tenant, has_owner
+from greenserve.carbon.tenancy_entries import tenant_entry
 from greenserve.errors import AlreadyExists, InvalidRequest
 from greenserve.records import Tenant
 
@@ -30,6 +30,10 @@ class TenancyStore(KeyStore, BudgetStore):
 
     def __repr__(self) -> str:
         return f"<TenancyStore in {self._ledger.path}>"
+
+    def by(self, actor: str) -> "TenancyStore":
+        """The same store, for changes that `actor` makes."""
+        return TenancyStore(self._ledger, self._clock, actor)
 
     def revision(self) -> int:
         """A number that grows with every change; cheap enough to ask each second."""
@@ -78,7 +82,7 @@ class TenancyStore(KeyStore, BudgetStore):
                 raise AlreadyExists(f"there is a tenant {tenant.tenant_id} already; `tenant update` changes it")
             values = {"tenant_id": tenant.tenant_id, "revision": 0, "created_us": now_us} | rows.tenant_values(tenant)
             connection.execute(schema.tenant.insert().values(**values))
-            rows.record_change(connection, tenant_entry(tenant, revision=0, at_us=now_us, closed=False))
+            rows.record_change(connection, tenant_entry(tenant, revision=0, at_us=now_us, closed=False), self._actor)
         return TenantRecord(tenant=tenant, created_us=now_us, closed_us=None)
 
     def update_tenant(
@@ -105,5 +109,6 @@ class TenancyStore(KeyStore, BudgetStore):
             check_tenant(tenant)
             values = rows.tenant_values(tenant) | {"closed_us": closed_us}
             revision = rows.update_row(connection, schema.tenant, tenant_id, row.revision, values)
-            rows.record_change(connection, tenant_entry(tenant, revision=revision, at_us=now_us, closed=close))
+            entry = tenant_entry(tenant, revision=revision, at_us=now_us, closed=close)
+            rows.record_change(connection, entry, self._actor)
         return TenantRecord(tenant=tenant, created_us=row.created_us, closed_us=closed_us, revision=revision)

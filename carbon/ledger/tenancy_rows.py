@@ -8,11 +8,12 @@ import orjson
 from sqlalchemy import Connection, Table, select
 
 from greenserve.carbon.budgets import Budget, Raise, iso
-from greenserve.carbon.entries import PLATFORM, change_entry, millionths
+from greenserve.carbon.entries import PLATFORM, entry_of
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.book import append_with
 from greenserve.carbon.ledger.row import prepare
 from greenserve.carbon.tenancy import KeyRecord, KeyRules, TenantRecord
+from greenserve.carbon.tenancy_entries import change_entry, millionths
 from greenserve.errors import InvalidRequest, NotFound, RevisionConflict
 from greenserve.records import Entry, Tenant
 
@@ -22,9 +23,10 @@ _ATTACHED = ("org", "project", "key_id", "model")
 _LIMITING = ("unit", "per", "zone", "mode", "at_pct")
 
 
-def record_change(connection: Connection, entry: Entry) -> None:
-    """Append the entry of a change, and let gateways know that there was one."""
-    append_with(connection, [prepare(entry)])
+def record_change(connection: Connection, entry: Entry, actor: str | None) -> None:
+    """Append the entry of a change and who made it (None: not told), and let gateways know that there was one."""
+    told = entry if actor is None else entry_of({**entry.body, "actor": actor})
+    append_with(connection, [prepare(told)])
     connection.execute(schema.tenancy.update().values(revision=schema.tenancy.c.revision + 1))
 
 

@@ -9,6 +9,7 @@ from greenserve.carbon.ledger.chain import GENESIS, link
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Verifier, parse_note
+from greenserve.carbon.ledger.restated_lines import restated_rows
 from greenserve.carbon.ledger.rollup import RollupKey, Sums
 from greenserve.carbon.ledger.row import Row, salt_of
 from greenserve.carbon.ledger.spend import Spend, SpendKey
@@ -28,7 +29,7 @@ _TWICE = (
 
 def verify_all(driver: Driver) -> list[str]:
     """Findings, empty when everything re-derives: each names the first bad index. In a read transaction."""
-    audit, tree = Audit(), TreeAudit(driver)
+    audit, tree = Audit(restated_rows(driver)), TreeAudit(driver)
     usual = gc.get_threshold()
     # Nothing here refers in circles, and looking for that takes a sixth of the time.
     gc.set_threshold(COLLECT_EVERY, *usual[1:])

@@ -7,15 +7,8 @@ from typing import Any
 import pytest
 
 from greenserve.canonical import canonical_json, ledger_json
-from greenserve.carbon.entries import (
-    UsageLine,
-    decode_entry,
-    settled_entry,
-    tenant_entry,
-    unmetered_entry,
-    usage_body,
-    usage_entry,
-)
+from greenserve.carbon.entries import UsageLine, decode_entry, settled_entry, unmetered_entry, usage_body, usage_entry
+from greenserve.carbon.tenancy_entries import tenant_entry
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import IntensityReading, Tenant, Usage
 

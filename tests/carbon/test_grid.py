@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from greenserve.carbon.feeds.build import grid_from, store_file
+from greenserve.carbon.feeds.build import grid_from
 from greenserve.carbon.feeds.grid import Grid
+from greenserve.carbon.feeds.store import store_file
 from greenserve.clock import ManualClock
 from greenserve.config import Config
 from greenserve.errors import ConfigInvalid

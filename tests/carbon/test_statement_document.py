@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from greenserve.canonical import canonical_json
-from greenserve.carbon.entries import PLATFORM, UsageLine, change_entry, usage_entry
+from greenserve.carbon.entries import PLATFORM, UsageLine, usage_entry
 from greenserve.carbon.folded import EVERYBODY
 from greenserve.carbon.statement_audit import SUMMED
 from greenserve.carbon.statement_document import identified
+from greenserve.carbon.tenancy_entries import change_entry
 from greenserve.carbon.terms import SECONDS_PER_YEAR, Baseline, Hardware, Terms
 from greenserve.records import Entry
 from tests.carbon.statements import AT_US, DAY_US, interval, member, settled, statement_of, totals

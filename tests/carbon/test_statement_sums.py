@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenserve.canonical import canonical_json
-from greenserve.carbon.entries import PLATFORM, UsageLine, change_entry, settled_entry, unmetered_entry, usage_entry
+from greenserve.carbon.entries import PLATFORM, UsageLine, settled_entry, unmetered_entry, usage_entry
 from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.ledger.stating import from_sums, stated
 from greenserve.carbon.statement import EVERYBODY, Scope, build_statement
 from greenserve.carbon.statement_sums import NeedsEntries
+from greenserve.carbon.tenancy_entries import change_entry
 from greenserve.carbon.terms import Baseline, Hardware, Instrument, Market, Residual, Terms
 from greenserve.records import Entry, IntensityReading, Usage
 from tests.carbon.statements import AT_US, HOUR_US, interval

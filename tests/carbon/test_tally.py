@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.carbon.counters import bucket_bounds, bucket_of
+from greenserve.carbon.buckets import bucket_bounds, bucket_of
 from greenserve.carbon.entries import UsageLine, settled_body, unmetered_body, usage_body
 from greenserve.carbon.tally import Tally
 from greenserve.records import Usage

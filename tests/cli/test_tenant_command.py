@@ -1,5 +1,8 @@
 """`greenserve tenant`."""
 
+import json
+import os
+import pwd
 from typing import Any
 
 WRONG = {
@@ -74,3 +77,20 @@ def test_wrong_usage_is_told_with_exit_code_2(greenserve: Any) -> None:
 
     assert [(2, "")] * len(WRONG) == [(done.code, done.out) for done in wrong]
     assert [] == [done.err for done, told in zip(wrong, WRONG.values(), strict=True) if told not in done.err]
+
+
+def test_changes_by_command_name_the_user(greenserve: Any) -> None:
+    """Tenants, keys and budgets alike: the entry says cli:USER, and verifies."""
+    (*_, exported, verified) = greenserve(
+        "tenant create acme",
+        "key create acme",
+        "budget set acme 1kJ",
+        "tenant update acme --rate 5/s",
+        "ledger export",
+        "ledger verify",
+    )
+
+    actors = [json.loads(line)["body"]["actor"] for line in exported.out.splitlines()]
+    assert 4 == len(actors)
+    assert {f"cli:{pwd.getpwuid(os.getuid()).pw_name}"} == set(actors)
+    assert 0 == verified.code

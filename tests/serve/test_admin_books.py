@@ -109,7 +109,7 @@ async def test_a_checkpoint_kept_earlier_verifies(api: Administered) -> None:
 
 
 async def test_the_audit_shows_every_change_newest_first(api: Administered) -> None:
-    """Tenants, keys and budgets, with what was true from then on; never a secret."""
+    """Tenants, keys and budgets, with what was true from then on and who made it; never a secret."""
     await api.ask("POST", "/admin/v1/budgets", {"tenant": "acme", "limit": "1kJ"})
     await api.ask("POST", "/admin/v1/tenants/globex:close")
     api.record()
@@ -123,6 +123,10 @@ async def test_the_audit_shows_every_change_newest_first(api: Administered) -> N
     ]
     assert (True, 1_000_000_000) == (items[0]["change"]["closed"], items[1]["change"]["limit"])
     assert 6 == len(items)
+    admins = {f"key:{one['key_id']}" for one in (await api.get("keys", kind="admin"))["items"]}
+    assert items[0]["actor"] in admins
+    assert {items[0]["actor"]} == {one["actor"] for one in items[:2]}
+    assert {None} == {one["actor"] for one in items[2:]}
     assert items[:4] == first["items"] + second["items"]
     assert all("hmac" not in one["change"] for one in items)
     assert {"key"} == {one["kind"] for one in (await api.get("audit", kind="key"))["items"]}

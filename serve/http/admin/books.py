@@ -73,6 +73,7 @@ class ChangeShown(BaseModel):
     subject: str
     tenant: str
     revision: int
+    actor: str | None = Field(description="Who made it, as key:ID or cli:USER; null where the entry does not tell.")
     change: dict[str, Any]
 
 
@@ -184,7 +185,7 @@ def _change(line: Line) -> ChangeShown:
     body = line.body
     kind = body["kind"]
     subject = body["tenant"] if kind == "tenant" else body[f"{kind}_id"]
-    about = {"kind", "tenant", f"{kind}_id", "revision", "at_us", "v"}
+    about = {"kind", "tenant", f"{kind}_id", "revision", "at_us", "v", "actor"}
     return ChangeShown(
         index=line.index,
         at=iso(body["at_us"]),
@@ -192,5 +193,6 @@ def _change(line: Line) -> ChangeShown:
         subject=subject,
         tenant=body["tenant"],
         revision=body["revision"],
+        actor=body.get("actor"),
         change={name: value for name, value in body.items() if name not in about},
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi import Body as RequestBody
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
@@ -134,10 +134,12 @@ class BudgetPaths:
 
         return answer(await self._office.desk.run(work))
 
-    async def put(self, body: NewBudget, if_match: IfMatch = None) -> Response:
+    async def put(self, body: NewBudget, request: Request, if_match: IfMatch = None) -> Response:
         """Set a budget: 201 for a new one, 200 where there was one of its id. Raises in force stay."""
         revision, budget = expected(if_match), self._budget(body)
-        record, shown = await self._changed(partial(self._office.store.set_budget, budget, if_revision=revision))
+        record, shown = await self._changed(
+            partial(self._office.store_for(request).set_budget, budget, if_revision=revision)
+        )
         return answer(shown, status=200 if record.revision else 201, revision=record.revision)
 
     async def show(self, budget: str) -> Response:
@@ -146,7 +148,11 @@ class BudgetPaths:
         return answer(shown, revision=record.revision)
 
     async def change(
-        self, budget: str, body: BudgetChange = RequestBody(media_type=MERGE_PATCH), if_match: IfMatch = None
+        self,
+        budget: str,
+        request: Request,
+        body: BudgetChange = RequestBody(media_type=MERGE_PATCH),
+        if_match: IfMatch = None,
     ) -> Response:
         """Change limit, mode or threshold by a merge patch (RFC 7396)."""
         revision, given = expected(if_match), body.given()
@@ -155,7 +161,7 @@ class BudgetPaths:
                 f"limit: a budget has one; DELETE /admin/v1/budgets/{budget:.80} takes it out of force"
             )
         limit = None if body.limit is None else _amount("limit", body.limit)
-        store = self._office.store
+        store = self._office.store_for(request)
 
         def work() -> BudgetRecord:
             found = store.budget(budget)
@@ -173,17 +179,17 @@ class BudgetPaths:
         record, shown = await self._changed(work)
         return answer(shown, revision=record.revision)
 
-    async def remove(self, budget: str, if_match: IfMatch = None) -> Response:
+    async def remove(self, budget: str, request: Request, if_match: IfMatch = None) -> Response:
         """Take a budget out of force; its history stays."""
-        work = partial(self._office.store.remove_budget, budget, if_revision=expected(if_match))
+        work = partial(self._office.store_for(request).remove_budget, budget, if_revision=expected(if_match))
         await self._office.desk.run(work)
         return Response(status_code=204)
 
-    async def add(self, budget: str, body: RaiseBy, if_match: IfMatch = None) -> Response:
+    async def add(self, budget: str, body: RaiseBy, request: Request, if_match: IfMatch = None) -> Response:
         """Add to a budget's limit for a time; the raise ends by itself."""
         revision, amount = expected(if_match), _amount("amount", body.amount)
         until_us = self._office.end_us("until", body.until)
-        store = self._office.store
+        store = self._office.store_for(request)
 
         def work() -> BudgetRecord:
             value = _in_unit("amount", amount, store.budget(budget).budget)

@@ -122,7 +122,7 @@ class KeyPaths:
             )
         rules = KeyRules(kind=body.kind, **self._rules(body.model_dump(include=set(Rules.model_fields)), drop=True))
         expires_us = self._office.end_us("expires", body.expires)
-        store, by = self._office.store, administrator_of(request)
+        store, by = self._office.store_for(request), administrator_of(request)
 
         def make() -> tuple[str, KeyRecord]:
             _check_not_wider(store, by, rules)
@@ -144,7 +144,7 @@ class KeyPaths:
             changes["label"] = body.label
         if "expires" in body.model_fields_set:
             changes["expires_us"] = self._office.end_us("expires", body.expires)
-        store, by = self._office.store, administrator_of(request)
+        store, by = self._office.store_for(request), administrator_of(request)
 
         def work() -> KeyRecord:
             record = store.key(key_id)
@@ -162,7 +162,7 @@ class KeyPaths:
         wanted, revision = body or Rotation(), expected(if_match)
         overlap_us = self._office.length_us("overlap", wanted.overlap)
         expires_us = self._office.end_us("expires", wanted.expires)
-        store, by = self._office.store, administrator_of(request)
+        store, by = self._office.store_for(request), administrator_of(request)
 
         def work() -> tuple[str, KeyRecord]:
             record = store.key(key_id)
@@ -175,9 +175,9 @@ class KeyPaths:
 
         return self._made(*await self._office.desk.run(work))
 
-    async def revoke(self, key_id: str, if_match: IfMatch = None) -> Response:
+    async def revoke(self, key_id: str, request: Request, if_match: IfMatch = None) -> Response:
         """Stop a key for good; gateways notice within a second."""
-        work = partial(self._office.store.revoke_key, key_id, if_revision=expected(if_match))
+        work = partial(self._office.store_for(request).revoke_key, key_id, if_revision=expected(if_match))
         return self._shown(await self._office.desk.run(work))
 
     def _rules(self, given: dict[str, Any], *, drop: bool) -> dict[str, Any]:

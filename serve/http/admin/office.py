@@ -49,6 +49,10 @@ class Office:
     reserved: Reserved | None
     reload: Reload | None
 
+    def store_for(self, request: Request) -> TenancyStore:
+        """The store for a change: entries name the admin key that makes it."""
+        return self.store.by(f"key:{administrator_of(request).key_id}")
+
     def check_models(self, field: str, names: list[str] | frozenset[str] | None) -> None:
         """InvalidRequest where one of the names is no model that is served."""
         known = {model.name for model in self.gateway.models}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -106,12 +106,12 @@ class TenantPaths:
         items, next_cursor = cut(wanted, key=_key, after=after, limit=limit, name="tenants")
         return answer(Page(items=[tenant_shown(record) for record in items], next_cursor=next_cursor))
 
-    async def create(self, body: NewTenant) -> Response:
+    async def create(self, body: NewTenant, request: Request) -> Response:
         """Add a tenant; gateways know it within a second."""
         settings = body.model_dump(exclude={"tenant", "name"})
         self._office.check_regions("regions", body.regions)
         tenant = Tenant(tenant_id=body.tenant, name=body.name or body.tenant, **self._read(settings))
-        record = await self._office.desk.run(partial(self._office.store.create_tenant, tenant))
+        record = await self._office.desk.run(partial(self._office.store_for(request).create_tenant, tenant))
         return answer(tenant_shown(record), status=201, revision=record.revision)
 
     async def show(self, tenant: str) -> Response:
@@ -120,14 +120,14 @@ class TenantPaths:
         return answer(tenant_shown(record), revision=record.revision)
 
     async def change(
-        self, tenant: str, body: Settings = Body(media_type=MERGE_PATCH), if_match: IfMatch = None
+        self, tenant: str, request: Request, body: Settings = Body(media_type=MERGE_PATCH), if_match: IfMatch = None
     ) -> Response:
         """Change rules by a merge patch (RFC 7396): null takes a rule back."""
         revision, changes = expected(if_match), self._read(body.given())
         if "name" in changes and changes["name"] is None:
             raise InvalidRequest("name: a tenant has one; give 1 to 200 characters")
         self._office.check_regions("regions", body.regions)
-        store = self._office.store
+        store = self._office.store_for(request)
         record = await self._office.desk.run(
             partial(store.update_tenant, tenant, changes, if_revision=revision)
             if changes
@@ -135,9 +135,9 @@ class TenantPaths:
         )
         return answer(tenant_shown(record), revision=record.revision)
 
-    async def close(self, tenant: str, if_match: IfMatch = None) -> Response:
+    async def close(self, tenant: str, request: Request, if_match: IfMatch = None) -> Response:
         """Close a tenant for good: its keys stop working, its entries and statements stay."""
-        work = partial(self._office.store.close_tenant, tenant, if_revision=expected(if_match))
+        work = partial(self._office.store_for(request).close_tenant, tenant, if_revision=expected(if_match))
         record = await self._office.desk.run(work)
         return answer(tenant_shown(record), revision=record.revision)
 

@@ -19,6 +19,7 @@ from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.tenancy import BudgetRecord
 from greenserve.carbon.windows import parse_per
+from greenserve.cli.actor import actor
 from greenserve.cli.ledger import AsJson, ConfigFile, opened
 from greenserve.cli.output import data, print_json
 from greenserve.cli.table import print_table
@@ -77,7 +78,7 @@ def set_budget(
     chosen = Budget(budget_id=default_id(draft), mode=mode, at_pct=draft.at_pct, **fixed, **attached)
     with opened(config) as (book, loaded):
         _check_model(model, loaded)
-        record = TenancyStore(book, SystemClock()).set_budget(chosen)
+        record = TenancyStore(book, SystemClock(), actor()).set_budget(chosen)
         document = _document(book, record, SystemClock().unix_us())
     _show(document, as_json)
 
@@ -91,7 +92,7 @@ def list_budgets(
     """List budgets with what their current window has used."""
     now_us = SystemClock().unix_us()
     with opened(config) as (book, _):
-        documents = [_document(book, one, now_us) for one in TenancyStore(book, SystemClock()).budgets(tenant)]
+        documents = [_document(book, one, now_us) for one in TenancyStore(book, SystemClock(), actor()).budgets(tenant)]
     if as_json:
         print_json("budgets", {"budgets": documents})
         return
@@ -103,7 +104,7 @@ def list_budgets(
 def show(tenant: Owner, per: OnlyPer = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show one budget: its limit, raises, and what its window has used."""
     with opened(config) as (book, _):
-        record = _one(TenancyStore(book, SystemClock()), tenant, per)
+        record = _one(TenancyStore(book, SystemClock(), actor()), tenant, per)
         document = _document(book, record, SystemClock().unix_us())
     _show(document, as_json)
 
@@ -127,7 +128,7 @@ def raise_budget(
     except ValueError as error:
         raise InvalidRequest(f"--for: {error}") from None
     with opened(config) as (book, _):
-        store = TenancyStore(book, clock)
+        store = TenancyStore(book, clock, actor())
         found = _one(store, tenant, per)
         if found.budget.unit != unit:
             raise InvalidRequest(f"{found.budget.budget_id} is in {found.budget.unit}, the raise is in {unit}")
@@ -146,7 +147,7 @@ def rm(
 ) -> None:
     """Take a budget out of force; where a tenant has several, name its id or the window."""
     with opened(config) as (book, _):
-        store = TenancyStore(book, SystemClock())
+        store = TenancyStore(book, SystemClock(), actor())
         found = _one(store, tenant, per).budget
         confirm(f"Remove {found.budget_id}? Its limit ends at once.", yes=yes)
         removed = store.remove_budget(found.budget_id).budget

@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 
 from greenserve.carbon.feeds.backtest import GridWidth, Series, backtest
-from greenserve.carbon.feeds.build import store_file
 from greenserve.carbon.feeds.levels import WORDS
 from greenserve.carbon.feeds.parsing import HOUR_US
 from greenserve.carbon.feeds.recorded import RecordedFeed
-from greenserve.carbon.feeds.store import ReadingStore
+from greenserve.carbon.feeds.store import ReadingStore, store_file
 from greenserve.carbon.feeds.widths import width_rows
 from greenserve.cli.output import messages, print_json
 from greenserve.cli.table import print_table

@@ -8,6 +8,7 @@ from greenserve.carbon.budgets import iso
 from greenserve.carbon.entries import PLATFORM
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.tenancy import KeyKind, KeyRecord, KeyRules
+from greenserve.cli.actor import actor
 from greenserve.cli.ledger import AsJson, ConfigFile, opened
 from greenserve.cli.output import data, messages, print_json
 from greenserve.cli.table import print_table
@@ -82,7 +83,7 @@ def create(
     )
     with opened(config, must_exist=False) as (book, loaded):
         _check_models(given.get("models"), loaded)
-        text, record = TenancyStore(book, clock).create_key(
+        text, record = TenancyStore(book, clock, actor()).create_key(
             tenant,
             label=label,
             expires_us=_moment("--expires", expires, clock.unix_us()),
@@ -100,7 +101,7 @@ def list_keys(
     """List keys by their public ids."""
     clock = SystemClock()
     with opened(config) as (book, _):
-        records = TenancyStore(book, clock).keys(tenant)
+        records = TenancyStore(book, clock, actor()).keys(tenant)
     now_us = clock.unix_us()
     if as_json:
         print_json("keys", {"keys": [_document(record, now_us) for record in records]})
@@ -117,7 +118,7 @@ def show(key_id: KeyId, config: ConfigFile = None, as_json: AsJson = False) -> N
     """Show what a key may do, and until when."""
     clock = SystemClock()
     with opened(config) as (book, _):
-        record = TenancyStore(book, clock).key(_public(key_id))
+        record = TenancyStore(book, clock, actor()).key(_public(key_id))
     _show(record, clock.unix_us(), as_json)
 
 
@@ -160,7 +161,7 @@ def update(
         raise InvalidRequest("nothing to change was given; see `greenserve key update --help`")
     with opened(config) as (book, loaded):
         _check_models(changes.get("models"), loaded)
-        record = TenancyStore(book, clock).update_key(_public(key_id), changes)
+        record = TenancyStore(book, clock, actor()).update_key(_public(key_id), changes)
     _show(record, clock.unix_us(), as_json)
 
 
@@ -179,7 +180,7 @@ def rotate(
     ends_us = _moment("--overlap", overlap, now_us)
     assert ends_us is not None
     with opened(config) as (book, _):
-        store = TenancyStore(book, clock)
+        store = TenancyStore(book, clock, actor())
         text, record = store.rotate_key(
             public_id, overlap_us=ends_us - now_us, expires_us=_moment("--expires", expires, now_us)
         )
@@ -201,7 +202,7 @@ def revoke(
     public_id = _public(key_id)
     with opened(config) as (book, _):
         confirm(f"Revoke {public_id}? Whoever uses it is refused from then on.", yes=yes)
-        record = TenancyStore(book, clock).revoke_key(public_id)
+        record = TenancyStore(book, clock, actor()).revoke_key(public_id)
     if as_json:
         print_json("key", _document(record, clock.unix_us()))
         return

@@ -8,6 +8,7 @@ import typer
 from greenserve.carbon.budgets import iso
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.tenancy import TenantRecord
+from greenserve.cli.actor import actor
 from greenserve.cli.ledger import AsJson, ConfigFile, opened
 from greenserve.cli.output import data, messages, print_json
 from greenserve.cli.table import print_table
@@ -84,7 +85,7 @@ def create(
         known = {region.name for region in loaded.regions}
         _check_regions(given.get("regions"), known)
         given.setdefault("exposure", loaded.tenancy.defaults.exposure)
-        record = TenancyStore(book, SystemClock()).create_tenant(
+        record = TenancyStore(book, SystemClock(), actor()).create_tenant(
             Tenant(tenant_id=tenant_id, name=name or tenant_id, **given)
         )
     _show(record, as_json)
@@ -99,7 +100,7 @@ def list_tenants(
 ) -> None:
     """List tenants, closed ones too."""
     with opened(config) as (book, _):
-        records = TenancyStore(book, SystemClock()).tenants(org)
+        records = TenancyStore(book, SystemClock(), actor()).tenants(org)
     if as_json:
         print_json("tenants", {"tenants": [_document(record) for record in records]})
         return
@@ -111,7 +112,7 @@ def list_tenants(
 def show(tenant_id: TenantId, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show a tenant's rules."""
     with opened(config) as (book, _):
-        record = TenancyStore(book, SystemClock()).tenant(tenant_id)
+        record = TenancyStore(book, SystemClock(), actor()).tenant(tenant_id)
     _show(record, as_json)
 
 
@@ -155,7 +156,7 @@ def update(
         raise InvalidRequest("nothing to change was given; see `greenserve tenant update --help`")
     with opened(config) as (book, loaded):
         _check_regions(changes.get("regions"), {region.name for region in loaded.regions})
-        record = TenancyStore(book, SystemClock()).update_tenant(tenant_id, changes)
+        record = TenancyStore(book, SystemClock(), actor()).update_tenant(tenant_id, changes)
     _show(record, as_json)
 
 
@@ -168,7 +169,7 @@ def close(
 ) -> None:
     """Close a tenant for good: its keys stop working, its entries and statements stay."""
     with opened(config) as (book, _):
-        store = TenancyStore(book, SystemClock())
+        store = TenancyStore(book, SystemClock(), actor())
         store.tenant(tenant_id)
         confirm(f"Close {tenant_id}? Its keys stop working, and this cannot be undone.", yes=yes)
         record = store.close_tenant(tenant_id)

@@ -1,0 +1,145 @@
+"""What `greenserve ledger restate` is given: revised grid readings and PUEs, by options, a file or the feeds' store."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from greenserve.carbon.budgets import iso
+from greenserve.carbon.feeds.levels import LIVE, graded
+from greenserve.carbon.feeds.recorded import HOUR_US, RecordedFeed
+from greenserve.carbon.feeds.store import readings_between
+from greenserve.carbon.ledger.restatement import Restatement
+from greenserve.carbon.restating import PueRevision, pue_body, reading_body
+from greenserve.cli.output import data
+from greenserve.errors import InvalidRequest
+from greenserve.records import Basis, IntensityReading, Origin
+from greenserve.units import MILLI, decimal_grams, decimal_joules
+
+LARGEST_PUE_MILLI = 10_000
+MOST_SLOTS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A file of revised hourly values, and whose they are."""
+
+    file: Path
+    provider: str
+    basis: Basis
+    origin: Origin
+
+
+def causes_of_series(series: Series, start_us: int, end_us: int) -> Iterator[Mapping[str, Any]]:
+    """The revised hours of a file in [start_us, end_us) UTC; ConfigInvalid names the line that is wrong."""
+    if (end_us - start_us) // HOUR_US > MOST_SLOTS:
+        raise InvalidRequest(f"--from and --to are over {MOST_SLOTS} hours apart: restate in parts")
+    feed = RecordedFeed(series.file, provider=series.provider, basis=series.basis)
+    for zone in sorted(feed.zones()):
+        for hour in range(start_us // HOUR_US, -(-end_us // HOUR_US)):
+            reading = feed.read(zone=zone, at_us=hour * HOUR_US)
+            if reading is not None:
+                yield reading_body(_graded(reading, series.origin))
+
+
+def causes_of_store(store: Path, start_us: int, end_us: int) -> Iterator[Mapping[str, Any]]:
+    """The newest live readings that the gateway's feeds keep of [start_us, end_us) UTC; InvalidRequest where there is
+    no such store."""
+    if not store.is_file():
+        raise InvalidRequest(
+            f"--feeds: there is no {store}; a gateway with live feeds keeps its readings of the last week there"
+        )
+    try:
+        with closing(sqlite3.connect(store.absolute().as_uri() + "?mode=ro", uri=True)) as database:
+            readings = readings_between(database, start_us, end_us)
+    except sqlite3.Error as error:
+        raise InvalidRequest(f"--feeds: {store} cannot be read as the store of grid readings ({error})") from None
+    for reading in readings:
+        if reading.kind == "average" and reading.origin in ("observed", "estimated"):
+            yield reading_body(graded(reading, LIVE))
+
+
+def cause_of_pue(given: str, source: str | None, start_us: int, end_us: int) -> Mapping[str, Any]:
+    """`north=1.18` as a revised PUE of that region."""
+    region, sign, text = given.partition("=")
+    try:
+        milli = Decimal(text) * MILLI
+    except InvalidOperation:
+        milli = Decimal(0)
+    if not region or not sign or milli != int(milli) or not MILLI <= milli <= LARGEST_PUE_MILLI:
+        raise InvalidRequest(f"--pue {given}: write REGION=VALUE, such as north=1.18, from 1 to 10, three decimals")
+    if not source:
+        raise InvalidRequest("--pue needs --source TEXT: where the value comes from, such as a facility report")
+    return pue_body(PueRevision(region=region, start_us=start_us, end_us=end_us, pue_milli=int(milli), source=source))
+
+
+def show(found: Restatement, *, dry_run: bool) -> None:
+    """How many entries, requests and grams; which months; what was left."""
+    old_ng, new_ng = found.totals("loc_lifecycle_ng")
+    closed = sum(row.closed for row in found.rows)
+    lines = [
+        ("entries", f"{len(found.entries)} {'would be written' if dry_run else 'written'}: {_kinds(found)}"),
+        ("requests", f"{sum(row.lines for row in found.rows)} restated in {len(found.rows)} hourly sums"),
+        ("  of closed", f"{closed} hourly sums of closed months: their statements get a new version"),
+        ("lifecycle", f"{_grams(old_ng)} -> {_grams(new_ng)} gCO2e, difference {_difference(old_ng, new_ng)}"),
+        ("direct", " -> ".join(map(_grams, found.totals("loc_direct_ng"))) + " gCO2e"),
+        ("at the site", " -> ".join(map(_joules, found.totals("facility_uj"))) + " J"),
+        ("provisional", f"{found.provisional} requests of these hours are not settled yet: restate again after that"),
+    ]
+    for name, text in lines:
+        data.print(f"{name:<12} {text}", markup=False)
+
+
+def document_of(found: Restatement, *, dry_run: bool) -> dict[str, object]:
+    """The same for other programs; unknown is null."""
+    figures = {name: found.totals(name) for name in ("loc_lifecycle_ng", "loc_direct_ng", "facility_uj")}
+    return {
+        "dry_run": dry_run,
+        "entries": len(found.entries),
+        "requests": sum(row.lines for row in found.rows),
+        "hourly_sums": len(found.rows),
+        "hourly_sums_of_closed_months": sum(row.closed for row in found.rows),
+        "provisional_requests": found.provisional,
+        "old": {name: old for name, (old, _) in figures.items()},
+        "new": {name: new for name, (_, new) in figures.items()},
+        "rows": [
+            {**row.row._asdict(), "requests": row.lines, "closed": row.closed, "old": row.old, "new": row.new}
+            for row in found.rows
+        ],
+    }
+
+
+def checked_causes(causes: Sequence[Mapping[str, Any]], start_us: int, end_us: int) -> Sequence[Mapping[str, Any]]:
+    """The causes; InvalidRequest where what was given holds none of the time asked for."""
+    if not causes:
+        raise InvalidRequest(
+            f"no revised value of {iso(start_us)} to {iso(end_us)} was given: check --from and --to, and what the file "
+            "or the feeds' store covers"
+        )
+    return causes
+
+
+def _graded(reading: IntensityReading, origin: Origin) -> IntensityReading:
+    return graded(replace(reading, origin=origin), LIVE if origin in ("observed", "estimated") else None)
+
+
+def _kinds(found: Restatement) -> str:
+    kinds = [entry.kind for entry in found.entries]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing differs"
+
+
+def _difference(old_ng: int | None, new_ng: int | None) -> str:
+    return (
+        "unknown" if old_ng is None or new_ng is None else f"{'' if new_ng < old_ng else '+'}{_grams(new_ng - old_ng)}"
+    )
+
+
+def _grams(value_ng: int | None) -> str:
+    return "unknown" if value_ng is None else decimal_grams(value_ng)
+
+
+def _joules(value_uj: int | None) -> str:
+    return "unknown" if value_uj is None else decimal_joules(value_uj)

@@ -1,0 +1,84 @@
+"""`greenserve ledger restate`, from a file, from the feeds' store, and by a PUE."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from greenserve.carbon.entries import unmetered_entry
+from greenserve.carbon.feeds.store import ReadingStore
+from greenserve.records import Entry, IntensityReading
+from tests.carbon.statements import AT_US, HOUR_US
+from tests.cli.test_ledger_command import a_request, record
+
+HEADER = "timestamp_utc,region,carbon_intensity_gco2e_per_kwh\n"
+RANGE = "--from 2026-01-01 --to 2026-01-02 --reason revised"
+FILE = ["ledger", "restate", "--intensity", "revised.csv", "--provider", "a table", *RANGE.split()]
+
+
+def both() -> list[Entry]:
+    """A request's provisional and settled line."""
+    first = a_request()
+    return [first, unmetered_entry(first.body)]
+
+
+def test_a_file_restates_a_statement_that_verifies_and_replays(folder: Path, greenserve: Any) -> None:
+    """Dry run, run, the new version with its reason, verify, replay; the old statement replays too."""
+    record(folder, [*both(), *both()])
+    (folder / "revised.csv").write_text(HEADER + "2026-01-01T00:00:00Z,SE,62\n2026-01-01T01:00:00Z,SE,70\n")
+    greenserve("tenant create acme", "report acme --period 2026-01 -f json -o old.json")
+
+    dry, done, again, verified = greenserve([*FILE, "--dry-run"], FILE, [*FILE, "--json"], "ledger verify")
+    reported, old, new = greenserve(
+        "report acme --period 2026-01 -f json,html,focus -o out",
+        "ledger replay old.json",
+        "ledger replay out/acme-2026-01.json",
+    )
+
+    statement = json.loads((folder / "out" / "acme-2026-01.json").read_text())
+    assert "2 would be written: 1 intensity, 1 restated" in dry.out
+    assert "2 written: 1 intensity, 1 restated" in done.out
+    assert "0.000001194 -> 0.000002388 gCO2e, difference +0.000001194" in done.out
+    assert (0, 0) == (again.document["entries"], again.document["requests"])
+    assert [0, 0, 0, 0] == [verified.code, reported.code, old.code, new.code]
+    assert (2, "revised") == (statement["version"], statement["restatements"][0]["reason"])
+    page = (folder / "out" / "acme-2026-01.html").read_text()
+    assert "restated by entries" in page
+    assert "revised. 2 requests, entries 6 to 6" in page
+
+
+def test_the_feeds_store_restates_by_what_was_fetched_again(folder: Path, greenserve: Any) -> None:
+    """The value that the provider tells now, where it differs from the line's."""
+    record(folder, both())
+    store = ReadingStore(folder / "ledger.db.grid")
+    reading = IntensityReading(
+        zone="SE", start_us=AT_US, end_us=AT_US + HOUR_US, mg_per_kwh=62_000, basis="lifecycle", kind="average",
+        origin="observed", provider="a table", retrieved_us=AT_US, revision=3,
+    )  # fmt: skip
+    store.put("a table", [reading], [], AT_US)
+    store.close()
+
+    (done,) = greenserve(f"ledger restate --feeds {RANGE} --json")
+
+    assert (2, 1) == (done.document["entries"], done.document["requests"])
+    assert {"loc_lifecycle_ng": 1_194, "loc_direct_ng": None, "facility_uj": 69_331} == done.document["new"]
+
+
+def test_what_is_missing_or_wrong_is_said(folder: Path, greenserve: Any) -> None:
+    """Exit 2, what was given and what to do."""
+    record(folder, both())
+    (folder / "revised.csv").write_text(HEADER + "2025-01-01T00:00:00Z,SE,62\n")
+
+    refused = greenserve(
+        FILE,
+        f"ledger restate --intensity revised.csv {RANGE}",
+        f"ledger restate --feeds {RANGE}",
+        f"ledger restate --pue north=0.9 --source report {RANGE}",
+        f"ledger restate --pue north=1.2 {RANGE}",
+        "ledger restate --pue north=1.2 --source report --from 2026-01-02 --to 2026-01-01 --reason r",
+    )
+    (done,) = greenserve(f"ledger restate --pue north=1.4 --source report {RANGE}")
+
+    assert [2] * 6 == [one.code for one in refused]
+    wanted = ("check --from and --to", "go together", "keeps its readings", "REGION=VALUE", "--source", "is not after")
+    assert all(text in one.err for text, one in zip(wanted, refused, strict=True))
+    assert "1 factor, 1 restated" in done.out
