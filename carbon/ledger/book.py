@@ -23,7 +23,8 @@ from greenserve.carbon.ledger.row import Head, Prepared, Row, prepare, prepare_b
 from greenserve.carbon.ledger.rows import Appender, Cursor, Placed, put_cursors, size_of, tile_reader
 from greenserve.carbon.ledger.spend import Spend, balance, stretches
 from greenserve.carbon.ledger.tiles import Tiles
-from greenserve.carbon.ledger.verify import verify_all
+from greenserve.carbon.ledger.tree_process import ALONE, TreeProcess
+from greenserve.carbon.ledger.verify import verify_all, verify_keys, verify_sums, verify_tree
 from greenserve.carbon.tally import Tally
 from greenserve.errors import LedgerUnavailable
 from greenserve.ports import Clock
@@ -171,9 +172,20 @@ class SqlLedger(ABC):
 
     def verify(self) -> Sequence[str]:
         """Findings, empty when everything re-derives: each names the first bad index."""
-        # One read transaction: rows and sums of the same moment, though the writer goes on.
+        # One read transaction for each part: rows and sums of the same moment, though the writer goes on.
         with self.reading() as connection:
-            return verify_all(driver_of(connection))
+            driver = driver_of(connection)
+            if size_of(driver) < ALONE:
+                return verify_all(driver)
+        with TreeProcess(self.url, self.path) as tree, self.reading() as connection:
+            sums = verify_sums(driver_of(connection))
+            return [*tree.findings(), *sums]
+
+    def verify_tree(self) -> Sequence[str]:
+        """The findings of `verify` that need hashes or keys alone; `verify` has them from a process of its own."""
+        with self.reading() as connection:
+            driver = driver_of(connection)
+            return [*verify_tree(driver), *verify_keys(driver)]
 
     def used(self, budget: Budget, now_us: int) -> int:
         """What the budget's window around `now_us` has used, in its unit's ledger integer (ng, uJ or a count)."""

@@ -53,10 +53,10 @@ class FirstLine(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=Tr
     method: str
     model: str
     n_rows: Whole | None
-    org: str | None | msgspec.UnsetType = msgspec.UNSET
+    org: str | msgspec.UnsetType | None = msgspec.UNSET
     outcome: str
     overhead_uj: None
-    project: str | None | msgspec.UnsetType = msgspec.UNSET
+    project: str | msgspec.UnsetType | None = msgspec.UNSET
     protocol: str
     pue_milli: Whole | None
     reason: str | None
@@ -86,7 +86,7 @@ class SettledLine(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=
     embodied_ng: Amount | None
     ended_us: Whole
     facility_uj: Amount | None
-    first: Amount | None | msgspec.UnsetType = msgspec.UNSET
+    first: Amount | msgspec.UnsetType | None = msgspec.UNSET
     flags: tuple[str, ...]
     held_uj: Amount
     high_uj: Amount

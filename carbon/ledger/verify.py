@@ -1,4 +1,7 @@
-"""The whole audit of a ledger in one read transaction: the tree, the signed checkpoints, and all that re-derives."""
+"""The whole audit of a ledger: the tree with its signed checkpoints, all that re-derives, and keys that stand twice.
+
+Each part reads the rows by itself, in one read transaction, so that two processes can do them side by side.
+"""
 
 import gc
 from collections import deque
@@ -18,8 +21,8 @@ from greenserve.carbon.ledger.tiles import HASH_BYTES, WIDTH, Tile, Tree
 from greenserve.errors import InvalidRequest
 
 COLLECT_EVERY = 100_000
-GROUP = 8 * WIDTH
-"""How many rows are read at once; a whole number of tiles."""
+GROUP = 2 * WIDTH
+"""How many rows are read at once: a whole number of tiles, and what a core's cache holds."""
 SIGNATURES = 1_000
 """Of how many checkpoints, from the newest, the signature is checked; the older ones' roots are in the same tree."""
 _ROWS = "SELECT idx, period, kind, key, attempt, revision, tenant, hour, body FROM entry ORDER BY idx"
@@ -32,21 +35,42 @@ _TWICE = (
 
 def verify_all(driver: Driver) -> list[str]:
     """Findings, empty when everything re-derives: each names the first bad index. In a read transaction."""
-    audit, tree = Audit(), TreeAudit(driver)
+    return [*verify_tree(driver), *verify_sums(driver), *verify_keys(driver)]
+
+
+def verify_tree(driver: Driver) -> list[str]:
+    """Findings of every row against the tree, and of the tree against its signed checkpoints."""
+    tree = TreeAudit(driver)
+    for rows in _groups(driver):
+        tree.see_all(rows)
+    return tree.finish()
+
+
+def verify_sums(driver: Driver) -> list[str]:
+    """Findings of every row against itself and those before it, and of the sums that are kept of them."""
+    audit = Audit()
+    for rows in _groups(driver):
+        audit.see_all(rows)
+    stored = {RollupKey(*row[:7]): (Sums(*row[7:13]), bytes(row[13])) for row in driver.all("SELECT * FROM rollup")}
+    spent = {SpendKey(*row[:3]): Spend(*row[3:]) for row in driver.all("SELECT * FROM spend")}
+    return audit.finish(stored, spent)
+
+
+def verify_keys(driver: Driver) -> list[str]:
+    """Findings of keys that stand twice in the table, whatever its index says."""
+    return [f"entry {row[0]}: its key stands twice" for row in driver.all(_TWICE.format(driver.table_only))]
+
+
+def _groups(driver: Driver) -> Iterator[list[Values]]:
     usual = gc.get_threshold()
     # Nothing here refers in circles, and looking for that takes a sixth of the time.
     gc.set_threshold(COLLECT_EVERY, *usual[1:])
+    rows = driver.each(_ROWS)
     try:
-        rows = driver.each(_ROWS)
         while group := list(islice(rows, GROUP)):
-            tree.see_all(group)
-            audit.see_all(group)
+            yield group
     finally:
         gc.set_threshold(*usual)
-    stored = {RollupKey(*row[:7]): (Sums(*row[7:13]), bytes(row[13])) for row in driver.all("SELECT * FROM rollup")}
-    spent = {SpendKey(*row[:3]): Spend(*row[3:]) for row in driver.all("SELECT * FROM spend")}
-    twice = [f"entry {row[0]}: its key stands twice" for row in driver.all(_TWICE.format(driver.table_only))]
-    return [*tree.finish(), *audit.finish(stored, spent), *twice]
 
 
 class TreeAudit:
