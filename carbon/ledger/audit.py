@@ -89,7 +89,11 @@ class Audit:
             self._compare("spend", spends_of(self._places), spends, Spend())
         for row, body in self._closed:
             self._note("period", row, self._frozen(body))
-        left = {device or "cpu": dict(parts) for device, parts in self._parts.items() if any(parts.values())}
+        left = {
+            device or "cpu": {name: parts[name] for name in (*POOLS[:3], "waste_uj") if parts[name]}
+            for device, parts in self._parts.items()
+            if any(parts.values())
+        }
         if left:
             self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {left}")
         return [*self._findings, *self._cut_off()]

@@ -170,12 +170,15 @@ class SqlLedger(ABC):
             driver = driver_of(connection)
             return Tiles(tile_reader(driver)).root(size).hex() if size <= size_of(driver) else None
 
-    def verify(self) -> Sequence[str]:
-        """Findings, empty when everything re-derives: each names the first bad index."""
+    def verify(self, *, alone_below: int = ALONE) -> Sequence[str]:
+        """Findings, empty when everything re-derives: each names the first bad index.
+
+        From `alone_below` entries on a second process does a part of it; LedgerUnavailable where that one fails.
+        """
         # One read transaction for each part: rows and sums of the same moment, though the writer goes on.
         with self.reading() as connection:
             driver = driver_of(connection)
-            if size_of(driver) < ALONE:
+            if size_of(driver) < alone_below:
                 return verify_all(driver)
         with TreeProcess(self.url, self.path) as tree, self.reading() as connection:
             sums = verify_sums(driver_of(connection))

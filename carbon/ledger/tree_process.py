@@ -5,6 +5,7 @@ Both read all rows. Neither needs anything of the other, so that what they find 
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,8 +34,9 @@ class TreeProcess:
 
     def __enter__(self) -> Self:
         assert self._process.stdin is not None
-        self._process.stdin.write(self._job)
-        self._process.stdin.close()
+        # A process that has ended by now says in `findings` why.
+        with suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(self._job)
         self._process.stdin = None
         return self
 
