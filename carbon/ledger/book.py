@@ -292,7 +292,7 @@ class SqlLedger(ABC):
     def _publish(self, note: str) -> None:
         """The newest checkpoint as a file, for whoever keeps copies of it; the table has it durably."""
         path = self.path.with_name(self.path.name + ".checkpoint")
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             draft.write_text(note)
             draft.replace(path)
