@@ -76,7 +76,9 @@ class Pairs:
             return False
         if row[5] == 0:
             return self._take_first(row)
-        return row[5] == 1 and self._take_settled(row)
+        if row[5] == 1:
+            return self._take_settled(row)
+        return False
 
     def give_up(self, request: Request) -> tuple[int, Mapping[str, Any]] | None:
         """The index and body of an open request's first line, which is the long way's from now on; it is in no sum."""
@@ -224,5 +226,6 @@ def _figures_hold(first: _First, line: FirstLine | SettledLine) -> bool:
     if pue_milli is not None and pue_milli < 1_000:
         return False
     it_uj = line.active_uj + line.held_uj + line.host_uj
-    figures = site_figures(it_uj, pue_milli, first.ci.members, first.other and first.other.members)
+    other = None if first.other is None else first.other.members
+    figures = site_figures(it_uj, pue_milli, first.ci.members, other)
     return figures == (line.facility_uj, line.loc_direct_ng, line.loc_lifecycle_ng)

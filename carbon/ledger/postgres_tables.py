@@ -131,12 +131,12 @@ def _has_rights(connection: Connection) -> bool:
     """Whether the role was given its rights on this ledger."""
     if not _has_role(connection):
         return False
+    tables = ", ".join(f"('{table}')" for table in (*APPEND_ONLY, *_OPEN_TABLES))
     return bool(
         _one(
             connection,
-            f"SELECT has_schema_privilege('{ROLE}', current_schema(), 'USAGE') "
-            f"AND has_table_privilege('{ROLE}', 'entry', 'INSERT') "
-            f"AND has_table_privilege('{ROLE}', 'writer', 'UPDATE')",
+            f"SELECT has_schema_privilege('{ROLE}', current_schema(), 'USAGE') AND "
+            f"(SELECT bool_and(has_table_privilege('{ROLE}', name, 'INSERT')) FROM (VALUES {tables}) AS made (name))",
         )
     )
 
