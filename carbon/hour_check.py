@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from greenserve.carbon.hour_entries import OF_LINES, hour_entries
-from greenserve.carbon.hours import HourName, Hours
+from greenserve.carbon.hours import HourName, Hours, SettledLines
 from greenserve.carbon.pools import closes_at_us
 
 Body = Mapping[str, Any]
@@ -29,6 +29,15 @@ class HourCheck:
     def settle(self, index: int, body: Body, first: Body) -> None:
         """A settled line and its first one."""
         self._hours.settle(index, body, first)
+
+    def take_lines(self, settled: SettledLines) -> None:
+        """As `settle` for many lines of the CPU alone, by their sums."""
+        self._hours.take_lines(settled)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether a closing or its shares came last, so that `between` has something to look at."""
+        return self._closing is not None
 
     def lose(self, index: int) -> None:
         """A settled line that was erased."""

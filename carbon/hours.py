@@ -39,7 +39,7 @@ class TenantPart:
     lines: int = 0
 
 
-class _Settled:
+class SettledLines:
     """Lines that wait for their device's next interval. State: the first one's index; by tenant and hour of their end
     the three parts [uJ], busy time [ns] and how many; the sums of GRID; whether none of them was erased."""
 
@@ -51,19 +51,23 @@ class _Settled:
         self.grid = [0] * len(GRID)
         self.whole = True
 
-    def add(self, tenant: str, ended_hour: int, part: Body, busy_ns: int) -> None:
+    def __repr__(self) -> str:
+        return f"<SettledLines from entry {self.first_index} of {len(self.by_tenant)} tenants and hours>"
+
+    def add(self, tenant: str, ended_hour: int, parts: tuple[int, int, int], busy_ns: int, lines: int = 1) -> None:
+        """Lines of a tenant that ended in an hour: active, held and host energy [uJ], busy time [ns]."""
         sums = self.by_tenant.get((tenant, ended_hour))
         if sums is None:
             sums = self.by_tenant[tenant, ended_hour] = [0, 0, 0, 0, 0]
-        sums[0] += part["active_uj"]
-        sums[1] += part["held_uj"]
-        sums[2] += part["host_uj"]
+        sums[0] += parts[0]
+        sums[1] += parts[1]
+        sums[2] += parts[2]
         sums[3] += busy_ns
-        sums[4] += 1
+        sums[4] += lines
 
-    def price(self, body: Body, energy_uj: int) -> None:
-        grid, facility_uj = self.grid, body["facility_uj"]
-        direct_ng, lifecycle_ng = body["loc_direct_ng"], body["loc_lifecycle_ng"]
+    def price(self, energy_uj: int, facility_uj: int | None, direct_ng: int | None, lifecycle_ng: int | None) -> None:
+        """What a line was priced by: its IT energy and site energy [uJ], its emissions by basis [ng]."""
+        grid = self.grid
         if facility_uj is not None:
             grid[0] += energy_uj
             grid[1] += facility_uj
@@ -73,6 +77,14 @@ class _Settled:
         if lifecycle_ng is not None:
             grid[4] += energy_uj
             grid[5] += lifecycle_ng
+
+    def join(self, other: "SettledLines") -> None:
+        """Add the sums of others."""
+        self.first_index = min(self.first_index, other.first_index)
+        for (tenant, ended_hour), (active_uj, held_uj, host_uj, busy_ns, lines) in other.by_tenant.items():
+            self.add(tenant, ended_hour, (active_uj, held_uj, host_uj), busy_ns, lines)
+        self.grid = [own + more for own, more in zip(self.grid, other.grid, strict=True)]
+        self.whole &= other.whole
 
 
 class DeviceHour:
@@ -103,7 +115,7 @@ class DeviceHour:
     def __repr__(self) -> str:
         return f"<DeviceHour {self.device} {self.hour}: {self.entries} intervals, {len(self.tenants)} tenants>"
 
-    def take(self, index: int, body: Body, settled: list[_Settled]) -> None:
+    def take(self, index: int, body: Body, settled: list[SettledLines]) -> None:
         """Add an interval and the lines that it holds."""
         if not self.entries:
             self.first_index, self.pending_before_uj = index, body["pending_before_uj"]
@@ -127,7 +139,7 @@ class DeviceHour:
         for one in settled:
             self._hold(one, body["at_us"])
 
-    def _hold(self, settled: _Settled, at_us: int) -> None:
+    def _hold(self, settled: SettledLines, at_us: int) -> None:
         self.whole &= settled.whole
         self.grid.update(dict(zip(GRID, settled.grid, strict=True)))
         for (tenant, ended_hour), (active_uj, held_uj, host_uj, busy_ns, lines) in settled.by_tenant.items():
@@ -145,7 +157,7 @@ class Hours:
     for, and hours that are not closed; changed by the public methods alone."""
 
     def __init__(self) -> None:
-        self._settled: dict[str, _Settled] = {}
+        self._settled: dict[str, SettledLines] = {}
         self._open: dict[HourName, DeviceHour] = {}
 
     def __repr__(self) -> str:
@@ -162,22 +174,29 @@ class Hours:
         if energy_uj is None or not body["charged"] or UNMETERED in body["flags"]:
             return
         if "devices" not in body:
-            self._hold(BY_CPU_TIME, index, body, body, first["held_ns"] or 0).price(body, energy_uj)
+            self._hold(BY_CPU_TIME, index, body, body, first["held_ns"] or 0)
             return
         for device, part, busy_ns in _parts(body, first):
-            self._hold(device, index, body, part, busy_ns).price(body, energy_uj)
+            self._hold(device, index, body, part, busy_ns)
 
-    def _hold(self, device: str, index: int, body: Body, part: Body, busy_ns: int) -> _Settled:
+    def take_lines(self, settled: SettledLines) -> None:
+        """As `settle` for lines that ran on the CPU alone, by their sums."""
+        waiting = self._settled.setdefault(BY_CPU_TIME, settled)
+        if waiting is not settled:
+            waiting.join(settled)
+
+    def _hold(self, device: str, index: int, body: Body, part: Body, busy_ns: int) -> None:
         waiting = self._settled.get(device)
         if waiting is None:
-            waiting = self._settled[device] = _Settled(index)
-        waiting.add(body["tenant"], body["ended_us"] // US_PER_HOUR, part, busy_ns)
-        return waiting
+            waiting = self._settled[device] = SettledLines(index)
+        parts = (part["active_uj"], part["held_uj"], part["host_uj"])
+        waiting.add(body["tenant"], body["ended_us"] // US_PER_HOUR, parts, busy_ns)
+        waiting.price(it_uj(body) or 0, body["facility_uj"], body["loc_direct_ng"], body["loc_lifecycle_ng"])
 
     def lose(self, index: int) -> None:
         """A settled line was erased: who had a part of the next intervals is not known any more."""
         for device in {BY_CPU_TIME, *self._settled, *(device for device, _ in self._open)}:
-            self._settled.setdefault(device, _Settled(index)).whole = False
+            self._settled.setdefault(device, SettledLines(index)).whole = False
 
     def close(self, index: int, body: Body, *, known: bool = False) -> None:
         """Take a device's interval; `known` says that a closed hour holds it already."""

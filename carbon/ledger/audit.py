@@ -21,6 +21,7 @@ from greenserve.carbon.entries import (
 from greenserve.carbon.held_lines import HeldLines
 from greenserve.carbon.hour_check import HourCheck
 from greenserve.carbon.late import late_faults
+from greenserve.carbon.ledger.pairs import Pairs, Request, Values
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, month_of, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
@@ -38,7 +39,6 @@ MODELS = 10_000
 """How many models stay at hand for the estimates of later lines; a line names one that was newest seconds before it."""
 CPU_TIME = ""
 """Where a line that names no devices belongs: to the device that is settled by CPU time."""
-Request = tuple[bytes, int]
 K = TypeVar("K", RollupKey, SpendKey)
 
 
@@ -53,6 +53,7 @@ class Audit:
         self._findings: list[str] = []
         self._count_by_check: dict[str, int] = {}
         self._open: dict[Request, tuple[int, Mapping[str, Any]]] = {}
+        self._pairs = Pairs(self._open)
         self._rollups: Rollups = {}
         self._places: Places = {}
         self._parts: dict[str, Counter[str]] = {}
@@ -61,12 +62,27 @@ class Audit:
         self._pending_uj: dict[str, int] = {}
         self._hours = HourCheck()
 
+    def see_all(self, rows: Iterable[Values]) -> None:
+        """As `see` for each of them, in a fraction of the time where they are as they should be."""
+        pairs, short = self._pairs, self._is_plain()
+        for values in rows:
+            usual = short and values[0] == self.size and values[2] == "usage" and not self._is_closed(values[7])
+            if usual and pairs.take(values):
+                self.size += 1
+            else:
+                self.see(Row._make(values))
+                short = self._is_plain()
+        if pairs.needs_room():
+            pairs.add_up(self._rollups, self._places)
+
     def see(self, row: Row) -> None:
         """Check one row against itself and against what came before it."""
         if row.idx != self.size:
             self._add("index", f"entry {row.idx} ({row.name}): index {self.size} was expected here")
         self.size = row.idx + 1
         line = self._decoded(row)
+        if row.kind != "usage":
+            self._take_settled()
         if row.kind in HOURLY:
             self._hourly(row, line)
             return
@@ -81,6 +97,7 @@ class Audit:
         elif line is not None and line.kind == "theta":
             self._note("theta", row, self._published(line.decoded))
         elif line is not None and line.kind == "period":
+            self._take_all()
             self._note("period", row, self._frozen(row.idx, line.decoded))
         elif line is not None and line.kind == "restated":
             self._note("restated", row, self._restated(line.decoded))
@@ -93,6 +110,8 @@ class Audit:
         spends: Mapping[SpendKey, Spend] | None = None,
     ) -> list[str]:
         """All findings; `rollups` and `spends` (None: not kept) are the stored sums, compared with the folded ones."""
+        self._take_settled()
+        self._pairs.finish(self._rollups, self._places)
         for finding in self._hours.between():
             self._add("hour", f"entry {self.size - 1}: {finding}")
         nothing = (sums_of(Tally()), Tally().to_json())
@@ -100,7 +119,11 @@ class Audit:
         self._compare("rollup", folded, rollups, nothing)
         if spends is not None:
             self._compare("spend", spends_of(self._places), spends, Spend())
-        left = {device or "cpu": dict(parts) for device, parts in self._parts.items() if any(parts.values())}
+        left = {
+            device or "cpu": {name: parts[name] for name in (*POOLS[:3], "waste_uj") if parts[name]}
+            for device, parts in self._parts.items()
+            if any(parts.values())
+        }
         if left:
             self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {left}")
         return [*self._findings, *self._cut_off()]
@@ -165,6 +188,7 @@ class Audit:
         body, request = line.decoded, (line.key, line.attempt)
         first = body
         replaced = None
+        self._give_up(request)
         if line.revision == 0:
             self._open[request] = (row.idx, body)
             if ESTIMATES in body:
@@ -204,6 +228,37 @@ class Audit:
             self._note("hour", row, self._hours.hour(row.idx, line.decoded))
         elif line.kind == "share":
             self._note("hour", row, self._hours.share(row.idx, line.decoded))
+
+    def _give_up(self, request: Request) -> None:
+        """Count a first line that was taken the short way: what comes now to its request goes the long way."""
+        if (first := self._pairs.give_up(request)) is not None:
+            body = first[1]
+            fold_line(self._rollups, body["ended_us"] // US_PER_HOUR, body)
+            spend_line(self._places, body, None)
+            self._open[request] = first
+
+    def _is_plain(self) -> bool:
+        """Whether the short way sees all that the long way does: it knows no restated rows and no closings."""
+        return not self._held and not self._hours.at_hand
+
+    def _is_closed(self, hour: int) -> bool:
+        return bool(self._months) and month_of(hour) in self._months
+
+    def _take_settled(self) -> None:
+        settled = self._pairs.take_settled()
+        if settled is None:
+            return
+        parts = self._parts.setdefault(CPU_TIME, Counter())
+        for sums in settled.by_tenant.values():
+            for name, value_uj in zip(POOLS[:3], sums, strict=False):
+                parts[name] += value_uj
+        self._hours.take_lines(settled)
+
+    def _take_all(self) -> None:
+        """From the short way all that it has, for who compares the sums as they are here."""
+        for request in self._pairs.open_requests():
+            self._give_up(request)
+        self._pairs.add_up(self._rollups, self._places)
 
     def _published(self, body: Mapping[str, Any]) -> Iterator[str]:
         digest = theta_digest(body["theta"])

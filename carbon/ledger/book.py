@@ -24,7 +24,8 @@ from greenserve.carbon.ledger.row import Head, Prepared, Row, prepare, prepare_b
 from greenserve.carbon.ledger.rows import Appender, Cursor, Placed, put_cursors, size_of, tile_reader
 from greenserve.carbon.ledger.spend import Spend, balance, stretches
 from greenserve.carbon.ledger.tiles import Tiles
-from greenserve.carbon.ledger.verify import verify_all
+from greenserve.carbon.ledger.tree_process import ALONE, TreeProcess
+from greenserve.carbon.ledger.verify import verify_all, verify_keys, verify_sums, verify_tree
 from greenserve.carbon.tally import Tally
 from greenserve.errors import LedgerUnavailable
 from greenserve.ports import Clock
@@ -171,11 +172,25 @@ class SqlLedger(ABC):
             driver = driver_of(connection)
             return Tiles(tile_reader(driver)).root(size).hex() if size <= size_of(driver) else None
 
-    def verify(self) -> Sequence[str]:
-        """Findings, empty when everything re-derives: each names the first bad index."""
-        # One read transaction: rows and sums of the same moment, though the writer goes on.
+    def verify(self, *, alone_below: int = ALONE) -> Sequence[str]:
+        """Findings, empty when everything re-derives: each names the first bad index.
+
+        From `alone_below` entries on a second process does a part of it; LedgerUnavailable where that one fails.
+        """
+        # One read transaction for each part: rows and sums of the same moment, though the writer goes on.
         with self.reading() as connection:
-            return verify_all(driver_of(connection))
+            driver = driver_of(connection)
+            if size_of(driver) < alone_below:
+                return verify_all(driver)
+        with TreeProcess(self.url, self.path) as tree, self.reading() as connection:
+            sums = verify_sums(driver_of(connection))
+            return [*tree.findings(), *sums]
+
+    def verify_tree(self) -> Sequence[str]:
+        """The findings of `verify` that need hashes or keys alone; `verify` has them from a process of its own."""
+        with self.reading() as connection:
+            driver = driver_of(connection)
+            return [*verify_tree(driver), *verify_keys(driver)]
 
     def used(self, budget: Budget, now_us: int) -> int:
         """What the budget's window around `now_us` has used, in its unit's ledger integer (ng, uJ or a count)."""
@@ -279,7 +294,7 @@ class SqlLedger(ABC):
     def _publish(self, note: str) -> None:
         """The newest checkpoint as a file, for whoever keeps copies of it; the table has it durably."""
         path = self.path.with_name(self.path.name + ".checkpoint")
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             draft.write_text(note)
             draft.replace(path)

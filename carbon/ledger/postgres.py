@@ -9,7 +9,8 @@ from sqlalchemy import Connection, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from greenserve.carbon.ledger import schema
+from greenserve.carbon.entries import US_PER_HOUR
+from greenserve.carbon.ledger import postgres_tables, schema
 from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.upgrade import admit_signer
 from greenserve.clock import SystemClock
@@ -20,11 +21,6 @@ SCHEME = "postgresql://"
 WAIT_S = 10
 _APPENDING, _WRITER = 0x67726E73, 0x67726E77
 """Advisory locks: of one transaction that appends, and of the one writer."""
-_REFUSE = """
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-  RAISE EXCEPTION 'the ledger is append-only: %% of %% is refused', TG_OP, TG_TABLE_NAME;
-END $$
-"""
 
 
 class PostgresLedger(SqlLedger):
@@ -49,11 +45,13 @@ class PostgresLedger(SqlLedger):
             ) from None
         event.listen(engine, "begin", _begin)
         super().__init__(engine=engine, path=files, clock=clock)
+        self._unix_us = clock.unix_us
         self.url = url
         self._name = driver_url.render_as_string(hide_password=True)
         files.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._bring_up(must_exist)
+            if self._bring_up(must_exist):
+                event.listen(engine, "begin", postgres_tables.confine)
         except BaseException:
             self.close()
             raise
@@ -67,14 +65,15 @@ class PostgresLedger(SqlLedger):
 
     def stored_bytes(self) -> int:
         """How large the ledger's tables and indices are [bytes]."""
-        names = ", ".join(f"'{table.name}'" for table in schema.metadata.sorted_tables)
+        names = ", ".join(f"('{table.name}'::regclass)" for table in schema.metadata.sorted_tables)
         found = self.query(
-            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class "
-            f"WHERE relkind = 'r' AND relname IN ({names})"
+            f"SELECT coalesce(sum(pg_total_relation_size(part.relid)), 0) FROM (VALUES {names}) AS whole (name), "
+            "LATERAL pg_partition_tree(whole.name) AS part"
         )
         return int(found[0][0])
 
-    def _bring_up(self, must_exist: bool) -> None:
+    def _bring_up(self, must_exist: bool) -> bool:
+        """Make or check the tables; whether transactions can run as the role that only adds."""
         with self.writing() as connection:
             if not inspect(connection).has_table("ledger_format"):
                 if must_exist:
@@ -88,16 +87,12 @@ class PostgresLedger(SqlLedger):
                     f"{self._name} has ledger format {version}, this program reads {schema.VERSION}: use the newer "
                     "GreenServe"
                 )
+            postgres_tables.bring_up(connection, self._unix_us() // US_PER_HOUR)
+            return postgres_tables.confined(connection)
 
     def _create(self, connection: Connection) -> None:
         name = f"greenserve/{secrets.token_hex(8)}"
-        schema.metadata.create_all(connection, checkfirst=False)
-        connection.exec_driver_sql(_REFUSE)
-        for table in ("entry", "checkpoint"):
-            connection.exec_driver_sql(
-                f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
-                "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
-            )
+        postgres_tables.create_tables(connection, self._unix_us() // US_PER_HOUR)
         connection.execute(schema.tenancy.insert().values(one=1, revision=0))
         schema.set_origin(connection, name, chained=0, chain=b"")
         connection.exec_driver_sql("CREATE TABLE ledger_format (version integer NOT NULL)")

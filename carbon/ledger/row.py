@@ -19,6 +19,9 @@ KEY_BYTES = 16
 BY_MONTH = HOURLY | {"device_interval"}
 """Kinds beside usage whose natural key names a time, and so their month."""
 SALT_BYTES = 16
+_BLOCK_BYTES = hashlib.sha256().block_size
+_INNER, _OUTER = (bytes(value ^ pad for value in range(256)) for pad in (0x36, 0x5C))
+_sha256 = hashlib.sha256
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS_PER_HOUR = US_PER_HOUR // 1_000
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
@@ -186,6 +189,27 @@ def salt_of(secret: bytes, kind: str, key: bytes, attempt: int, revision: int) -
     """The salt of a row's leaf, from its tenant's secret: those who see sibling hashes cannot guess bodies."""
     name = b"%s|%s|%d|%d" % (kind.encode(), key.hex().encode(), attempt, revision)
     return hmac.digest(secret, name, "sha256")[:SALT_BYTES]
+
+
+class Salting:
+    """`salt_of` for one tenant's rows, in half the time. State: none that changes.
+
+    HMAC-SHA-256 (RFC 2104) with the two padded keys made once: a key of at most a block needs no hashing.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, secret: bytes) -> None:
+        """ValueError for a secret longer than a block of the hash."""
+        if len(secret) > _BLOCK_BYTES:
+            raise ValueError(f"a salt's secret has at most {_BLOCK_BYTES} bytes, got {len(secret)}")
+        padded = secret.ljust(_BLOCK_BYTES, b"\0")
+        self._inner, self._outer = padded.translate(_INNER), padded.translate(_OUTER)
+
+    def salt(self, kind: bytes, key: bytes, attempt: int, revision: int) -> bytes:
+        """The salt of a row's leaf."""
+        name = b"%s%s|%s|%d|%d" % (self._inner, kind, key.hex().encode(), attempt, revision)
+        return _sha256(self._outer + _sha256(name).digest()).digest()[:SALT_BYTES]
 
 
 @lru_cache(maxsize=1024)

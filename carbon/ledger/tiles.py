@@ -5,7 +5,7 @@ A tile is named (level, position): at level 0 it holds the hashes of 256 leaves 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from greenserve.carbon.ledger.merkle import EMPTY_ROOT, fold, node_hash, root_of_range
 
@@ -76,6 +76,14 @@ class Tree:
         self._size += 1
         if full is not None:
             self._lift(full, full_tiles)
+
+    def push_tile(self, leaves: Sequence[bytes], full_tiles: dict[Tile, bytes]) -> None:
+        """As `push` for the hashes of a whole tile, where the last leaf tile is empty; ValueError otherwise."""
+        if self._size % WIDTH or len(leaves) != WIDTH:
+            raise ValueError(f"a whole tile of {WIDTH} goes behind whole tiles, got {len(leaves)} behind {self._size}")
+        self._last[0].hashes = list(leaves)
+        self._size += WIDTH
+        self._lift(fold(leaves), full_tiles)
 
     def open_tiles(self) -> Mapping[Tile, bytes]:
         """The tiles that are not full, with their bytes."""

@@ -1,22 +1,29 @@
-"""The whole audit of a ledger in one read transaction: the tree, the signed checkpoints, and all that re-derives."""
+"""The whole audit of a ledger: the tree with its signed checkpoints, all that re-derives, and keys that stand twice.
+
+Each part reads the rows by itself, in one read transaction, so that two processes can do them side by side.
+"""
 
 import gc
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from greenserve.carbon.ledger.audit import Audit
 from greenserve.carbon.ledger.chain import GENESIS, link
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Verifier, parse_note
+from greenserve.carbon.ledger.pairs import Values
 from greenserve.carbon.ledger.restated_lines import restated_rows
 from greenserve.carbon.ledger.rollup import RollupKey, Sums
-from greenserve.carbon.ledger.row import Row, salt_of
+from greenserve.carbon.ledger.row import Row, Salting, salt_of
 from greenserve.carbon.ledger.spend import Spend, SpendKey
 from greenserve.carbon.ledger.tiles import HASH_BYTES, WIDTH, Tile, Tree
 from greenserve.errors import InvalidRequest
 
 COLLECT_EVERY = 100_000
+GROUP = 2 * WIDTH
+"""How many rows are read at once: a whole number of tiles, and what a core's cache holds."""
 SIGNATURES = 1_000
 """Of how many checkpoints, from the newest, the signature is checked; the older ones' roots are in the same tree."""
 _ROWS = "SELECT idx, period, kind, key, attempt, revision, tenant, hour, body FROM entry ORDER BY idx"
@@ -29,21 +36,42 @@ _TWICE = (
 
 def verify_all(driver: Driver) -> list[str]:
     """Findings, empty when everything re-derives: each names the first bad index. In a read transaction."""
-    audit, tree = Audit(restated_rows(driver)), TreeAudit(driver)
+    return [*verify_tree(driver), *verify_sums(driver), *verify_keys(driver)]
+
+
+def verify_tree(driver: Driver) -> list[str]:
+    """Findings of every row against the tree, and of the tree against its signed checkpoints."""
+    tree = TreeAudit(driver)
+    for rows in _groups(driver):
+        tree.see_all(rows)
+    return tree.finish()
+
+
+def verify_sums(driver: Driver) -> list[str]:
+    """Findings of every row against itself and those before it, and of the sums that are kept of them."""
+    audit = Audit(restated_rows(driver))
+    for rows in _groups(driver):
+        audit.see_all(rows)
+    stored = {RollupKey(*row[:7]): (Sums(*row[7:13]), bytes(row[13])) for row in driver.all("SELECT * FROM rollup")}
+    spent = {SpendKey(*row[:3]): Spend(*row[3:]) for row in driver.all("SELECT * FROM spend")}
+    return audit.finish(stored, spent)
+
+
+def verify_keys(driver: Driver) -> list[str]:
+    """Findings of keys that stand twice in the table, whatever its index says."""
+    return [f"entry {row[0]}: its key stands twice" for row in driver.all(_TWICE.format(driver.table_only))]
+
+
+def _groups(driver: Driver) -> Iterator[Sequence[Values]]:
     usual = gc.get_threshold()
     # Nothing here refers in circles, and looking for that takes a sixth of the time.
     gc.set_threshold(COLLECT_EVERY, *usual[1:])
+    rows = driver.each(_ROWS)
     try:
-        for values in driver.each(_ROWS):
-            row = Row._make(values)
-            tree.see(row)
-            audit.see(row)
+        while group := list(islice(rows, GROUP)):
+            yield group
     finally:
         gc.set_threshold(*usual)
-    stored = {RollupKey(*row[:7]): (Sums(*row[7:13]), bytes(row[13])) for row in driver.all("SELECT * FROM rollup")}
-    spent = {SpendKey(*row[:3]): Spend(*row[3:]) for row in driver.all("SELECT * FROM spend")}
-    twice = [f"entry {row[0]}: its key stands twice" for row in driver.all(_TWICE.format(driver.table_only))]
-    return [*tree.finish(), *audit.finish(stored, spent), *twice]
 
 
 class TreeAudit:
@@ -55,12 +83,37 @@ class TreeAudit:
         self._tree = Tree()
         self._findings: list[str] = []
         self._salts = {tenant: bytes(salt) for tenant, salt in driver.all("SELECT tenant, salt FROM tenant_salt")}
+        self._salting = {tenant: Salting(secret) for tenant, secret in self._salts.items()}
         self._verifiers = [Verifier.parse(text) for (text,) in driver.all("SELECT verifier FROM signer")]
         self._origin, self._chained, self._old_head = driver.all("SELECT name, chained, chain FROM origin")[0]
         self._chain = GENESIS
         self._ahead = deque(driver.all("SELECT size, root, note FROM checkpoint ORDER BY size"))
         self._signed_from = self._ahead[-SIGNATURES][0] if len(self._ahead) > SIGNATURES else 0
         self._stored = b""
+
+    def see_all(self, rows: Sequence[Values]) -> None:
+        """As `see` for each of them, tile by tile where a tile's rows give just the stored one."""
+        for first in range(0, len(rows), WIDTH):
+            of_tile = rows[first : first + WIDTH]
+            if not self._take(of_tile):
+                for values in of_tile:
+                    self.see(Row._make(values))
+
+    def _take(self, rows: Sequence[Values]) -> bool:
+        """Whether these rows make up the next tile as it is stored, and are in the tree now."""
+        first = self._tree.size
+        if len(rows) < WIDTH or first % WIDTH or first < self._chained:
+            return False
+        if self._ahead and self._ahead[0][0] < first + WIDTH:
+            return False
+        leaves = leaves_of(rows, self._salting)
+        if leaves is None or b"".join(leaves) != self._tile(0, first // WIDTH):
+            return False
+        full_tiles: dict[Tile, bytes] = {}
+        self._tree.push_tile(leaves, full_tiles)
+        self._compare(full_tiles)
+        self._check_reached()
+        return True
 
     def see(self, row: Row) -> None:
         """Hash the next row, in order of index."""
@@ -87,6 +140,9 @@ class TreeAudit:
         self._tree.push(leaf or bytes(HASH_BYTES), full_tiles)
         if full_tiles:
             self._compare(full_tiles)
+        self._check_reached()
+
+    def _check_reached(self) -> None:
         while self._ahead and self._ahead[0][0] <= self._tree.size:
             self._check(*self._ahead.popleft())
 
@@ -126,6 +182,17 @@ class TreeAudit:
     def _tile(self, level: int, position: int) -> bytes:
         found = self._driver.all("SELECT hashes FROM tile WHERE level = ? AND pos = ?", (level, position))
         return bytes(found[0][0]) if found else b""
+
+
+def leaves_of(rows: Iterable[Values], salts: Mapping[str, Salting]) -> list[bytes] | None:
+    """The leaf hashes of rows; None where one has no body or its tenant no salt."""
+    leaves = []
+    for _, _, kind, key, attempt, revision, tenant, _, body in rows:
+        salting = salts.get(tenant)
+        if salting is None or body is None:
+            return None
+        leaves.append(leaf_hash(salting.salt(kind.encode(), key, attempt, revision), body))
+    return leaves
 
 
 def tiles_of(size: int) -> int:

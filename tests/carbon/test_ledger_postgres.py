@@ -197,3 +197,107 @@ def test_connections_that_the_server_ended_are_opened_again(book: PostgresLedger
 
     assert 2 == book.head().size
     assert [] == book.verify()
+
+
+def test_entries_lie_in_partitions_by_month(book: PostgresLedger, a_line: Lines) -> None:
+    """What is of no month has one of its own, and a month that was not foreseen goes with the rest."""
+    TenancyStore(book, ManualClock()).create_tenant(Tenant(tenant_id="acme", name="Acme"))
+    book.append([usage_entry(a_line()), usage_entry(a_line(request_id="018f0000-0000-7000-8000-000000000000"))])
+
+    (month,) = {row.period for row in book.rows() if row.period > 202_500}
+    found = book.query("SELECT idx, tableoid::regclass::text FROM entry ORDER BY idx")
+
+    assert [(0, "entry_0"), (1, f"entry_{month}"), (2, "entry_rest")] == found
+    assert [] == book.verify()
+    assert book.stored_bytes() > 0
+
+
+@pytest.mark.parametrize("table", ["entry", "entry_0", "entry_rest", "checkpoint"])
+def test_the_ledgers_own_transactions_cannot_change_an_entry(book: PostgresLedger, a_line: Lines, table: str) -> None:
+    """Its role has no right to, before any trigger is asked."""
+    book.append([usage_entry(a_line())])
+
+    for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}", f"ALTER TABLE {table} DISABLE TRIGGER ALL"):
+        with pytest.raises(LedgerUnavailable, match=r"permission denied|must be owner"), book.writing() as connection:
+            connection.exec_driver_sql(statement)
+
+    assert 1 == book.head().size
+
+
+def test_a_partition_refuses_to_change_by_itself(book: PostgresLedger, url: str, a_line: Lines) -> None:
+    """Its owner, too, cannot go around the table that it is a part of."""
+    book.append([usage_entry(a_line())])
+
+    for table in ("entry_0", "entry_rest"):
+        for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}", f"UPDATE {table} SET hour = 1"):
+            with pytest.raises(Exception, match="append-only"):
+                run(url, statement)
+
+
+def test_an_account_with_the_role_alone_appends_and_owns_nothing(
+    book: PostgresLedger, url: str, tmp_path: Path, a_line: Lines
+) -> None:
+    """The gateway's account need not be the one that made the tables."""
+    run(url, "CREATE ROLE gateway_only LOGIN IN ROLE greenserve_appender")
+    gateway = PostgresLedger(url.replace("postgres@", "gateway_only@"), tmp_path / "ledger", must_exist=True)
+
+    gateway.append([usage_entry(a_line())])
+    with pytest.raises(LedgerUnavailable, match="permission denied"), gateway.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM entry")
+
+    assert [] == gateway.verify()
+    assert 1 == book.head().size
+    gateway.close()
+    run(url, "DROP ROLE gateway_only")
+
+
+def test_an_account_that_may_create_no_roles_is_told(
+    url: str, tmp_path: Path, a_line: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The ledger works all the same, and the message says what to run."""
+    schema_name = url.rpartition("%3D")[2]
+    if _has_role(url):
+        run(url, "DROP OWNED BY greenserve_appender; DROP ROLE greenserve_appender")
+    run(url, f"CREATE ROLE plain_owner LOGIN; GRANT ALL ON SCHEMA {schema_name} TO plain_owner")
+    book = PostgresLedger(url.replace("postgres@", "plain_owner@"), tmp_path / "ledger")
+
+    book.append([usage_entry(a_line())])
+
+    assert "CREATE ROLE greenserve_appender NOLOGIN" in caplog.text
+    assert [] == book.verify()
+    book.close()
+    run(url, "DROP OWNED BY plain_owner; DROP ROLE plain_owner")
+
+
+def _has_role(url: str) -> bool:
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
+    try:
+        with engine.begin() as connection:
+            return bool(
+                connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = 'greenserve_appender'")).scalar()
+            )
+    finally:
+        engine.dispose()
+
+
+def test_a_ledger_of_before_there_were_partitions_still_opens(
+    book: PostgresLedger, url: str, tmp_path: Path, a_line: Lines
+) -> None:
+    """Its one table stays as it is, and its transactions are confined from now on."""
+    book.append([usage_entry(a_line())])
+    run(
+        url,
+        "CREATE TABLE plain AS SELECT * FROM entry; DROP TABLE entry; ALTER TABLE plain RENAME TO entry;"
+        "ALTER TABLE entry ADD PRIMARY KEY (idx), ADD UNIQUE (period, kind, key, attempt, revision);"
+        "CREATE TRIGGER entry_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON entry "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+    )
+    older = PostgresLedger(url, tmp_path / "ledger", must_exist=True)
+
+    older.append([usage_entry(a_line())])
+    with pytest.raises(LedgerUnavailable, match="permission denied"), older.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM entry")
+
+    assert [] == older.verify()
+    assert 2 == older.head().size
+    older.close()
