@@ -1,20 +1,16 @@
 """What the rows of a batch used, as known before the meter has spoken: estimates from CPU time and time on boards."""
 
 from collections.abc import Sequence
-from types import MappingProxyType
 
+from greenserve.carbon.board_power import BoardPowers
 from greenserve.carbon.power_model import MW_NS_PER_UJ, CpuPower
 from greenserve.carbon.shapley import BatchCost, split_amounts
 from greenserve.carbon.shares import WHOLE_PPB, SpanShare
-from greenserve.records import TIERS, Span, Tier, Usage
+from greenserve.records import TIERS, Span, Usage
 from greenserve.units import MILLI
 
 CPU = "cpu"
-BOARD = MappingProxyType({"active_mw": 190_000, "held_mw": 60_000})
-"""What a board draws above rest and at rest while a batch runs [mW]: an average of nothing known (to verify), which
-the meter replaces within seconds (decision 0030)."""
-BOARD_TIER: Tier = "class_average"
-BOARD_PCT = 60
+NOTHING_DECLARED = BoardPowers()
 
 
 def split_span(span: Span, cost: BatchCost, share_milli: int) -> tuple[list[int], list[int]]:
@@ -62,25 +58,29 @@ def provisional_usage(
     held_ns: int,
     power: CpuPower,
     spans: Sequence[SpanShare] = (),
+    boards: BoardPowers = NOTHING_DECLARED,
 ) -> Usage:
     """The usage of a request with these own times [ns]: the power model's estimate, each part rounded down by itself.
 
     `cpu_ns` is its part of the engine's CPU time, `host_cpu_ns` what decoding and encoding took beside it, `held_ns`
     its time on the device, counted as time on the whole device. These three are what settlement weighs later.
-    Its parts of batches on boards (`spans`) are added at a board's average power, +-60 %: the tier is then
-    `class_average` at best.
+    Its parts of batches on boards (`spans`) are added at what `boards` says of each: the declared power (modelled), or
+    190 W of work and 60 W of rest, +-60 %, class average; the meter replaces both within seconds (decision 0030).
     """
     active_uj, host_uj = power.active_uj(cpu_ns), power.active_uj(host_cpu_ns)
     held_uj = power.held_uj(held_ns, MILLI)
     low_uj, high_uj = power.bounds(active_uj + held_uj + host_uj)
     tier = power.tier
-    if spans:
-        board_ns = sum((share.end_ns - share.start_ns) * share.weight_ppb for share in spans) // WHOLE_PPB
-        on_boards = [BOARD[name] * board_ns // MW_NS_PER_UJ for name in ("active_mw", "held_mw")]
-        active_uj, held_uj = active_uj + on_boards[0], held_uj + on_boards[1]
-        low_uj += sum(on_boards) * (100 - BOARD_PCT) // 100
-        high_uj -= -sum(on_boards) * (100 + BOARD_PCT) // 100
-        tier = max(tier, BOARD_TIER, key=TIERS.index)
+    for device in sorted({share.device for share in spans}):
+        own = [share for share in spans if share.device == device]
+        board_ns = sum((share.end_ns - share.start_ns) * share.weight_ppb for share in own) // WHOLE_PPB
+        board = boards.of(device)
+        board_active_uj = board.active_mw * board_ns // MW_NS_PER_UJ
+        board_held_uj = board.held_mw * board_ns // MW_NS_PER_UJ
+        active_uj, held_uj = active_uj + board_active_uj, held_uj + board_held_uj
+        low_uj += (board_active_uj + board_held_uj) * (100 - board.half_width_pct) // 100
+        high_uj -= -(board_active_uj + board_held_uj) * (100 + board.half_width_pct) // 100
+        tier = max(tier, board.tier, key=TIERS.index)
     return Usage(
         request_id=request_id,
         active_uj=active_uj,

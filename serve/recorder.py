@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.apportion import apportion_list
+from greenserve.carbon.board_power import BoardPowers
 from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
-from greenserve.carbon.provisional import CPU, provisional_usage
+from greenserve.carbon.provisional import CPU, NOTHING_DECLARED, provisional_usage
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable
 from greenserve.ports import Arrays, Clock
@@ -102,12 +103,14 @@ class Recorder:
         *,
         spool: SpoolWriter,
         power: CpuPower,
+        boards: BoardPowers = NOTHING_DECLARED,
         clock: Clock,
         run_id: str,
         thread_cpu_ns: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         self._spool = spool
         self._power = power
+        self._boards = boards
         self._clock = clock
         self._run_id = run_id
         self._thread_cpu_ns = thread_cpu_ns
@@ -227,6 +230,7 @@ class Recorder:
             held_ns=held_ns,
             power=self._power,
             spans=spans,
+            boards=self._boards,
         )
         return UsageLine(
             request_id=request.request_id,

@@ -18,6 +18,7 @@ from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import SpoolWriter, boot_id, start_ticks_of
 from greenserve.carbon.meters.cpu_time import host_power
+from greenserve.carbon.board_power import BoardPowers, declared
 from greenserve.carbon.power_model import CpuPower
 from greenserve.clock import SystemClock
 from greenserve.config import Config
@@ -259,6 +260,7 @@ class GatewayReplica:
             recorder=self.recorder_class(
                 spool=spool,
                 power=power_of(config),
+                boards=boards_of(config),
                 clock=clock,
                 run_id=self._run_id,
             ),
@@ -368,6 +370,11 @@ def power_of(config: Config) -> CpuPower:
     if cpu is None:
         return host_power()
     return host_power(idle_w=cpu.idle_w, max_w=cpu.max_w, half_width_pct=cpu.half_width_pct)
+
+
+def boards_of(config: Config) -> BoardPowers:
+    """The power of boards that answers are estimated with until their meters speak."""
+    return BoardPowers([declared(**line.model_dump()) for line in config.energy.boards])
 
 
 def metrics_folder(config: Config) -> Path:
