@@ -159,8 +159,8 @@ class Dropped:
 class IntervalMaker:
     """Turns the readings of one device into rows of the journal.
 
-    State, changed by `add`, `stands` and `failed` alone: `last`, the base of the next difference; `segment`, the number of the
-    present one; `dropped`; whether readings failed since the base.
+    State, changed by `add`, `stands` and `failed` alone: `last`, the base of the next difference; `segment`, the
+    number of the present one; `dropped`; whether readings failed since the base.
     """
 
     device: str

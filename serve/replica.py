@@ -12,13 +12,13 @@ from typing import Any
 
 import uvloop
 
+from greenserve.carbon.board_power import BoardPowers, declared
 from greenserve.carbon.feeds.build import grid_from
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import SpoolWriter, boot_id, start_ticks_of
 from greenserve.carbon.meters.cpu_time import host_power
-from greenserve.carbon.board_power import BoardPowers, declared
 from greenserve.carbon.power_model import CpuPower
 from greenserve.clock import SystemClock
 from greenserve.config import Config

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from greenserve.carbon.intervals import MW_NS_PER_UJ, Dropped, Estimate, IntervalMaker, Row
@@ -64,6 +64,7 @@ class _Device:
         self.good_ns: int | None = None
         self.fault: str | None = None
         self.base: Reading | None = None
+        self.learned = False
 
 
 class NodeMeter:
@@ -191,6 +192,11 @@ class NodeMeter:
         one.good_ns, one.fault = after_ns, None
         if one.maker.stands(reading):
             return reading
+        learned_ns = None if one.learned else one.picked.learned_ns()
+        if learned_ns is not None:
+            one.learned = True
+            if one.pace.learned(learned_ns):
+                one.maker.limits = replace(one.maker.limits, edge_ns=2 * one.pace.period_ns)
         foreign = self._foreign_on(one.picked.device)
         estimate = _estimate(one, reading)
         row = one.maker.add(
@@ -229,7 +235,7 @@ class NodeMeter:
             MeterChange(device=found.device, at_ns=now_ns, before=one.picked.name, after=found.name, reason=reason)
         )
         one.picked, one.pace, one.base, one.due_ns = found, Pace(found.period_ns), None, now_ns
-        one.maker.limits = found.limits
+        one.maker.limits, one.learned = found.limits, False
 
     def _run(self) -> None:
         wait_ns = 0

@@ -54,7 +54,8 @@ class Picked:
 
     `period_ns` [ns] is how often it is read, `limits` what is plausible for the device; `stand_in` reads along to
     estimate stretches that the meter misses; `power_mw` gives the device's power [mW] at the last reading, None where
-    the meter knows none; `flags` are those of the present reading.
+    the meter knows none; `flags` are those of the present reading; `learned_ns` is the counter's publication period
+    [ns] where the meter found it out while reading, None before.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Picked:
     stand_in: "EnergyMeter | None" = None
     power_mw: Callable[[], int | None] = lambda: None
     flags: Callable[[], frozenset[str]] = frozenset
+    learned_ns: Callable[[], int | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +185,7 @@ def _board(
                 limits=limits,
                 power_mw=lambda: meter.power_mw,
                 flags=lambda: frozenset({meter.agreement.flag} if meter.agreement.flag else ()),
+                learned_ns=lambda: meter.learned_ns,
             )
         ]
     try:

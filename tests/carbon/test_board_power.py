@@ -57,7 +57,7 @@ def test_two_lines_of_one_board_are_refused() -> None:
 @pytest.mark.parametrize(("idle_w", "busy_w"), [(100, 50), (0, 0), (-1, 5)])
 def test_a_board_that_draws_less_at_work_is_refused(idle_w: float, busy_w: float) -> None:
     """The message names the board and the rule."""
-    with pytest.raises(ConfigInvalid, match="GPU-7 .* give busy_w above 0 and not below idle_w"):
+    with pytest.raises(ConfigInvalid, match=r"GPU-7 .* give busy_w above 0 and not below idle_w"):
         a_line("GPU-7", idle_w=idle_w, busy_w=busy_w)
 
 

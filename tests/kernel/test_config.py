@@ -86,6 +86,10 @@ def test_the_shipped_configuration_is_valid() -> None:
         ("version: 1", "version: 1\nserver: {limits: {request_timeout: 30}}", ["30 has no unit; write 30s"]),
         ("version: 1", "version: 1\nledger: {url: 'postgres://x'}", [":2  ledger.url"]),
         ("models:\n  - {name: sentiment, manifest: manifest.json}", "models: []", [":2  models: Tuple should have at"]),
+        ("version: 1", "version: 1\nenergy: {boards: [{idle_w: 60, busy_w: 50}]}",
+         [":2  energy.boards[0]: busy_w is 50, it lies above 0 and not below idle_w (60)"]),
+        ("version: 1", "version: 1\nenergy: {boards: [{idle_w: 1, busy_w: 2}, {idle_w: 3, busy_w: 4}]}",
+         ["boards names '*' twice; keep one line for each"]),
         ("manifest: manifest.json", "manifest: m, cache: {ttl: 0s}", [":3  models[0].cache.ttl: Input should be"]),
     ],
 )  # fmt: skip
