@@ -8,6 +8,7 @@ from typing import Any
 
 from greenserve.carbon.budgets import iso
 from greenserve.carbon.entries import OTHER_CI, it_uj
+from greenserve.carbon.provisional import CPU
 from greenserve.carbon.tally import decimal_g_per_kwh
 from greenserve.units import decimal_grams, decimal_joules, two_digits
 
@@ -113,7 +114,7 @@ def _devices(body: Mapping[str, Any], rounded: bool) -> list[dict[str, object]] 
     """What each device took and the evidence for it; they sum to the request. None where they are not told apart."""
     parts = body.get("devices")
     if parts is None and not body.get("spans"):
-        parts = [{"device": body["device"], "tier": body["tier"], **{name: body[name] for name in _PARTS}}]
+        parts = [{"device": body["device"] or CPU, "tier": body["tier"], **{name: body[name] for name in _PARTS}}]
     # A later line that changed the energy leaves the parts of before behind: they are not this figure's.
     if parts is None or it_uj(body) != _sum_of(parts):
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from greenserve.carbon.ledger.boards import Metered
-from greenserve.carbon.meters.foreign import ForeignWatch
+from greenserve.carbon.meters.foreign import Foreign, ForeignWatch
 from greenserve.carbon.meters.journal import Journal
 from greenserve.carbon.meters.known_boards import FILE, meters_folder, read_boards
 from greenserve.carbon.meters.node import NodeMeter
@@ -36,11 +36,11 @@ def engine_names(boards: Sequence[Board], *, masked: bool) -> Mapping[str, str]:
 
     Where Ray hands boards to replicas (`masked`), each of them calls its own `cuda:0`; boards of several kinds are
     numbered by CUDA from the fastest on. A part on such a device stays unmetered, which its entry says; engines that
-    give the UUID itself need no name.
+    give the UUID itself need no name. A divided board's work runs on its instances, which go by their UUIDs.
     """
     if len(boards) > 1 and (masked or len({board.name for board in boards}) > 1):
         return {}
-    return {f"cuda:{board.index}": board.uuid for board in boards}
+    return {f"cuda:{board.index}": board.uuid for board in boards if not board.mig}
 
 
 class Metering:
@@ -64,18 +64,20 @@ class Metering:
                 return own.living
 
             self._watch = ForeignWatch(picked.nvml, picked.boards, ours=ours, clock=clock)
+        self._mig = picked.mig
+        self._parents = picked.instances
         self.node = NodeMeter(
             picked.devices,
             clock=clock,
             journal_of=lambda device: Journal(folder, device, clock=clock),
-            foreign_on=self._watch.seen if self._watch else lambda device: None,
+            foreign_on=self._foreign,
             pick_again=self._pick_again,
         )
         self.cpu: EnergyMeter = self.node.meter_of(cpu.device)
         masked = any(model.placement == "remote" and model.replicas.gpus for model in config.models)
         self.metered = Metered(
             reader=self.node,
-            boards=[board.uuid for board in picked.boards],
+            boards=[*(board.uuid for board in picked.boards), *self._parents],
             probes=read_boards(folder / FILE),
             names=engine_names(picked.boards, masked=masked),
         )
@@ -85,6 +87,8 @@ class Metering:
 
     def start(self) -> None:
         """Begin to read, and to watch the boards."""
+        for mig in self._mig:
+            mig.start()
         self.node.start()
         if self._watch is not None:
             self._watch.start()
@@ -92,8 +96,22 @@ class Metering:
     def stop(self) -> None:
         """Read no more; the journal is durable then."""
         self.node.stop()
+        for mig in self._mig:
+            mig.stop()
         if self._watch is not None:
             self._watch.stop()
+
+    def _foreign(self, device: str) -> Foreign | None:
+        """Who else works on a device. A board's processes are not told apart by MIG instance: there it is not known."""
+        if self._watch is None:
+            return None
+        parent = self._parents.get(device)
+        if parent is None:
+            return self._watch.seen(device)
+        seen = self._watch.seen(parent)
+        if seen is None or not seen.processes:
+            return seen
+        return Foreign(at_ns=seen.at_ns, processes=None, unmatched=0, reason="the board's instances are not told apart")
 
     def _pick_again(self, device: str) -> Picked | None:
         """What reads the device now; None where nothing does."""

@@ -123,7 +123,12 @@ def grid_of(
 
 def store_file(config: Config) -> Path:
     """Where what providers told is kept: beside the ledger."""
-    return config.ledger.path.with_name(config.ledger.path.name + STORE_SUFFIX)
+    return store_beside(config.ledger.path)
+
+
+def store_beside(ledger: Path) -> Path:
+    """The file that keeps what providers told to the gateways of a ledger."""
+    return ledger.with_name(ledger.name + STORE_SUFFIX)
 
 
 def _stored_feeds(source: RecordedSource | AnnualSource) -> list[IntensityFeed]:

@@ -1,8 +1,8 @@
 """Which meters this machine gets, and why not the others."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,8 @@ from greenserve.carbon.meters.boards import CounterMeter, SamplesMeter
 from greenserve.carbon.meters.characterise import Characterisation
 from greenserve.carbon.meters.cpu_time import CpuTimeMeter, host_power
 from greenserve.carbon.meters.known_boards import known
+from greenserve.carbon.meters.mig import MigWatch, list_instances
+from greenserve.carbon.meters.mig_meters import InstanceMeter, MigSplit, RestMeter
 from greenserve.carbon.meters.nvml import Board, FieldReader, list_boards, load_nvml
 from greenserve.carbon.meters.pace import board_period_ns
 from greenserve.carbon.meters.rapl import POWERCAP, open_rapl
@@ -72,12 +74,23 @@ class Picked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickedNode:
-    """The meters of a node's devices, (name, reason) of all that were rejected, and the boards that are read."""
+    """The meters of a node's devices, (name, reason) of all that were rejected, and the boards that are read.
+
+    `mig` are the watches of divided boards: who reads the node starts and stops them; until then their instances share
+    by slices.
+    """
 
     devices: tuple[Picked, ...]
     rejected: tuple[tuple[str, str], ...]
     boards: tuple[Board, ...] = ()
     nvml: Any = None
+    mig: tuple[MigWatch, ...] = ()
+
+    @property
+    def instances(self) -> Mapping[str, str]:
+        """The UUIDs of the MIG instances that are read, each with its board's."""
+        parents = ((picked.device, picked.meter.describe().get("mig_parent")) for picked in self.devices)
+        return {device: str(board) for device, board in parents if board is not None}
 
 
 def pick_node(
@@ -101,6 +114,7 @@ def pick_node(
     rejected: list[tuple[str, str]] = []
     open_boards: tuple[Board, ...] = ()
     nvml = None
+    watches: list[MigWatch] = []
     for name in wanted:
         try:
             if name in BOARD_METERS:
@@ -108,7 +122,9 @@ def pick_node(
                 open_boards, faults = list_boards(nvml)
                 rejected += faults
                 for board in open_boards:
-                    devices += _board(nvml, board, clock, known(probed, uuid=board.uuid, driver=board.driver), rejected)
+                    found = known(probed, uuid=board.uuid, driver=board.driver)
+                    own = _board(nvml, board, clock, found, rejected)
+                    devices += _divided(nvml, board, clock, own, (watches, rejected)) if board.mig else own
             elif all(picked.device != CPU and picked.name != "replay" for picked in devices):
                 devices.append(_of_cpu(name, clock, model, tuple(replay), machine, rejected))
         except MeterUnavailable as reason:
@@ -122,6 +138,7 @@ def pick_node(
         rejected=tuple(rejected),
         boards=tuple(board for board in open_boards if board.uuid in read),
         nvml=nvml,
+        mig=tuple(watches),
     )
 
 
@@ -195,6 +212,33 @@ def _board(
         rejected.append((f"nvml power samples of gpu {board.index}", str(reason)))
         return []
     return [Picked(name="nvml", meter=samples, rejected=tuple(rejected[-1:]), device=board.uuid, limits=limits)]
+
+
+def _divided(
+    nvml: Any,
+    board: Board,
+    clock: "Clock",
+    own: list[Picked],
+    found: tuple[list[MigWatch], list[tuple[str, str]]],
+) -> list[Picked]:
+    """A meter for each MIG instance and one for the rest, in place of the board's; as it was, with the reason, where
+    the board has no counter or its instances cannot be told."""
+    watches, rejected = found
+    meter = own[0].meter if own else None
+    try:
+        if not isinstance(meter, CounterMeter):
+            raise MeterUnavailable("only a board with an energy counter is shared over its instances")
+        instances, all_slices = list_instances(nvml, board)
+        if not instances:
+            raise MeterUnavailable("it has no instance; its energy is the board's")
+    except MeterUnavailable as reason:
+        rejected.append((f"MIG instances of gpu {board.index}", str(reason)))
+        return own
+    watch = MigWatch(nvml, board, instances, clock=clock)
+    watches.append(watch)
+    split = MigSplit(meter, instances, all_slices=all_slices, activity=watch.activity, clock=clock)
+    shared = [replace(own[0], meter=InstanceMeter(split, one), device=one.uuid, name="nvml mig") for one in instances]
+    return [replace(own[0], meter=RestMeter(split, board.uuid)), *shared]
 
 
 def _counter(nvml: Any, board: Board, clock: "Clock", found: Characterisation | None) -> CounterMeter:

@@ -74,7 +74,7 @@ def test_every_board_gets_a_meter_beside_the_cpus(tmp_path: Path) -> None:
 
     assert {"GPU-0000": "nvml", "GPU-1": "nvml", "cpu": "cpu-time"} == by_device(node)
     assert [50_000_000, 300_000] == [node.devices[0].period_ns, node.devices[0].limits.power_limit_mw]
-    assert ["rapl"] == [name for name, _ in node.rejected]
+    assert ["MIG instances of gpu 1", "rapl"] == [name for name, _ in node.rejected]
     assert ["GPU-0000", "GPU-1"] == [board.uuid for board in node.boards]
 
 

@@ -68,12 +68,21 @@ def list_meters(
         ],
         empty="no meter",
     )
+    for row in rows:
+        if "mig_parent" in row:
+            share = f"{row['mig_slices']} slices of {row['mig_parent']}, shared by {row['mig_shared_by']}"
+            data.print(f"{row['device']}: {share}", markup=False)
+    for watch in node.mig:
+        if watch.fault is not None:
+            data.print(f"{watch!r}: shared by slices alone: {watch.fault}", markup=False)
     for name, reason in node.rejected:
         data.print(f"not {name}: {reason}", markup=False)
 
 
 def power_now(node: PickedNode, seconds: float) -> Mapping[str, Mapping[str, float | str | None]]:
     """The mean power [W] of each device over some seconds; None, with the fault, where its meter told none."""
+    for watch in node.mig:
+        watch.look()
     first: dict[str, Any] = {}
     found: dict[str, dict[str, float | str | None]] = {}
     for picked in node.devices:
@@ -82,6 +91,8 @@ def power_now(node: PickedNode, seconds: float) -> Mapping[str, Mapping[str, flo
         except MeterUnavailable as error:
             found[picked.device] = {"power_w": None, "fault": str(error)}
     time.sleep(seconds)
+    for watch in node.mig:
+        watch.look()
     for picked in node.devices:
         if picked.device not in first:
             continue
