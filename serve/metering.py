@@ -13,16 +13,24 @@ from greenserve.carbon.meters.pick import METERS, Model, Picked, PickedNode, cpu
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.ports import EnergyMeter
+from greenserve.serve.external_meters import ExternalMeters
 from greenserve.serve.replica import power_of
 
 
-def pick_configured_node(config: Config) -> PickedNode:
-    """A meter for each device that the configuration's meters read, with the reasons against the others."""
+def pick_configured_node(config: Config, external: ExternalMeters | None = None) -> PickedNode:
+    """A meter for each device that the configuration's meters read, with the reasons against the others.
+
+    `external` are external meters that somebody keeps asking; without them each is asked once, now.
+    """
+    if external is None:
+        external = ExternalMeters(config)
+        external.poller.once()
     return pick_node(
         config.energy.meters,
         clock=SystemClock(),
         model=Model(power=power_of(config), alpha=config.energy.cpu.alpha if config.energy.cpu else 1.0),
         boards=read_boards(meters_folder(config.ledger.path) / FILE),
+        external=external.picked(),
     )
 
 
@@ -52,7 +60,9 @@ class Metering:
     def __init__(self, config: Config, *, root_pid: int) -> None:
         self._config = config
         clock = SystemClock()
-        picked = pick_configured_node(config)
+        self._external = ExternalMeters(config)
+        self._external.poller.once()
+        picked = pick_configured_node(config, self._external)
         cpu = cpu_of(picked, METERS if config.energy.meters == "auto" else config.energy.meters)
         folder = meters_folder(config.ledger.path)
         self._watch: ForeignWatch | None = None
@@ -87,6 +97,7 @@ class Metering:
 
     def start(self) -> None:
         """Begin to read, and to watch the boards."""
+        self._external.poller.start()
         for mig in self._mig:
             mig.start()
         self.node.start()
@@ -96,6 +107,7 @@ class Metering:
     def stop(self) -> None:
         """Read no more; the journal is durable then."""
         self.node.stop()
+        self._external.poller.stop()
         for mig in self._mig:
             mig.stop()
         if self._watch is not None:
@@ -115,4 +127,6 @@ class Metering:
 
     def _pick_again(self, device: str) -> Picked | None:
         """What reads the device now; None where nothing does."""
-        return next((one for one in pick_configured_node(self._config).devices if one.device == device), None)
+        return next(
+            (one for one in pick_configured_node(self._config, self._external).devices if one.device == device), None
+        )

@@ -25,11 +25,12 @@ from greenserve.units import NS_PER_S
 if TYPE_CHECKING:  # the seams name numpy, which a meter does not need
     from greenserve.ports import Clock, EnergyMeter
 
-METERS = ("nvml", "rapl", "cpu-time", "replay")
-AUTO = ("nvml", "rapl", "cpu-time")
+METERS = ("nvml", "rapl", "external", "cpu-time", "replay")
+AUTO = ("nvml", "rapl", "external", "cpu-time")
 """Best evidence first; a replayed series only by name."""
 BOARD_METERS = frozenset({"nvml"})
 CPU = "cpu"
+EXTERNAL = "external"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +102,14 @@ def pick_node(
     replay: Iterable[Reading] = (),
     machine: Machine | None = None,
     boards: Iterable[Characterisation] = (),
+    external: Iterable[Picked] = (),
 ) -> PickedNode:
     """A meter for each device: every board that NVML shows, and the first meter of the CPU that gives a reading here.
 
-    `auto` means nvml, rapl, cpu-time. `model` replaces the model of this machine, `replay` is the series of a replay
-    meter, `boards` is what probes found out. Raises ConfigInvalid for an unknown name and MeterUnavailable, with each
-    reason, where no device is read.
+    `auto` means nvml, rapl, external, cpu-time. `model` replaces the model of this machine, `replay` is the series of
+    a replay meter, `boards` is what probes found out, `external` are meters of the CPU or of the whole node that have
+    been asked. Raises ConfigInvalid for an unknown name and MeterUnavailable, with each reason, where no device is
+    read.
     """
     wanted = _wanted(names)
     machine, model, probed = machine or Machine(), model or Model(), tuple(boards)
@@ -125,6 +128,8 @@ def pick_node(
                     found = known(probed, uuid=board.uuid, driver=board.driver)
                     own = _board(nvml, board, clock, found, rejected)
                     devices += _divided(nvml, board, clock, own, (watches, rejected)) if board.mig else own
+            elif name == EXTERNAL:
+                devices += _external(tuple(external), names != "auto", devices, rejected)
             elif all(picked.device != CPU and picked.name != "replay" for picked in devices):
                 devices.append(_of_cpu(name, clock, model, tuple(replay), machine, rejected))
         except MeterUnavailable as reason:
@@ -212,6 +217,29 @@ def _board(
         rejected.append((f"nvml power samples of gpu {board.index}", str(reason)))
         return []
     return [Picked(name="nvml", meter=samples, rejected=tuple(rejected[-1:]), device=board.uuid, limits=limits)]
+
+
+def _external(
+    given: tuple[Picked, ...], wanted: bool, devices: Sequence[Picked], rejected: list[tuple[str, str]]
+) -> list[Picked]:
+    """Those that gave a reading, one for each device that nothing better reads; MeterUnavailable where `wanted` by
+    name and none is configured."""
+    if wanted and not given:
+        raise MeterUnavailable("energy.external names no meter")
+    found: list[Picked] = []
+    for picked in given:
+        label = f"external {picked.meter.describe()['source']}".replace("external external", "external")
+        reader = next((one.name for one in [*devices, *found] if one.device == picked.device), None)
+        if reader is not None:
+            rejected.append((label, f"{picked.device} is read by {reader} already"))
+            continue
+        try:
+            picked.meter.read()
+        except MeterUnavailable as reason:
+            rejected.append((label, str(reason)))
+            continue
+        found.append(replace(picked, rejected=tuple(rejected)))
+    return found
 
 
 def _divided(

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from greenserve.cli.table import print_table
 from greenserve.clock import SystemClock
 from greenserve.config import load_config
 from greenserve.errors import InvalidRequest, MeterUnavailable
+from greenserve.serve.external_meters import ExternalMeters
 from greenserve.serve.metering import pick_configured_node
 from greenserve.units import MILLI
 
@@ -46,8 +47,11 @@ def list_meters(
     as_json: AsJson = False,
 ) -> None:
     """Show the meter of each device, the power that it sees, and why not another one. Exit 6 where none reads."""
-    node = pick_configured_node(load_config(config))
-    powers = power_now(node, seconds)
+    loaded = load_config(config)
+    external = ExternalMeters(loaded)
+    external.poller.once()
+    node = pick_configured_node(loaded, external)
+    powers = power_now(node, seconds, ask_again=external.poller.once)
     rows = [dict(picked.meter.describe()) | {"name": picked.name, **powers[picked.device]} for picked in node.devices]
     if as_json:
         rejected = [{"name": name, "reason": reason} for name, reason in node.rejected]
@@ -79,8 +83,13 @@ def list_meters(
         data.print(f"not {name}: {reason}", markup=False)
 
 
-def power_now(node: PickedNode, seconds: float) -> Mapping[str, Mapping[str, float | str | None]]:
-    """The mean power [W] of each device over some seconds; None, with the fault, where its meter told none."""
+def power_now(
+    node: PickedNode, seconds: float, *, ask_again: Callable[[], object] = lambda: None
+) -> Mapping[str, Mapping[str, float | str | None]]:
+    """The mean power [W] of each device over some seconds; None, with the fault, where its meter told none.
+
+    `ask_again` has those meters asked that nobody asks in the background.
+    """
     for watch in node.mig:
         watch.look()
     first: dict[str, Any] = {}
@@ -93,6 +102,7 @@ def power_now(node: PickedNode, seconds: float) -> Mapping[str, Mapping[str, flo
     time.sleep(seconds)
     for watch in node.mig:
         watch.look()
+    ask_again()
     for picked in node.devices:
         if picked.device not in first:
             continue
