@@ -1,6 +1,7 @@
 """The node's meters as the configuration wants them: one reader, its journal, and the watch for foreign work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from greenserve.carbon.ledger.boards import Metered
 from greenserve.carbon.meters.foreign import Foreign, ForeignWatch
@@ -51,6 +52,15 @@ def engine_names(boards: Sequence[Board], *, masked: bool) -> Mapping[str, str]:
     return {f"cuda:{board.index}": board.uuid for board in boards if not board.mig}
 
 
+def foreign_on(seen: Callable[[str], Foreign | None], instances: Mapping[str, str], device: str) -> Foreign | None:
+    """Who else works on a device. A board's processes are not told apart by its MIG instances (`instances`: their
+    boards by UUID): where one is foreign, that of an instance is not known."""
+    found = seen(instances.get(device, device))
+    if device not in instances or found is None or not found.processes:
+        return found
+    return Foreign(at_ns=found.at_ns, processes=None, unmatched=0, reason="a board's instances are not told apart")
+
+
 class Metering:
     """Reads all devices of this node while it runs; for who settles the CPU's meter is `cpu`, and all are `metered`.
 
@@ -75,19 +85,18 @@ class Metering:
 
             self._watch = ForeignWatch(picked.nvml, picked.boards, ours=ours, clock=clock)
         self._mig = picked.mig
-        self._parents = picked.instances
         self.node = NodeMeter(
             picked.devices,
             clock=clock,
             journal_of=lambda device: Journal(folder, device, clock=clock),
-            foreign_on=self._foreign,
+            foreign_on=partial(foreign_on, self._watch.seen, picked.instances) if self._watch else lambda device: None,
             pick_again=self._pick_again,
         )
         self.cpu: EnergyMeter = self.node.meter_of(cpu.device)
         masked = any(model.placement == "remote" and model.replicas.gpus for model in config.models)
         self.metered = Metered(
             reader=self.node,
-            boards=[*(board.uuid for board in picked.boards), *self._parents],
+            boards=[*(board.uuid for board in picked.boards), *picked.instances],
             probes=read_boards(folder / FILE),
             names=engine_names(picked.boards, masked=masked),
         )
@@ -112,18 +121,6 @@ class Metering:
             mig.stop()
         if self._watch is not None:
             self._watch.stop()
-
-    def _foreign(self, device: str) -> Foreign | None:
-        """Who else works on a device. A board's processes are not told apart by MIG instance: there it is not known."""
-        if self._watch is None:
-            return None
-        parent = self._parents.get(device)
-        if parent is None:
-            return self._watch.seen(device)
-        seen = self._watch.seen(parent)
-        if seen is None or not seen.processes:
-            return seen
-        return Foreign(at_ns=seen.at_ns, processes=None, unmatched=0, reason="the board's instances are not told apart")
 
     def _pick_again(self, device: str) -> Picked | None:
         """What reads the device now; None where nothing does."""

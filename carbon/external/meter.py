@@ -75,7 +75,7 @@ class ExternalMeter:
             energy_uj=value,
             static_uj=0,
             at_ns=at_ns,
-            source=f"external {self.name}, {self._where}" + (f", segment {self._segment}" if self._segment else ""),
+            source=self._source,
             tier="metered",
         )
         self._asked_ns, self.fault = end_ns, None
@@ -95,7 +95,7 @@ class ExternalMeter:
         """Source, tier, half width [%], unit, period [ms], what it can draw at most [mW], the present fault."""
         return {
             "device": self.device,
-            "source": f"external {self.name}, {self._where}",
+            "source": self._source,
             "tier": "metered",
             "half_width_pct": self._half_width_pct,
             "unit": self.amount.unit,
@@ -103,6 +103,11 @@ class ExternalMeter:
             "max_mw": round(self._max_w * MILLI),
             "fault": self.fault,
         }
+
+    @property
+    def _source(self) -> str:
+        segment = f", segment {self._segment}" if self._segment else ""
+        return f"external {self.name}, {self._where}{segment}"
 
     def _late_us(self, told: Told) -> int | None:
         return None if told.at_us is None else self._clock.unix_us() - told.at_us

@@ -53,7 +53,10 @@ class ExternalPoller:
     def once(self) -> None:
         """Ask all of them once, at the same time; takes as long as the slowest, its time limit at most."""
         if self._places:
-            asyncio.run(self._once())
+            # In a thread: who asks may itself be called from a running loop.
+            thread = threading.Thread(target=lambda: asyncio.run(self._once()), name="meter-external-once")
+            thread.start()
+            thread.join()
 
     def start(self) -> None:
         """Ask each in its own period from now on; nothing where there is none."""

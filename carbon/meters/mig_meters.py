@@ -63,6 +63,10 @@ class MigSplit:
         """The board's while activity is known, modelled otherwise."""
         return self.meter.tier if self._by_activity else max(self.meter.tier, "modelled", key=TIERS.index)
 
+    def source_of(self, board: object) -> str:
+        """The source of the shares, given that of the board's counter."""
+        return f"{board}, MIG share {self._segment}"
+
     def reading(self, uuid: str, device: str) -> Reading:
         """The counter of an instance (or "": the rest) as a reading of `device`; MeterUnavailable as the board's."""
         last = self._update()
@@ -71,7 +75,7 @@ class MigSplit:
             energy_uj=self._energy_uj[uuid],
             static_uj=self._static_uj[uuid],
             at_ns=last.at_ns,
-            source=f"{last.source}, MIG share {self._segment}",
+            source=self.source_of(last.source),
             tier=self.tier if uuid else self.meter.tier,
         )
 
@@ -124,6 +128,7 @@ class InstanceMeter:
         assert isinstance(width, int)
         return board | {
             "device": self._instance.uuid,
+            "source": self._split.source_of(board["source"]),
             "mig_parent": self._instance.board,
             "mig_gpu_instance": self._instance.gpu_instance,
             "mig_slices": self._instance.slices,
@@ -149,4 +154,5 @@ class RestMeter:
     def describe(self) -> Mapping[str, object]:
         """What the board's meter says, and which instances have the other part."""
         held = {one.uuid: one.slices for one in self._split.instances}
-        return dict(self._split.meter.describe()) | {"mig_instances": held}
+        board = dict(self._split.meter.describe())
+        return board | {"source": self._split.source_of(board["source"]), "mig_instances": held}

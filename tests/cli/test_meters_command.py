@@ -33,6 +33,29 @@ def test_the_list_names_each_devices_meter_and_the_rejected_ones(greenserve: Com
     assert 0 == text.code
 
 
+def test_the_list_shows_external_meters_and_the_reason_of_one_that_tells_nothing(
+    greenserve: Commands, folder: Path
+) -> None:
+    """A node's watts as power over the time that was measured; a file that is gone is named."""
+    (folder / "watts").write_text("85")
+    with (folder / "greenserve.yaml").open("a") as file:
+        file.write(
+            "energy:\n  external:\n"
+            "    - {name: wall, file: watts, format: number, unit: W, max_w: 500}\n"
+            "    - {name: pdu, file: gone, device: cpu, format: number, unit: kWh, max_w: 500}\n"
+        )
+
+    listed, checked = greenserve("meters list --seconds 0.3 --json", "doctor")
+
+    node = next(device for device in listed.document["devices"] if device["device"] == "node")
+    assert ("external", "metered", "external wall, watts") == (node["name"], node["tier"], node["source"])
+    assert 85 == pytest.approx(node["power_w"], rel=0.01)
+    assert any("No such file" in one["reason"] for one in listed.document["rejected"])
+    words = " ".join(checked.out.split())
+    assert "node by external, tier metered +-5 % (external wall, watts)" in words
+    assert "WARN energy: not external pdu, gone" in words
+
+
 @pytest.mark.skipif(HAS_BOARD, reason="this machine has an NVIDIA board; run `make gpu-check` there")
 def test_a_probe_without_a_board_says_what_is_missing(greenserve: Commands) -> None:
     """Exit 6, and nothing is made up."""
