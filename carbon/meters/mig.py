@@ -154,7 +154,7 @@ class MigWatch:
         # A NaN compares false with everything.
         if told.nvmlReturn != nvml.NVML_SUCCESS or not 0 <= told.value <= 100:
             return None
-        return round(told.value * MILLI_PER_PCT)
+        return round(float(told.value) * MILLI_PER_PCT)
 
     def _run(self) -> None:
         self.look()

@@ -17,7 +17,7 @@ BOARD = "GPU-1"
 
 
 def a_usage(active_uj: int = 54_603, held_uj: int = 3_000, host_uj: int = 4_300, **changes: Any) -> Usage:
-    whole = {"low_uj": 0, "high_uj": 10**16, "tier": "modelled", "state": "provisional"} | changes
+    whole: dict[str, Any] = {"low_uj": 0, "high_uj": 10**16, "tier": "modelled", "state": "provisional"} | changes
     return Usage(request_id=REQUEST, active_uj=active_uj, held_uj=held_uj, host_uj=host_uj, **whole)
 
 

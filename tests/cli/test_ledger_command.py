@@ -206,7 +206,7 @@ def test_a_receipt_names_the_devices_of_a_request_with_their_tiers(folder: Path,
     """For people and as a document; what is not known is said with its reason."""
     entry = a_request()
     record(folder, [entry])
-    request_id = entry.body["request_id"]
+    request_id = str(entry.body["request_id"])
 
     plain, told = greenserve(f"ledger receipt {request_id}", f"ledger receipt {request_id.upper()} --json")
 

@@ -85,11 +85,11 @@ def test_a_foreign_process_of_a_divided_board_may_be_on_any_instance(
     """The board says that it is there, not where; without one its instances are clean."""
     seen = Foreign(at_ns=1, processes=processes, unmatched=0)
 
-    found = foreign_on({"GPU-1": seen}.get, {"MIG-1": "GPU-1"}, device)
+    found = foreign_on(lambda board: {"GPU-1": seen}.get(board), {"MIG-1": "GPU-1"}, device)
 
     assert found is not None
     assert expected == found.flags
-    assert foreign_on({}.get, {"MIG-1": "GPU-1"}, device) is None
+    assert foreign_on(lambda board: None, {"MIG-1": "GPU-1"}, device) is None
 
 
 def test_an_external_meter_is_journaled_beside_the_cpu_and_named_where_it_fails(tmp_path: Path) -> None:
