@@ -33,6 +33,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, probe 
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 MS = 1_000_000
+NODE = "node"
 
 
 @app.callback()
@@ -53,9 +54,10 @@ def list_meters(
     node = pick_configured_node(loaded, external)
     powers = power_now(node, seconds, ask_again=external.poller.once)
     rows = [dict(picked.meter.describe()) | {"name": picked.name, **powers[picked.device]} for picked in node.devices]
+    beyond_w = overhead_w({str(row["device"]): row["power_w"] for row in rows})
     if as_json:
         rejected = [{"name": name, "reason": reason} for name, reason in node.rejected]
-        print_json("meters", {"devices": rows, "rejected": rejected})
+        print_json("meters", {"devices": rows, "overhead_w": beyond_w, "rejected": rejected})
         return
     print_table(
         ("device", "meter", "tier", "+-%", "power", "source"),
@@ -72,6 +74,10 @@ def list_meters(
         ],
         empty="no meter",
     )
+    if NODE in powers:
+        told = "unknown" if beyond_w is None else f"{beyond_w:.1f} W"
+        disagree = " (the meters disagree: less than the devices)" if beyond_w is not None and beyond_w < 0 else ""
+        data.print(f"overhead, what the devices do not explain of the node: {told}{disagree}", markup=False)
     for row in rows:
         if "mig_parent" in row:
             share = f"{row['mig_slices']} slices of {row['mig_parent']}, shared by {row['mig_shared_by']}"
@@ -81,6 +87,16 @@ def list_meters(
             data.print(f"{watch!r}: shared by slices alone: {watch.fault}", markup=False)
     for name, reason in node.rejected:
         data.print(f"not {name}: {reason}", markup=False)
+
+
+def overhead_w(powers: Mapping[str, float | None]) -> float | None:
+    """What the node draws beyond its devices [W], by their powers; None without a node meter, or one power unknown.
+
+    A negative one says that the meters disagree.
+    """
+    node = powers.get(NODE)
+    known = [power for device, power in powers.items() if device != NODE and power is not None]
+    return None if node is None or len(known) + 1 < len(powers) else node - sum(known)
 
 
 def power_now(
