@@ -228,7 +228,7 @@ def _external(
         raise MeterUnavailable("energy.external names no meter")
     found: list[Picked] = []
     for picked in given:
-        label = f"external {picked.meter.describe()['source']}".replace("external external", "external")
+        label = str(picked.meter.describe()["source"])
         reader = next((one.name for one in [*devices, *found] if one.device == picked.device), None)
         if reader is not None:
             rejected.append((label, f"{picked.device} is read by {reader} already"))
