@@ -54,7 +54,9 @@ def list_meters(
     node = pick_configured_node(loaded, external)
     powers = power_now(node, seconds, ask_again=external.poller.once)
     rows = [dict(picked.meter.describe()) | {"name": picked.name, **powers[picked.device]} for picked in node.devices]
-    beyond_w = overhead_w({str(row["device"]): row["power_w"] for row in rows})
+    beyond_w = overhead_w(
+        {device: power if isinstance(power := told["power_w"], float) else None for device, told in powers.items()}
+    )
     if as_json:
         rejected = [{"name": name, "reason": reason} for name, reason in node.rejected]
         print_json("meters", {"devices": rows, "overhead_w": beyond_w, "rejected": rejected})
