@@ -23,6 +23,8 @@ from tests.fake_nvml import FakeBoard, FakeNvml
 RESULTS = Path("benchmarks") / "results"
 BAR_PCT = 0.5
 PERIOD_S = 0.1
+LEARNT_S = 12.0
+"""A hundred moves of the counter, after which a board that was not probed is read at its own period."""
 
 
 class RealTime(ManualClock):
@@ -43,20 +45,26 @@ class Working(FakeBoard):
         self.counter_mj = int(time.monotonic() / PERIOD_S) * 7_000
 
 
-def cost_pct(names: Sequence[str], boards: int, seconds: float) -> tuple[float, int]:
-    """CPU time [% of a core] of a process in which only the reader works, and how many readings it made."""
+def cost_pct(
+    names: Sequence[str], boards: int, seconds: float, *, probed: bool = True, settle_s: float = 0.5
+) -> tuple[float, int]:
+    """CPU time [% of a core] of a process in which only the reader works, and how many readings of boards it made.
+
+    It is measured from `settle_s` [s] after the start on; a board that was not `probed` finds its period by then.
+    """
     fakes = [Working(uuid="GPU-0000" if not number else f"GPU-{number}") for number in range(boards)]
     for board in fakes:
         board.before_read = board.work
     nvml = FakeNvml(*fakes, clock=RealTime())
     clock = SystemClock()
-    picked = pick_node(names, clock=clock, machine=Machine(nvml=lambda: nvml), boards=[a_characterisation()])
+    known = [a_characterisation()] if probed else []
+    picked = pick_node(names, clock=clock, machine=Machine(nvml=lambda: nvml), boards=known)
     with TemporaryDirectory(prefix="bench-", dir=".") as folder:
         node = NodeMeter(
             picked.devices, clock=clock, journal_of=lambda device: Journal(Path(folder), device, clock=clock)
         )
         node.start()
-        time.sleep(0.5)
+        time.sleep(settle_s)
         start_s, cpu_s = time.perf_counter(), time.process_time()
         readings = nvml.calls.get("fields", 0)
         time.sleep(seconds)
@@ -71,16 +79,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     seconds = parser.parse_args().seconds
-    cases = {
-        "CPU meter": (["cpu-time"], 0),
-        "one board, probed": (["nvml"], 1),
-        "CPU and one board": (["nvml", "cpu-time"], 1),
+    cases: dict[str, tuple[list[str], int, bool, float]] = {
+        "CPU meter": (["cpu-time"], 0, True, 0.5),
+        "one board, probed": (["nvml"], 1, True, 0.5),
+        "one board, not probed": (["nvml"], 1, False, LEARNT_S),
+        "CPU and one board": (["nvml", "cpu-time"], 1, True, 0.5),
+        "first seconds, not probed": (["nvml"], 1, False, 0.5),
     }
     results = {}
-    for name, (names, boards) in cases.items():
-        pct, readings = cost_pct(names, boards, seconds)
+    for name, (names, boards, probed, settle_s) in cases.items():
+        lasting_s = LEARNT_S - 3 if name.startswith("first") else seconds
+        pct, readings = cost_pct(names, boards, lasting_s, probed=probed, settle_s=settle_s)
         results[name] = {"core_pct": round(pct, 4), "board_readings": readings}
-        print(f"{name:<20} {pct:6.3f} % of a core   bar {BAR_PCT} %   {readings} board readings in {seconds:g} s")
+        print(f"{name:<25} {pct:6.3f} % of a core   bar {BAR_PCT} %   {readings} board readings in {lasting_s:g} s")
     document = {"schema": "greenserve.sampler/1", "seconds": seconds, "bar_pct": BAR_PCT, "results": results}
     RESULTS.mkdir(parents=True, exist_ok=True)
     file = RESULTS / f"sampler-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"

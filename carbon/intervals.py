@@ -159,8 +159,8 @@ class Dropped:
 class IntervalMaker:
     """Turns the readings of one device into rows of the journal.
 
-    State, changed by `add` and `failed` alone: `last`, the base of the next difference; `segment`, the number of the
-    present one; `dropped`; whether readings failed since the base.
+    State, changed by `add`, `stands` and `failed` alone: `last`, the base of the next difference; `segment`, the
+    number of the present one; `dropped`; whether readings failed since the base.
     """
 
     device: str
@@ -174,6 +174,20 @@ class IntervalMaker:
         """A reading failed: no zero, the next good one says whether the counter ran on."""
         self.dropped.failed += 1
         self._failed = True
+
+    def stands(self, reading: Reading) -> bool:
+        """Whether the counter has not moved since the base: nothing is closed, and `add` need not be asked.
+
+        Most readings of a board are such; a repeated point is counted as a duplicate here as by `add`.
+        """
+        last = self.last
+        if last is None or reading.energy_uj != last.energy_uj or reading.at_ns < last.at_ns:
+            return False
+        if reading.static_uj != last.static_uj or reading.source != last.source or reading.device != self.device:
+            return False
+        if reading.at_ns == last.at_ns:
+            self.dropped.duplicates += 1
+        return True
 
     def add(
         self, reading: Reading, *, estimate: Estimate | None = None, flags: frozenset[str] = frozenset()

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from greenserve.carbon.board_power import NOTHING_DECLARED, BoardPowers
+from greenserve.carbon.board_power import BoardPower as Declared
 from greenserve.carbon.power_model import MW_NS_PER_UJ
 from greenserve.carbon.shares import WHOLE_PPB, SpanShare
 from greenserve.carbon.theta import NOT_SEPARABLE, PRIOR, Theta
@@ -12,11 +14,9 @@ from greenserve.carbon.uncertainty import METER_BP, PROVISIONAL_REQUEST_BP, Half
 from greenserve.records import TIERS, Tier
 from greenserve.units import MILLI, NS_PER_S
 
-BOARD = MappingProxyType({"active_mw": 190_000, "held_mw": 60_000})
-"""What a board draws above rest and at rest while a batch runs [mW]: an average of nothing known (to verify), which
-the learned model replaces (decisions 0030, 0038)."""
-BOARD_TIER: Tier = "class_average"
-BOARD_BP = 6_000
+GUESSED_TIER: Tier = "class_average"
+GUESSED_BP = 6_000
+BP_PER_PERCENT = 100
 STALE_NS = 30 * NS_PER_S
 """A publication that its writer has not renewed for so long is not used: whoever learns may be gone."""
 UNPUBLISHED, STALE, UNKNOWN_BOARD, UNLEARNED = "unpublished", "stale", "unknown_board", "unlearned"
@@ -83,7 +83,8 @@ class Estimate:
     """What batches on one board are expected to have cost a request [uJ], with a 90 % interval and tier.
 
     `name` is what the engine calls the board. By a published model: its `device`, `version`, `sha256`, and the board's
-    power at rest `static_mw` [mW]. By a board's average these are None, and `reason` says why.
+    power at rest `static_mw` [mW]. By its declared power or an average these are None, `reason` says why, and
+    `active_mw` and `held_mw` [mW] are what it was taken to draw above rest and at rest.
     """
 
     name: str
@@ -97,12 +98,16 @@ class Estimate:
     sha256: str | None = None
     static_mw: int | None = None
     reason: str | None = None
+    active_mw: int | None = None
+    held_mw: int | None = None
 
     def members(self) -> dict[str, Any]:
         """What stands in the request's line."""
         return {
+            "active_mw": self.active_mw,
             "active_uj": self.active_uj,
             "device": self.device,
+            "held_mw": self.held_mw,
             "held_uj": self.held_uj,
             "name": self.name,
             "reason": self.reason,
@@ -113,12 +118,17 @@ class Estimate:
         }
 
 
-def estimates_of(shares: Sequence[SpanShare], powers: PublishedPowers | None, now_ns: int) -> tuple[Estimate, ...]:
+def estimates_of(
+    shares: Sequence[SpanShare],
+    powers: PublishedPowers | None,
+    now_ns: int,
+    declared: BoardPowers = NOTHING_DECLARED,
+) -> tuple[Estimate, ...]:
     """One estimate per board and way of estimating it, in the order of the shares.
 
-    Learned classes follow the published model. Everything else is a board's average, `class_average` and +-60 %: where
-    nothing is published or it is stale at `now_ns` [monotonic ns], on a board that is not in it, for classes that it
-    has not learned yet.
+    Learned classes follow the published model. Everything else follows the board's power as it is `declared`, or an
+    average (`class_average`, +-60 %): where nothing is published or it is stale at `now_ns` [monotonic ns], on a board
+    that is not in it, for classes that it has not learned yet.
     """
     grouped: dict[tuple[str, str | None], list[SpanShare]] = {}
     for share in shares:
@@ -129,7 +139,7 @@ def estimates_of(shares: Sequence[SpanShare], powers: PublishedPowers | None, no
         if reason is None and board is not None:
             found.append(_learned(name, own, board))
         else:
-            found.append(_averaged(name, own, reason))
+            found.append(_declared(name, own, declared.of(name), reason))
     return tuple(found)
 
 
@@ -151,7 +161,7 @@ def estimate_faults(body: Mapping[str, Any], thetas: Mapping[str, Theta | None])
         if theta is not None:
             again = _modelled(learned, theta, one["static_mw"])
         else:
-            again = _average([share for share in own if share not in learned])
+            again = _drawn([share for share in own if share not in learned], one["active_mw"], one["held_mw"])
         stored = (one["active_uj"], one["held_uj"])
         if again != stored:
             yield f"its estimate on {one['name']} is {stored} (active, held uJ), its model gives {again}"
@@ -182,8 +192,8 @@ def _learned(name: str, shares: Sequence[SpanShare], board: BoardPower) -> Estim
     active_uj, held_uj = _modelled(shares, board.theta, board.static_mw)
     guessed = any(NOT_SEPARABLE in board.theta.of(share.work_class).flags for share in shares)
     # Between classes that always run together their priors decide: the sum is learned, one class's part is not.
-    width_bp = BOARD_BP if guessed else board.half_width_bp
-    tier = max(board.tier, BOARD_TIER if guessed else "modelled", key=TIERS.index)
+    width_bp = GUESSED_BP if guessed else board.half_width_bp
+    tier = max(board.tier, GUESSED_TIER if guessed else "modelled", key=TIERS.index)
     energy_uj = active_uj + held_uj
     low_uj, high_uj = bounds(energy_uj, width_bp) or (energy_uj, energy_uj)
     return Estimate(
@@ -200,17 +210,19 @@ def _learned(name: str, shares: Sequence[SpanShare], board: BoardPower) -> Estim
     )
 
 
-def _averaged(name: str, shares: Sequence[SpanShare], reason: str | None) -> Estimate:
-    active_uj, held_uj = _average(shares)
-    low_uj, high_uj = bounds(active_uj + held_uj, BOARD_BP) or (0, 0)
+def _declared(name: str, shares: Sequence[SpanShare], power: Declared, reason: str | None) -> Estimate:
+    active_uj, held_uj = _drawn(shares, power.active_mw, power.held_mw)
+    low_uj, high_uj = bounds(active_uj + held_uj, BP_PER_PERCENT * power.half_width_pct) or (0, 0)
     return Estimate(
         name=name,
         active_uj=active_uj,
         held_uj=held_uj,
         low_uj=low_uj,
         high_uj=high_uj,
-        tier=BOARD_TIER,
+        tier=power.tier,
         reason=reason,
+        active_mw=power.active_mw,
+        held_mw=power.held_mw,
     )
 
 
@@ -224,6 +236,7 @@ def _modelled(shares: Sequence[SpanShare], theta: Theta, static_mw: int) -> tupl
     return active // WHOLE_PPB, held // WHOLE_PPB
 
 
-def _average(shares: Sequence[SpanShare]) -> tuple[int, int]:
+def _drawn(shares: Sequence[SpanShare], active_mw: int, held_mw: int) -> tuple[int, int]:
+    """(active, held) [uJ] of a board that draws this much [mW] above rest and at rest while batches run."""
     board_ns = sum((share.end_ns - share.start_ns) * share.weight_ppb for share in shares) // WHOLE_PPB
-    return BOARD["active_mw"] * board_ns // MW_NS_PER_UJ, BOARD["held_mw"] * board_ns // MW_NS_PER_UJ
+    return active_mw * board_ns // MW_NS_PER_UJ, held_mw * board_ns // MW_NS_PER_UJ

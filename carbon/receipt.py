@@ -9,6 +9,7 @@ from typing import Any
 from greenserve.carbon.budgets import iso
 from greenserve.carbon.cuts import LATER, pieces_of, site_figures
 from greenserve.carbon.entries import ESTIMATES, OTHER_CI, it_uj
+from greenserve.carbon.provisional import CPU
 from greenserve.carbon.published import STALE, UNKNOWN_BOARD, UNLEARNED, UNPUBLISHED
 from greenserve.carbon.tally import decimal_g_per_kwh
 from greenserve.units import decimal_grams, decimal_joules, two_digits
@@ -27,13 +28,15 @@ REASONS: Mapping[str, str] = MappingProxyType(
 """Why a member is null on every receipt."""
 AVERAGES: Mapping[str | None, str] = MappingProxyType(
     {
-        UNPUBLISHED: "a board's average: no model was published",
-        STALE: "a board's average: the published model was not renewed in time",
-        UNKNOWN_BOARD: "a board's average: no model of this board was published",
-        UNLEARNED: "a board's average: the model had not learned this variant yet",
+        UNPUBLISHED: "declared or average power: no model was published",
+        STALE: "declared or average power: the published model was not renewed in time",
+        UNKNOWN_BOARD: "declared or average power: no model of this board was published",
+        UNLEARNED: "declared or average power: the model had not learned this variant yet",
     }
 )
 """Why an estimate did not follow a model."""
+_ESTIMATED_AS_ONE = "the devices are told apart once the request is settled"
+_NOT_APART = "no line tells the devices apart"
 _UNMETERED = "no meter covered this request"
 _RANGE = ("low_uj", "high_uj")
 _PARTS = ("active_uj", "held_uj", "host_uj")
@@ -87,6 +90,7 @@ def receipt_document(lines: Sequence[Line], *, rounded: bool) -> dict[str, objec
         "charged": body["charged"],
         "attempt": attempt,
         "energy": _energy(body, is_rounded),
+        "devices": _devices(body, is_rounded),
         "carbon": _carbon(body, is_rounded),
         "factors": _factors(body),
         "slots": _slots(body, is_rounded),
@@ -117,6 +121,31 @@ def _energy(body: Mapping[str, Any], rounded: bool) -> dict[str, object]:
         "facility_joules": _joules(body["facility_uj"], rounded),
         "tier": body["tier"] or "unknown",
     }
+
+
+def _devices(body: Mapping[str, Any], rounded: bool) -> list[dict[str, object]] | None:
+    """What each device took and the evidence for it; they sum to the request. None where they are not told apart."""
+    parts = body.get("devices")
+    if parts is None and not body.get("spans"):
+        parts = [{"device": body["device"] or CPU, "tier": body["tier"], **{name: body[name] for name in _PARTS}}]
+    # A later line that changed the energy leaves the parts of before behind: they are not this figure's.
+    if parts is None or it_uj(body) != _sum_of(parts):
+        return None
+    return [
+        {
+            "device": part["device"],
+            "energy_joules": _joules(it_uj(part), rounded),
+            **{f"{name.removesuffix('_uj')}_joules": _joules(part[name], rounded) for name in _PARTS},
+            "tier": part["tier"] or "unknown",
+        }
+        for part in parts
+    ]
+
+
+def _sum_of(parts: Sequence[Mapping[str, Any]]) -> int | None:
+    """IT energy [uJ] of all parts; None where one is unknown."""
+    known = [energy_uj for part in parts if (energy_uj := it_uj(part)) is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 def _carbon(body: Mapping[str, Any], rounded: bool) -> dict[str, object]:
@@ -199,6 +228,8 @@ def _reasons(body: Mapping[str, Any]) -> dict[str, str]:
     reasons = dict(REASONS)
     if body["active_uj"] is None:
         reasons["energy_joules"] = _UNMETERED
+    if _devices(body, False) is None:
+        reasons["devices"] = _ESTIMATED_AS_ONE if body["state"] == PROVISIONAL else _NOT_APART
     basis = None if body["ci"] is None else body["ci"]["basis"]
     for column in ("lifecycle", "direct"):
         if body[f"loc_{column}_ng"] is None:

@@ -1,12 +1,10 @@
 """What one request cost, for the tenant whose it was: the same over every protocol."""
 
-import re
-
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.restated_receipt import receipt_lines
 from greenserve.carbon.receipt import Line, receipt_document
 from greenserve.errors import InvalidRequest, KeyBlocked, NotFound
-from greenserve.ids import unix_ms_of
+from greenserve.ids import is_request_id, unix_ms_of
 from greenserve.ports import Clock
 from greenserve.records import Tenant
 from greenserve.serve import names
@@ -16,7 +14,6 @@ YOUNG_MS = 60_000
 """A request that old may still wait in a spool; the writer takes lines in ten times a second."""
 AHEAD_MS = 60_000
 _US_PER_MS = 1_000
-_ID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 
 
 class Receipts:
@@ -40,7 +37,7 @@ class Receipts:
         Overloaded where too many ask at once.
         """
         request_id = given.lower()
-        if not _ID.match(request_id):
+        if not is_request_id(request_id):
             raise InvalidRequest(
                 f"id: {given!r:.80} is no request's id; it is a UUID of version 7, as in {names.REQUEST_ID}"
             )

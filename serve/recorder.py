@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.apportion import apportion_list
+from greenserve.carbon.board_power import NOTHING_DECLARED, BoardPowers
 from greenserve.carbon.cuts import Later, holds_over, readings_over
 from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
 from greenserve.carbon.ledger.spool import SpoolWriter
@@ -110,6 +111,7 @@ class Recorder:
         *,
         spool: SpoolWriter,
         power: CpuPower,
+        boards: BoardPowers = NOTHING_DECLARED,
         clock: Clock,
         run_id: str,
         thread_cpu_ns: Callable[[], int] = time.thread_time_ns,
@@ -120,6 +122,7 @@ class Recorder:
         moment: a run across a grid slot meets the reading of each (None: only that of its decision)."""
         self._spool = spool
         self._power = power
+        self._boards = boards
         self._clock = clock
         self._run_id = run_id
         self._thread_cpu_ns = thread_cpu_ns
@@ -238,7 +241,7 @@ class Recorder:
         request, decision, run = finished.admitted.request, finished.decision, finished.run
         cpu_ns, held_ns, spans = (run.cpu_ns, run.held_ns, run.spans) if run else (0, 0, ())
         host_cpu_ns += run.host_cpu_ns if run else 0
-        estimates = estimates_of(spans, self._powers(), now_ns) if spans else ()
+        estimates = estimates_of(spans, self._powers(), now_ns, self._boards) if spans else ()
         usage = provisional_usage(
             request.request_id,
             cpu_ns=cpu_ns,

@@ -12,6 +12,7 @@ from typing import Any
 
 import uvloop
 
+from greenserve.carbon.board_power import BoardPowers, declared
 from greenserve.carbon.feeds.build import grid_from
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.ledger.book import SqlLedger
@@ -263,6 +264,7 @@ class GatewayReplica:
             recorder=self.recorder_class(
                 spool=spool,
                 power=power_of(config),
+                boards=boards_of(config),
                 clock=clock,
                 run_id=self._run_id,
                 powers=lambda: self._powers.now,
@@ -375,6 +377,11 @@ def power_of(config: Config) -> CpuPower:
     if cpu is None:
         return host_power()
     return host_power(idle_w=cpu.idle_w, max_w=cpu.max_w, half_width_pct=cpu.half_width_pct)
+
+
+def boards_of(config: Config) -> BoardPowers:
+    """The power of boards that answers are estimated with until their meters speak."""
+    return BoardPowers([declared(**line.model_dump()) for line in config.energy.boards])
 
 
 def metrics_folder(config: Config) -> Path:

@@ -29,14 +29,20 @@ class FakeBoard:
     samples: list[tuple[int, int]] | None = None
     pids: list[int] = field(default_factory=list)
     mig: bool | None = False
+    instances: "list[FakeInstance]" = field(default_factory=list)
+    gpm: bool = True
     before_read: Callable[[], object] = lambda: None
 
 
 @dataclass
 class FakeInstance:
-    """A MIG instance of a board."""
+    """A MIG instance of a board; `busy_pct` is its GPU instance's SM utilisation between two samples."""
 
     parent: FakeBoard
+    uuid: str = "MIG-0"
+    gpu_instance: int = 1
+    slices: int = 1
+    busy_pct: float = 0.0
 
 
 class FakeNvml:
@@ -49,6 +55,7 @@ class FakeNvml:
         self.boards, self.clock, self.call_ns, self.starts = list(boards), clock, call_ns, starts
         self.calls: dict[str, int] = {}
         self.scopes: set[int] = set()
+        self.last_gpm = FakeInstance(FakeBoard())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("nvml"):
@@ -75,7 +82,47 @@ class FakeNvml:
         self._ask("open", self.boards[index])
         return self.boards[index]
 
-    def nvmlDeviceGetUUID(self, board: FakeBoard) -> bytes:
+    def nvmlDeviceGetMaxMigDeviceCount(self, board: FakeBoard) -> int:
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, board: FakeBoard, place: int) -> FakeInstance:
+        self._ask("mig", board)
+        if place >= len(board.instances):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return board.instances[place]
+
+    def nvmlDeviceGetGpuInstanceId(self, instance: FakeInstance) -> int:
+        return instance.gpu_instance
+
+    def nvmlDeviceGetAttributes_v2(self, instance: FakeInstance) -> Any:
+        told = pynvml.c_nvmlDeviceAttributes()
+        told.computeInstanceSliceCount = instance.slices
+        return told
+
+    def nvmlGpmQueryDeviceSupport(self, board: FakeBoard) -> Any:
+        told = pynvml.c_nvmlGpmSupport_t()
+        told.isSupportedDevice = int(board.gpm)
+        return told
+
+    def nvmlGpmSampleAlloc(self) -> Any:
+        self._ask("gpm alloc")
+        return pynvml.c_nvmlGpmSample_t(pynvml.struct_c_nvmlGpmSample_t())
+
+    def nvmlGpmSampleFree(self, sample: Any) -> None:
+        self._ask("gpm free")
+
+    def nvmlGpmMigSampleGet(self, board: FakeBoard, number: int, sample: Any) -> Any:
+        self._ask("gpm", board)
+        self.last_gpm = next(one for one in board.instances if one.gpu_instance == number)
+        return sample
+
+    def nvmlGpmMetricsGet(self, asked: Any) -> Any:
+        assert asked.metrics[0].metricId == pynvml.NVML_GPM_METRIC_SM_UTIL
+        assert (asked.version, asked.numMetrics) == (pynvml.NVML_GPM_METRICS_GET_VERSION, 1)
+        asked.metrics[0].value, asked.metrics[0].nvmlReturn = self.last_gpm.busy_pct, pynvml.NVML_SUCCESS
+        return asked
+
+    def nvmlDeviceGetUUID(self, board: "FakeBoard | FakeInstance") -> bytes:
         return board.uuid.encode()
 
     def nvmlDeviceGetName(self, board: FakeBoard) -> str:

@@ -143,7 +143,12 @@ def readings_between(database: sqlite3.Connection, start_us: int, end_us: int) -
 
 def store_file(config: Config) -> Path:
     """Where what providers told is kept: beside the ledger."""
-    return config.ledger.path.with_name(config.ledger.path.name + STORE_SUFFIX)
+    return store_beside(config.ledger.path)
+
+
+def store_beside(ledger: Path) -> Path:
+    """The file that keeps what providers told to the gateways of a ledger."""
+    return ledger.with_name(ledger.name + STORE_SUFFIX)
 
 
 class PollingRight:

@@ -10,6 +10,8 @@ from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.row import Row, salt_of, usage_key
 from greenserve.carbon.receipt import Line
+from greenserve.errors import InvalidRequest, NotFound
+from greenserve.ids import is_request_id
 from greenserve.records import TIERS
 
 HOURS_PER_DAY = 24
@@ -65,6 +67,19 @@ def lines_of(ledger: SqlLedger, request_id: str) -> list[Line]:
     rows = [Row._make(row) for row in ledger.query(statement, (period, key))]
     secrets = ledger.salt_secrets({row.tenant for row in rows})
     return [line_of(row, secrets) for row in rows if row.body is not None]
+
+
+def lines_of_request(ledger: SqlLedger, given: str) -> list[Line]:
+    """All lines of a request in order of index, by its id as somebody typed it.
+
+    InvalidRequest for what is no UUID of version 7, NotFound where the ledger has no such request or it was erased.
+    """
+    if not is_request_id(given.lower()):
+        raise InvalidRequest(f"{given!r:.80} is no request's id; it is a UUID of version 7")
+    lines = lines_of(ledger, given.lower())
+    if not lines:
+        raise NotFound(f"the ledger has no request {given}; an answer's line is in it a second or so after the answer")
+    return lines
 
 
 def line_of(row: Row, secrets: Mapping[str, bytes]) -> Line:

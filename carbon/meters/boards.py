@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from greenserve.carbon.meters.agreement import Agreement
 from greenserve.carbon.meters.characterise import Characterisation
 from greenserve.carbon.meters.nvml import Board, FieldReader, power_samples
-from greenserve.carbon.meters.pace import Edges
+from greenserve.carbon.meters.pace import Edges, Rhythm
 from greenserve.errors import MeterUnavailable
 from greenserve.records import Reading, Tier
 from greenserve.units import NS_PER_S
@@ -33,8 +33,9 @@ class CounterMeter:
     that did not move. In the second case the counter's own period tells when it moved (decision 0017).
 
     State, changed by `read` alone: `_last_mj` and `_last_ns`, the last point of the counter; `_seen_ns`, the driver's
-    time in the last sample; `_dated`; `_edges`; `_static_uj`, static energy since the meter began; `power_mw`, the
-    last instant power; `agreement`; `call_ns`, the last call's length.
+    time in the last sample, `_sampled_ns`, ours; `_dated`; `_edges`; `_rhythm`, the period of a board that was not
+    probed; `_static_uj`, static energy since the meter began; `power_mw`, the last instant power; `agreement`;
+    `call_ns`, the last call's length; `_point`, the last reading.
     """
 
     def __init__(
@@ -49,8 +50,12 @@ class CounterMeter:
         self._seen_ns = 0
         self._dated: bool | None = None
         self._edges = Edges(characterisation.period_ns if characterisation else None)
+        self._rhythm = None if characterisation else Rhythm()
+        self._sampled_ns = 0
         self._static_uj = 0
         self._source = f"nvml field 83 scope {scope}, driver {board.driver}"
+        self._tier: Tier = "measured" if characterisation and not characterisation.duty_unknown else "measured_raw"
+        self._point: Reading | None = None
 
     def __repr__(self) -> str:
         return f"<CounterMeter of {self._board.uuid}: {self._last_mj} mJ, {self.tier}>"
@@ -58,39 +63,50 @@ class CounterMeter:
     @property
     def tier(self) -> Tier:
         """Measured once the board is characterised and its sensor's duty known, raw otherwise."""
-        known = self._known is not None and not self._known.duty_unknown
-        return "measured" if known else "measured_raw"
+        return self._tier
+
+    @property
+    def learned_ns(self) -> int | None:
+        """The publication period [ns] that the counter's own moves told; None before, and where a probe found it."""
+        return None if self._rhythm is None else self._rhythm.period_ns
 
     def read(self) -> Reading:
         """The counter and the driver's time of it; MeterUnavailable where the field or the call fails.
 
-        Static energy grows by the characterised idle power times the time between two points, never by more than
-        the counter; without a characterisation nothing is called static.
+        A counter that has not moved gives the same reading again, with the time at which it moved. Static energy grows
+        by the characterised idle power times the time between two points, never by more than the counter; without a
+        characterisation nothing is called static.
         """
         sample = self._reader.sample()
         self.power_mw, self.call_ns = sample.power_mw, sample.call_ns
+        reading_ns, self._sampled_ns = sample.at_ns - self._sampled_ns, sample.at_ns
         self.agreement.add(at_ns=sample.at_ns, counter_mj=sample.counter_mj, power_mw=sample.power_mw)
         if sample.counter_mj is None:
             raise MeterUnavailable(f"{self._board.name} ({self._board.uuid}): {'; '.join(sample.faults)}")
         at_ns = sample.counter_at_ns
         last_mj, seen_ns, self._seen_ns = self._last_mj, self._seen_ns, at_ns
+        if sample.counter_mj == last_mj and self._point is not None:
+            self._dated = at_ns - seen_ns < SAME_NS
+            return self._point
         if last_mj is None or sample.counter_mj < last_mj:
             self._last_mj, self._last_ns = sample.counter_mj, at_ns
-        elif sample.counter_mj > last_mj:
+        else:
+            if self._rhythm is not None:
+                self._rhythm.moved(at_ns, reading_ns)
+                self._edges.period_ns = self._rhythm.period_ns
             if not self._dated:
                 at_ns = self._edges.seen(max(seen_ns, self._last_ns), at_ns)
             self._static_uj += self._static(sample.counter_mj - last_mj, at_ns - self._last_ns)
             self._last_mj, self._last_ns = sample.counter_mj, at_ns
-        else:
-            self._dated = at_ns - seen_ns < SAME_NS
-        return Reading(
+        self._point = Reading(
             device=self._board.uuid,
             energy_uj=sample.counter_mj * UJ_PER_MJ,
             static_uj=self._static_uj,
             at_ns=at_ns,
             source=self._source,
-            tier=self.tier,
+            tier=self._tier,
         )
+        return self._point
 
     def _static(self, step_mj: int, duration_ns: int) -> int:
         if self._known is None:
@@ -106,6 +122,7 @@ class CounterMeter:
         return _described(self._board, self._source, self.tier, half_width) | {
             "static_mw": self._known.idle_mw if self._known else None,
             "publication_ns": self._known.period_ns if self._known else None,
+            "learned_publication_ns": self.learned_ns,
             "observed_share_milli": self._known.share_milli if self._known else None,
             "lag_ns": self._known.lag_ns if self._known else None,
             "counter_power_difference_pct": difference,

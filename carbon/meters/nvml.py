@@ -5,7 +5,7 @@ that stalls the application. No setting is ever changed. Every function takes th
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenserve.errors import MeterUnavailable
 from greenserve.units import NS_PER_S
@@ -37,11 +37,11 @@ class Board:
     mig: bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldSample:
+class FieldSample(NamedTuple):
     """One call's answer: counter [mJ] and power [mW] with their times, monotonic [ns]; None where a field failed.
 
-    `at_ns` is the middle of the call, `call_ns` its length, `faults` what failed and why.
+    `at_ns` is the middle of the call, `call_ns` its length, `faults` what failed and why. A named tuple: one is made
+    at every tick, and a frozen dataclass costs four times as much.
     """
 
     at_ns: int

@@ -10,6 +10,8 @@ SLOWEST_NS = 1_000 * MS
 COST_PARTS = 100
 """A call may take a hundredth of the period."""
 CALLS = 20
+MOVES = 100
+"""So many moves of a counter tell its period: within 0.5 % where it is read twice in one."""
 
 
 def board_period_ns(publication_ns: int | None) -> int:
@@ -47,6 +49,52 @@ class Pace:
         if typical_ns * COST_PARTS > self.period_ns:
             self.period_ns = min(SLOWEST_NS, 2 * self.period_ns)
             self.slowed += 1
+
+    def learned(self, publication_ns: int) -> bool:
+        """Read as a board of this publication period [ns] is read from now on; False where calls are slow already."""
+        if self.slowed:
+            return False
+        self.period_ns = board_period_ns(publication_ns)
+        return True
+
+
+@dataclass(slots=True)
+class Rhythm:
+    """A counter's publication period [ns], from its own moves, where no probe has found it out (decision 0037).
+
+    State, changed by `moved` alone: `period_ns`, None until it is known, and then for good; the window of moves that
+    are being counted. A period under 1.4 times the time between two readings cannot be told, and one that is not
+    regular is none.
+    """
+
+    period_ns: int | None = None
+    _first_ns: int | None = None
+    _last_ns: int = 0
+    _moves: int = 0
+    _shortest_ns: int = 0
+    _longest_ns: int = 0
+    _reading_ns: int = 0
+
+    def moved(self, at_ns: int, reading_ns: int) -> None:
+        """The counter has moved, at a monotonic time [ns], `reading_ns` [ns] or less after it was read before."""
+        if self.period_ns is not None:
+            return
+        if self._first_ns is None:
+            self._first_ns = self._last_ns = at_ns
+            self._moves, self._shortest_ns, self._longest_ns, self._reading_ns = 0, at_ns, 0, 0
+            return
+        self._reading_ns = max(self._reading_ns, reading_ns)
+        gap_ns, self._last_ns = at_ns - self._last_ns, at_ns
+        self._moves += 1
+        self._shortest_ns, self._longest_ns = min(self._shortest_ns, gap_ns), max(self._longest_ns, gap_ns)
+        if self._moves < MOVES:
+            return
+        period_ns = (at_ns - self._first_ns) // MOVES
+        allowed_ns = self._reading_ns * 6 // 5
+        regular = period_ns - self._shortest_ns <= allowed_ns and self._longest_ns - period_ns <= allowed_ns
+        if regular and 5 * period_ns >= 7 * self._reading_ns:
+            self.period_ns = period_ns
+        self._first_ns = None
 
 
 @dataclass(slots=True)

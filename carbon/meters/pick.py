@@ -1,8 +1,8 @@
 """Which meters this machine gets, and why not the others."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,8 @@ from greenserve.carbon.meters.boards import CounterMeter, SamplesMeter
 from greenserve.carbon.meters.characterise import Characterisation
 from greenserve.carbon.meters.cpu_time import CpuTimeMeter, host_power
 from greenserve.carbon.meters.known_boards import known
+from greenserve.carbon.meters.mig import MigWatch, list_instances
+from greenserve.carbon.meters.mig_meters import InstanceMeter, MigSplit, RestMeter
 from greenserve.carbon.meters.nvml import Board, FieldReader, list_boards, load_nvml
 from greenserve.carbon.meters.pace import board_period_ns
 from greenserve.carbon.meters.rapl import POWERCAP, open_rapl
@@ -23,11 +25,12 @@ from greenserve.units import NS_PER_S
 if TYPE_CHECKING:  # the seams name numpy, which a meter does not need
     from greenserve.ports import Clock, EnergyMeter
 
-METERS = ("nvml", "rapl", "cpu-time", "replay")
-AUTO = ("nvml", "rapl", "cpu-time")
+METERS = ("nvml", "rapl", "external", "cpu-time", "replay")
+AUTO = ("nvml", "rapl", "external", "cpu-time")
 """Best evidence first; a replayed series only by name."""
 BOARD_METERS = frozenset({"nvml"})
 CPU = "cpu"
+EXTERNAL = "external"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,8 @@ class Picked:
 
     `period_ns` [ns] is how often it is read, `limits` what is plausible for the device; `stand_in` reads along to
     estimate stretches that the meter misses; `power_mw` gives the device's power [mW] at the last reading, None where
-    the meter knows none; `flags` are those of the present reading.
+    the meter knows none; `flags` are those of the present reading; `learned_ns` is the counter's publication period
+    [ns] where the meter found it out while reading, None before.
     """
 
     name: str
@@ -66,16 +70,28 @@ class Picked:
     stand_in: "EnergyMeter | None" = None
     power_mw: Callable[[], int | None] = lambda: None
     flags: Callable[[], frozenset[str]] = frozenset
+    learned_ns: Callable[[], int | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickedNode:
-    """The meters of a node's devices, (name, reason) of all that were rejected, and the boards that are read."""
+    """The meters of a node's devices, (name, reason) of all that were rejected, and the boards that are read.
+
+    `mig` are the watches of divided boards: who reads the node starts and stops them; until then their instances share
+    by slices.
+    """
 
     devices: tuple[Picked, ...]
     rejected: tuple[tuple[str, str], ...]
     boards: tuple[Board, ...] = ()
     nvml: Any = None
+    mig: tuple[MigWatch, ...] = ()
+
+    @property
+    def instances(self) -> Mapping[str, str]:
+        """The UUIDs of the MIG instances that are read, each with its board's."""
+        parents = ((picked.device, picked.meter.describe().get("mig_parent")) for picked in self.devices)
+        return {device: str(board) for device, board in parents if board is not None}
 
 
 def pick_node(
@@ -86,12 +102,14 @@ def pick_node(
     replay: Iterable[Reading] = (),
     machine: Machine | None = None,
     boards: Iterable[Characterisation] = (),
+    external: Iterable[Picked] = (),
 ) -> PickedNode:
     """A meter for each device: every board that NVML shows, and the first meter of the CPU that gives a reading here.
 
-    `auto` means nvml, rapl, cpu-time. `model` replaces the model of this machine, `replay` is the series of a replay
-    meter, `boards` is what probes found out. Raises ConfigInvalid for an unknown name and MeterUnavailable, with each
-    reason, where no device is read.
+    `auto` means nvml, rapl, external, cpu-time. `model` replaces the model of this machine, `replay` is the series of
+    a replay meter, `boards` is what probes found out, `external` are meters of the CPU or of the whole node that have
+    been asked. Raises ConfigInvalid for an unknown name and MeterUnavailable, with each reason, where no device is
+    read.
     """
     wanted = _wanted(names)
     machine, model, probed = machine or Machine(), model or Model(), tuple(boards)
@@ -99,6 +117,7 @@ def pick_node(
     rejected: list[tuple[str, str]] = []
     open_boards: tuple[Board, ...] = ()
     nvml = None
+    watches: list[MigWatch] = []
     for name in wanted:
         try:
             if name in BOARD_METERS:
@@ -106,7 +125,11 @@ def pick_node(
                 open_boards, faults = list_boards(nvml)
                 rejected += faults
                 for board in open_boards:
-                    devices += _board(nvml, board, clock, known(probed, uuid=board.uuid, driver=board.driver), rejected)
+                    found = known(probed, uuid=board.uuid, driver=board.driver)
+                    own = _board(nvml, board, clock, found, rejected)
+                    devices += _divided(nvml, board, clock, own, (watches, rejected)) if board.mig else own
+            elif name == EXTERNAL:
+                devices += _external(tuple(external), names != "auto", devices, rejected)
             elif all(picked.device != CPU and picked.name != "replay" for picked in devices):
                 devices.append(_of_cpu(name, clock, model, tuple(replay), machine, rejected))
         except MeterUnavailable as reason:
@@ -120,6 +143,7 @@ def pick_node(
         rejected=tuple(rejected),
         boards=tuple(board for board in open_boards if board.uuid in read),
         nvml=nvml,
+        mig=tuple(watches),
     )
 
 
@@ -183,6 +207,7 @@ def _board(
                 limits=limits,
                 power_mw=lambda: meter.power_mw,
                 flags=lambda: frozenset({meter.agreement.flag} if meter.agreement.flag else ()),
+                learned_ns=lambda: meter.learned_ns,
             )
         ]
     try:
@@ -192,6 +217,56 @@ def _board(
         rejected.append((f"nvml power samples of gpu {board.index}", str(reason)))
         return []
     return [Picked(name="nvml", meter=samples, rejected=tuple(rejected[-1:]), device=board.uuid, limits=limits)]
+
+
+def _external(
+    given: tuple[Picked, ...], wanted: bool, devices: Sequence[Picked], rejected: list[tuple[str, str]]
+) -> list[Picked]:
+    """Those that gave a reading, one for each device that nothing better reads; MeterUnavailable where `wanted` by
+    name and none is configured."""
+    if wanted and not given:
+        raise MeterUnavailable("energy.external names no meter")
+    found: list[Picked] = []
+    for picked in given:
+        label = str(picked.meter.describe()["source"])
+        reader = next((one.name for one in [*devices, *found] if one.device == picked.device), None)
+        if reader is not None:
+            rejected.append((label, f"{picked.device} is read by {reader} already"))
+            continue
+        try:
+            picked.meter.read()
+        except MeterUnavailable as reason:
+            rejected.append((label, str(reason)))
+            continue
+        found.append(replace(picked, rejected=tuple(rejected)))
+    return found
+
+
+def _divided(
+    nvml: Any,
+    board: Board,
+    clock: "Clock",
+    own: list[Picked],
+    found: tuple[list[MigWatch], list[tuple[str, str]]],
+) -> list[Picked]:
+    """A meter for each MIG instance and one for the rest, in place of the board's; as it was, with the reason, where
+    the board has no counter or its instances cannot be told."""
+    watches, rejected = found
+    meter = own[0].meter if own else None
+    try:
+        if not isinstance(meter, CounterMeter):
+            raise MeterUnavailable("only a board with an energy counter is shared over its instances")
+        instances, all_slices = list_instances(nvml, board)
+        if not instances:
+            raise MeterUnavailable("it has no instance; its energy is the board's")
+    except MeterUnavailable as reason:
+        rejected.append((f"MIG instances of gpu {board.index}", str(reason)))
+        return own
+    watch = MigWatch(nvml, board, instances, clock=clock)
+    watches.append(watch)
+    split = MigSplit(meter, instances, all_slices=all_slices, activity=watch.activity, clock=clock)
+    shared = [replace(own[0], meter=InstanceMeter(split, one), device=one.uuid, name="nvml mig") for one in instances]
+    return [replace(own[0], meter=RestMeter(split, board.uuid)), *shared]
 
 
 def _counter(nvml: Any, board: Board, clock: "Clock", found: Characterisation | None) -> CounterMeter:

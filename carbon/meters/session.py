@@ -178,6 +178,8 @@ class MeterSession:
             self._watch = ForeignWatch(node.nvml, node.boards, ours=partial(_living, family), clock=self._clock)
             self._watch.look()
             self._watch.start()
+        for mig in node.mig:
+            mig.start()
         watch = self._watch
         self._reader = NodeMeter(
             node.devices, clock=self._clock, foreign_on=watch.seen if watch else lambda device: None
@@ -193,6 +195,8 @@ class MeterSession:
         self._stopping.set()
         if self._watch is not None:
             self._watch.stop()
+        for mig in self._node.mig if self._node else ():
+            mig.stop()
         thread, self._thread, self._reader, self._watch = self._thread, None, None, None
         return [thread] if thread is not None else []
 
@@ -221,8 +225,13 @@ class MeterSession:
 
     def _lagging(self, at_ns: int) -> list[str]:
         """Boards whose counter has not moved past a time; other meters answer at once or not at all."""
-        boards = {board.uuid for board in self._node.boards} if self._node else set()
-        return [device for device in boards if (self._sharing.reach(device) or 0) < at_ns]
+        if self._node is None:
+            return []
+        parents = self._node.instances
+        reached = {board.uuid: self._sharing.reach(board.uuid) or 0 for board in self._node.boards}
+        for instance, board in parents.items():
+            reached[board] = max(reached.get(board, 0), self._sharing.reach(instance) or 0)
+        return [device for device, reach_ns in reached.items() if reach_ns < at_ns]
 
     def _settle(self, at_ns: int) -> None:
         until_ns = time.monotonic_ns() + SETTLE_NS

@@ -20,10 +20,10 @@ from pydantic_settings import (
 )
 
 from greenserve.carbon_section import Carbon
+from greenserve.energy_section import Energy
 from greenserve.errors import ConfigInvalid
 from greenserve.grid_sections import SOURCE_KINDS, Intensity
 from greenserve.sections import (
-    Energy,
     Ledger,
     Model,
     RaySection,

@@ -1,13 +1,21 @@
 """Request identifiers: UUIDv7 (RFC 9562), ordered by the time they carry."""
 
+import re
 import uuid
 
 import uuid_utils
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def new_request_id() -> str:
     """A fresh UUIDv7 in its canonical text form."""
     return str(uuid_utils.uuid7())
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a text is a UUIDv7 in its canonical form: lower case, with hyphens."""
+    return _ID.fullmatch(text) is not None
 
 
 def unix_ms_of(request_id: str) -> int:

@@ -234,22 +234,6 @@ class Region(Section):
         return self.pue.milli
 
 
-class CpuEnergy(Section):
-    """This machine's own power figures [W], where they are known from a measurement."""
-
-    idle_w: Annotated[float, Field(ge=0)]
-    max_w: Annotated[float, Field(gt=0)]
-    alpha: Annotated[float, Field(ge=0.2, le=2.0)] = 1.0
-    half_width_pct: Annotated[int, Field(ge=1, le=100)] = 35
-
-
-class Energy(Section):
-    """Which meters are asked, best first; `auto` takes the best that is readable."""
-
-    meters: Literal["auto"] | tuple[str, ...] = "auto"
-    cpu: CpuEnergy | None = None
-
-
 class Routing(Section):
     """How candidates inside the limits are ranked."""
 

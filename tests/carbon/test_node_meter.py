@@ -347,3 +347,41 @@ def test_two_boards_in_the_fake_are_read_through_nvml(tmp_path: Path) -> None:
     assert fault is not None
     assert "fallen off the bus" in fault
     assert Limits(power_limit_mw=300_000, edge_ns=100 * MS) == node_of.devices[1].limits
+
+
+def test_a_board_that_nobody_probed_is_read_at_its_own_rhythm_after_ten_seconds() -> None:
+    """A counter of 100 ms, read every 50 ms until a hundred moves told its period, then every 89 ms."""
+    clock = ManualClock()
+    board = FakeBoard()
+    board.before_read = lambda: setattr(board, "counter_mj", 7_000 * (clock.monotonic_ns() // (100 * MS)))
+    nvml = FakeNvml(board, clock=clock)
+    node = NodeMeter(pick_node(["nvml"], clock=clock, machine=Machine(nvml=lambda: nvml)).devices, clock=clock)
+
+    before = node.states()[0].period_ns
+    stepped(node, clock, seconds=12)
+
+    (state,) = node.states()
+    assert (50 * MS, None) == (before, state.fault)
+    assert 89 * MS == pytest.approx(state.period_ns, rel=0.01)
+    assert 100 * MS == pytest.approx(node.describe("GPU-0000")["learned_publication_ns"], rel=0.01)
+    rows = node.take("GPU-0000")
+    assert {7_000_000} == {row.energy_uj for row in rows}
+    assert 0 == sum(bool(row.flags) for row in rows)
+
+
+def test_a_counter_that_stands_asks_for_no_estimate_and_no_flags() -> None:
+    """Most readings of a board show nothing new: what only a row needs is not made for them."""
+    clock = ManualClock()
+    board = FakeBoard()
+    asked: list[str] = []
+    nvml = FakeNvml(board, clock=clock)
+    devices = pick_node(["nvml"], clock=clock, machine=Machine(nvml=lambda: nvml)).devices
+    node = NodeMeter(devices, clock=clock, foreign_on=lambda device: asked.append(device))
+
+    stepped(node, clock, seconds=1)
+    standing = len(asked)
+    board.counter_mj += 5_000
+    stepped(node, clock, seconds=1)
+
+    assert (1, 2) == (standing, len(asked))
+    assert [5_000_000] == [row.energy_uj for row in node.take("GPU-0000")]

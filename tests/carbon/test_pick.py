@@ -74,7 +74,7 @@ def test_every_board_gets_a_meter_beside_the_cpus(tmp_path: Path) -> None:
 
     assert {"GPU-0000": "nvml", "GPU-1": "nvml", "cpu": "cpu-time"} == by_device(node)
     assert [50_000_000, 300_000] == [node.devices[0].period_ns, node.devices[0].limits.power_limit_mw]
-    assert ["rapl"] == [name for name, _ in node.rejected]
+    assert ["MIG instances of gpu 1", "rapl"] == [name for name, _ in node.rejected]
     assert ["GPU-0000", "GPU-1"] == [board.uuid for board in node.boards]
 
 
@@ -126,7 +126,7 @@ def test_replay_comes_only_by_name(tmp_path: Path) -> None:
     """Never a fallback of `auto`; by name it is taken and stamped simulated."""
     machine = a_machine(tmp_path, stat="nothing")
 
-    with pytest.raises(MeterUnavailable, match="no meter of nvml, rapl, cpu-time can be read here"):
+    with pytest.raises(MeterUnavailable, match="no meter of nvml, rapl, external, cpu-time can be read here"):
         pick_meter("auto", clock=ManualClock(), replay=[READING], machine=machine)
 
     picked = pick_meter("replay", clock=ManualClock(), replay=[READING], machine=machine)
@@ -145,5 +145,5 @@ def test_boards_alone_settle_nothing_that_ran_on_the_cpu(tmp_path: Path) -> None
 @pytest.mark.parametrize("names", [["rappl"], [], "cpu"])
 def test_an_unknown_name_is_refused_with_the_allowed_ones(tmp_path: Path, names: list[str] | str) -> None:
     """A misspelt meter must not fall through to another one."""
-    with pytest.raises(ConfigInvalid, match="allowed are 'auto' or a list of 'nvml', 'rapl', 'cpu-time', 'replay'"):
+    with pytest.raises(ConfigInvalid, match="a list of 'nvml', 'rapl', 'external', 'cpu-time', 'replay'"):
         pick_meter(names, clock=ManualClock(), machine=a_machine(tmp_path))

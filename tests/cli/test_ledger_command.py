@@ -203,3 +203,33 @@ def test_a_statement_is_replayed_from_the_entries(folder: Path, greenserve: Any)
     assert [0, 5, 2] == [same.code, changed.code, nothing.code]
     assert "every member" in same.out
     assert "the content was changed" in changed.out
+
+
+def test_a_receipt_names_the_devices_of_a_request_with_their_tiers(folder: Path, greenserve: Any) -> None:
+    """For people and as a document; what is not known is said with its reason."""
+    entry = a_request()
+    record(folder, [entry])
+    request_id = str(entry.body["request_id"])
+
+    plain, told = greenserve(f"ledger receipt {request_id}", f"ledger receipt {request_id.upper()} --json")
+
+    assert 0 == plain.code
+    words = " ".join(plain.out.split())
+    assert "cpu: 0.061903 J (active 0.054603 J, held 0.003000 J, host 0.004300 J), tier modelled" in words
+    assert "energy 0.061903 J (0.040000 .. 0.084000), tier modelled" in words
+    assert "not known: market_gco2e: not available" in words
+    assert [("cpu", "0.061903")] == [(one["device"], one["energy_joules"]) for one in told.document["devices"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("acme", "'acme' is no request's id; it is a UUID of version 7"), (new_request_id(), "the ledger has no request")],
+)
+def test_a_receipt_that_is_not_there_is_refused(folder: Path, greenserve: Any, given: str, words: str) -> None:
+    """Exit 2, and what an id is."""
+    record(folder, [a_request()])
+
+    (refused,) = greenserve(f"ledger receipt {given}")
+
+    assert 2 == refused.code
+    assert words in " ".join(refused.err.split())

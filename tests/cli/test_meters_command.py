@@ -8,7 +8,7 @@ import pytest
 from greenserve.carbon.meters.known_boards import FILE, meters_folder, read_boards, write_board
 from greenserve.carbon.meters.nvml import list_boards
 from greenserve.carbon.meters.pick import Machine, pick_node
-from greenserve.cli.meters import described, power_now
+from greenserve.cli.meters import described, overhead_w, power_now
 from greenserve.cli.sampler import sampling
 from greenserve.clock import ManualClock, SystemClock
 from greenserve.errors import ConfigInvalid
@@ -31,6 +31,31 @@ def test_the_list_names_each_devices_meter_and_the_rejected_ones(greenserve: Com
     for rejected in document.document["rejected"]:
         assert f"not {rejected['name']}: {rejected['reason']}" in text.out
     assert 0 == text.code
+
+
+def test_the_list_shows_external_meters_and_the_reason_of_one_that_tells_nothing(
+    greenserve: Commands, folder: Path
+) -> None:
+    """A node's watts as power over the time that was measured; a file that is gone is named."""
+    (folder / "watts").write_text("85")
+    with (folder / "greenserve.yaml").open("a") as file:
+        file.write(
+            "energy:\n  external:\n"
+            "    - {name: wall, file: watts, format: number, unit: W, max_w: 500}\n"
+            "    - {name: pdu, file: gone, device: cpu, format: number, unit: kWh, max_w: 500}\n"
+        )
+
+    listed, checked = greenserve("meters list --seconds 0.3 --json", "doctor")
+
+    node = next(device for device in listed.document["devices"] if device["device"] == "node")
+    assert ("external", "metered", "external wall, watts") == (node["name"], node["tier"], node["source"])
+    assert 85 == pytest.approx(node["power_w"], rel=0.01)
+    cpu = next(device for device in listed.document["devices"] if device["device"] == "cpu")
+    assert node["power_w"] - cpu["power_w"] == pytest.approx(listed.document["overhead_w"])
+    assert any("No such file" in one["reason"] for one in listed.document["rejected"])
+    words = " ".join(checked.out.split())
+    assert "node by external, tier metered +-5 % (external wall, watts)" in words
+    assert "WARN energy: not external pdu, gone" in words
 
 
 @pytest.mark.skipif(HAS_BOARD, reason="this machine has an NVIDIA board; run `make gpu-check` there")
@@ -122,3 +147,18 @@ def test_the_models_power_follows_the_clock() -> None:
 
     assert isinstance(power_w, float)
     assert power_w > 0
+
+
+@pytest.mark.parametrize(
+    ("powers", "expected"),
+    [
+        ({"node": 180.0, "cpu": 40.0, "GPU-1": 100.0}, 40.0),
+        ({"node": 30.0, "cpu": 40.0}, -10.0),
+        ({"node": 180.0, "cpu": 40.0, "GPU-1": None}, None),
+        ({"node": None, "cpu": 40.0}, None),
+        ({"cpu": 40.0}, None),
+    ],
+)
+def test_overhead_is_what_the_devices_do_not_explain(powers: dict[str, float | None], expected: float | None) -> None:
+    """Unknown where one of them is; a negative one shows that the meters disagree."""
+    assert expected == overhead_w(powers)

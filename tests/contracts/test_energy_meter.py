@@ -1,19 +1,25 @@
 """The contract of every EnergyMeter."""
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from greenserve.carbon.external.amounts import Told
+from greenserve.carbon.external.meter import ExternalMeter
 from greenserve.carbon.intervals import interval_between
 from greenserve.carbon.meters.boards import CounterMeter, SamplesMeter
 from greenserve.carbon.meters.cpu_time import CpuTimeMeter, host_power
+from greenserve.carbon.meters.mig import Instance
+from greenserve.carbon.meters.mig_meters import InstanceMeter, MigSplit
 from greenserve.carbon.meters.node import NodeMeter
 from greenserve.carbon.meters.nvml import FieldReader, list_boards
 from greenserve.carbon.meters.pick import Picked
 from greenserve.carbon.meters.rapl import open_rapl
 from greenserve.carbon.meters.replay import ReplayMeter
 from greenserve.clock import ManualClock, SystemClock
+from greenserve.meter_amounts import Amount
 from greenserve.ports import EnergyMeter
 from greenserve.records import TIERS, Reading
 from greenserve.units import NS_PER_S
@@ -67,7 +73,24 @@ def rapl(folder: Path) -> EnergyMeter:
     return Driven(open_rapl(clock=clock, wait=lambda seconds: None, powercap=folder), work)
 
 
-@pytest.fixture(params=["cpu-time", "curved cpu-time", "replay", "rapl", "nvml", "nvml samples", "node"])
+def external(clock: ManualClock) -> EnergyMeter:
+    """A wall meter that shows another power each second."""
+    amount = Amount(format="number", unit="W")
+    meter = ExternalMeter(
+        "wall", amount, device="node", where="here", max_w=900, half_width_pct=2, every_s=1, clock=clock
+    )
+
+    def work() -> None:
+        clock.advance(duration_ns=NS_PER_S)
+        now_ns = clock.monotonic_ns()
+        meter.took(Told(number=Decimal(50 + now_ns % 7), at_us=None), start_ns=now_ns, end_ns=now_ns)
+
+    return Driven(meter, work)
+
+
+@pytest.fixture(
+    params=["cpu-time", "curved cpu-time", "replay", "rapl", "nvml", "nvml samples", "node", "mig", "external"]
+)
 def meter(request: pytest.FixtureRequest, tmp_path: Path) -> EnergyMeter:
     """Each implementation of the seam."""
     if request.param == "cpu-time":
@@ -79,6 +102,8 @@ def meter(request: pytest.FixtureRequest, tmp_path: Path) -> EnergyMeter:
     if request.param == "rapl":
         return rapl(tmp_path)
     clock = ManualClock()
+    if request.param == "external":
+        return external(clock)
     board = board_that_works(clock)
     nvml = FakeNvml(board, clock=clock)
     (opened,), _ = list_boards(nvml)
@@ -87,6 +112,10 @@ def meter(request: pytest.FixtureRequest, tmp_path: Path) -> EnergyMeter:
     counter = CounterMeter(opened, FieldReader(nvml, opened, clock=clock))
     if request.param == "nvml":
         return counter
+    if request.param == "mig":
+        instance = Instance(uuid="MIG-1", board=opened.uuid, gpu_instance=1, slices=3)
+        split = MigSplit(counter, (instance,), all_slices=7, activity=lambda: {"MIG-1": 500}, clock=clock)
+        return Driven(InstanceMeter(split, instance), lambda: clock.advance(duration_ns=100_000_000))
     picked = Picked(name="nvml", meter=counter, rejected=(), device=opened.uuid)
     return NodeMeter([picked], clock=clock).meter_of(opened.uuid)
 

@@ -86,6 +86,22 @@ def test_the_shipped_configuration_is_valid() -> None:
         ("version: 1", "version: 1\nserver: {limits: {request_timeout: 30}}", ["30 has no unit; write 30s"]),
         ("version: 1", "version: 1\nledger: {url: 'postgres://x'}", [":2  ledger.url"]),
         ("models:\n  - {name: sentiment, manifest: manifest.json}", "models: []", [":2  models: Tuple should have at"]),
+        ("version: 1", "version: 1\nenergy: {boards: [{idle_w: 60, busy_w: 50}]}",
+         [":2  energy.boards[0]: busy_w is 50, it lies above 0 and not below idle_w (60)"]),
+        ("version: 1", "version: 1\nenergy: {boards: [{idle_w: 1, busy_w: 2}, {idle_w: 3, busy_w: 4}]}",
+         ["boards names '*' twice; keep one line for each"]),
+        ("version: 1", "version: 1\nenergy: {external: [{name: w, format: number, unit: W, max_w: 9}]}",
+         [":2  energy.external[0]: w: give a url or a file, one of them"]),
+        ("version: 1", "version: 1\nenergy: {external: [{name: w, file: f, format: prometheus, metric: x_joules_total,"
+         " unit: Wh, max_w: 9}]}", ["w: the metric x_joules_total is in J by its name, the unit is Wh"]),
+        ("version: 1", "version: 1\nenergy: {external: [{name: w, url: 'http://a:b@c', format: number, unit: W, max_w:"
+         " 9}]}", ["an http or https address is needed; a key goes into authorization"]),
+        ("version: 1", "version: 1\nenergy: {external: [{name: w, file: f, format: number, unit: W, max_w: 9,"
+         " authorization: 'env:X'}]}", ["w: authorization goes with a url"]),
+        ("version: 1", "version: 1\nenergy: {external: [{name: w, url: 'http://c', format: number, unit: W, max_w: 9,"
+         " authorization: tok}]}", ["a key is not written here; write env:NAME or file:PATH"]),
+        ("version: 1", "version: 1\nenergy: {external: [{name: w, file: f, format: number, unit: BTU, max_w: 9}]}",
+         [":2  energy.external[0].unit"]),
         ("manifest: manifest.json", "manifest: m, cache: {ttl: 0s}", [":3  models[0].cache.ttl: Input should be"]),
     ],
 )  # fmt: skip

@@ -48,6 +48,9 @@ async def test_a_settled_receipt_is_the_ledger_s_last_word(api: Administered) ->
         "facility_joules": "0.068093",
         "tier": "modelled",
     } == told["energy"]
+    assert [("cpu", "0.061903", "modelled")] == [
+        (device["device"], device["energy_joules"], device["tier"]) for device in told["devices"]
+    ]
     assert ("0.000000757", None) == (told["carbon"]["loc_lifecycle_gco2e"], told["carbon"]["loc_direct_gco2e"])
     grid, pue = told["factors"]
     assert ("ZZ-NORTH", "40.000", "annual", "lifecycle") == tuple(

@@ -1,34 +1,28 @@
 """`greenserve carbon`: the grid's intensity now and to come, and what a command emits, each with where it is from."""
 
 import asyncio
-import logging
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from greenserve.carbon.best_window import Step, Window, best_window, window_at
-from greenserve.carbon.feeds.build import grid_from
 from greenserve.carbon.feeds.chain import Expected
-from greenserve.carbon.feeds.grid import Grid
-from greenserve.carbon.feeds.levels import UNKNOWN, WORDS
 from greenserve.carbon.feeds.store import ErrandState
 from greenserve.carbon.tracker import CarbonTracker
-from greenserve.carbon.tracker_settings import check_zone
 from greenserve.cli.carbon_annual import annual
 from greenserve.cli.carbon_backtest import backtest_command
+from greenserve.cli.grid_seen import Seen, cells, see, stamp
 from greenserve.cli.output import messages, print_json
 from greenserve.cli.table import print_table
 from greenserve.cli.tracking import run_tracked
-from greenserve.clock import SystemClock
 from greenserve.config import Config, config_file, load_config
 from greenserve.errors import InvalidRequest
 from greenserve.quantities import parse_duration_s
-from greenserve.records import Basis, IntensityReading
+from greenserve.records import IntensityReading
 from greenserve.units import J_PER_KWH, MG_PER_G, US_PER_S
 
 app = typer.Typer(
@@ -37,20 +31,8 @@ app = typer.Typer(
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Ask no provider: what is stored and recorded alone.")]
-BASES: tuple[Basis, ...] = ("lifecycle", "direct")
 LONGEST_S = 7 * 86_400.0
 LARGEST_W = 1e9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a command found: per zone and basis a reading, the marginal signal, a forecast; and how asking stands."""
-
-    now_us: int
-    current: Mapping[str, Mapping[Basis, IntensityReading | None]]
-    marginal: Mapping[str, IntensityReading | None]
-    forecast: Mapping[str, Sequence[Expected]]
-    states: Sequence[ErrandState]
 
 
 @app.callback()
@@ -70,17 +52,17 @@ def now(
     Providers are asked here where no gateway does; then what that one stored counts.
     """
     loaded = load_config(config)
-    seen = asyncio.run(_see(loaded, _zones(loaded, zones), offline=offline, horizon_s=0.0))
+    seen = asyncio.run(see(loaded, _zones(loaded, zones), offline=offline, horizon_s=0.0))
     if as_json:
         print_json("carbon-now", _document(seen))
         return
     rows: list[tuple[str, ...]] = [
-        (zone, basis, *_cells(reading, seen.now_us))
+        (zone, basis, *cells(reading, seen.now_us))
         for zone, by_basis in seen.current.items()
         for basis, reading in by_basis.items()
     ]
     rows += [
-        (zone, "marginal", *_cells(reading, seen.now_us))
+        (zone, "marginal", *cells(reading, seen.now_us))
         for zone, reading in seen.marginal.items()
         if reading is not None
     ]
@@ -98,12 +80,12 @@ def forecast(
 ) -> None:
     """What is expected of a zone, hour by hour: a provider's forecast, else last week's hours, else the year's mean."""
     loaded = load_config(config)
-    seen = asyncio.run(_see(loaded, [zone], offline=offline, horizon_s=_horizon_s(within)))
+    seen = asyncio.run(see(loaded, [zone], offline=offline, horizon_s=_horizon_s(within)))
     if as_json:
         print_json("carbon-forecast", _document(seen) | {"forecast": [_piece(one) for one in seen.forecast[zone]]})
         return
     rows = [
-        (_stamp(one.start_us), "-" if one.reading is None else one.reading.basis, *_cells(one.reading))
+        (stamp(one.start_us), "-" if one.reading is None else one.reading.basis, *cells(one.reading))
         for one in seen.forecast[zone]
     ]
     print_table(("from", "basis", "g/kWh", "+-", "level", "made", "by"), rows, empty="nothing is expected")
@@ -130,7 +112,7 @@ def window(
     horizon_s, length_s = _horizon_s(within), _horizon_s(duration, "--duration")
     if length_s > horizon_s or (power_w is not None and not 0 < power_w < LARGEST_W):
         raise InvalidRequest(f"--duration {duration} must fit into --within {within}, and --power-w be over 0 and real")
-    seen = asyncio.run(_see(loaded, [zone], offline=offline, horizon_s=horizon_s))
+    seen = asyncio.run(see(loaded, [zone], offline=offline, horizon_s=horizon_s))
     length_us = round(length_s * US_PER_S)
     steps = [
         Step(
@@ -227,7 +209,7 @@ def _window_cells(window: Window, power_w: float | None, length_s: float) -> tup
     told = _told(window, power_w, length_s)
     width = "unknown" if window.half_width_bp is None else f"{window.half_width_bp / 100:g}%"
     grams = "-" if told["emissions_g"] is None else f"{told['emissions_g']:.4g}"
-    return _stamp(window.start_us), f"{float(window.mean_mg_per_kwh) / MG_PER_G:.1f}", width, grams
+    return stamp(window.start_us), f"{float(window.mean_mg_per_kwh) / MG_PER_G:.1f}", width, grams
 
 
 def _horizon_s(text: str, option: str = "--within") -> float:
@@ -240,68 +222,12 @@ def _horizon_s(text: str, option: str = "--within") -> float:
     return horizon_s
 
 
-async def _see(config: Config, zones: Sequence[str], *, offline: bool, horizon_s: float) -> Seen:
-    # What the log of a gateway would say is told below the table, once per provider.
-    logging.getLogger("greenserve.grid").addHandler(logging.NullHandler())
-    clock = SystemClock()
-    for zone in zones:
-        check_zone(zone, config.intensity)
-    grid = grid_from(config, clock=clock, further_zones=zones, only_stored=offline)
-    try:
-        if not offline:
-            await grid.turn()
-        now_us = clock.unix_us()
-        return Seen(
-            now_us=now_us,
-            current={zone: {basis: _read(grid, zone, now_us, basis) for basis in BASES} for zone in zones},
-            marginal={zone: grid.marginal.read(zone=zone, at_us=now_us) for zone in zones},
-            forecast={
-                zone: grid.chain.forecast(zone=zone, start_us=now_us, end_us=now_us + round(horizon_s * US_PER_S))
-                for zone in zones
-            },
-            states=await grid.states(),
-        )
-    finally:
-        await grid.close()
-
-
-def _read(grid: Grid, zone: str, now_us: int, basis: Basis) -> IntensityReading | None:
-    return grid.chain.read_in(zone=zone, at_us=now_us, basis=basis)
-
-
-def _cells(reading: IntensityReading | None, now_us: int | None = None) -> tuple[str, str, str, str, str]:
-    if reading is None or reading.level is None or reading.u_grid_bp is None:
-        return "unknown", "-", f"{UNKNOWN} {WORDS[UNKNOWN]}", "-", "no source knows this zone and time in this basis"
-    seen_us = reading.retrieved_us if reading.observed_us is None else reading.observed_us
-    when = _stamp(seen_us) if now_us is None else _age(max(0, now_us - seen_us) // US_PER_S)
-    by = [reading.provider, reading.origin, *([reading.scope] if reading.scope else [])]
-    by += [reading.model] if reading.model else []
-    return (
-        f"{reading.mg_per_kwh / MG_PER_G:g}",
-        f"{reading.u_grid_bp / 100:g}%",
-        f"{reading.level} {WORDS[reading.level]}",
-        when,
-        ", ".join(by),
-    )
-
-
-def _age(seconds: int) -> str:
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
-
-def _stamp(at_us: int) -> str:
-    return f"{datetime.fromtimestamp(at_us // US_PER_S, tz=UTC):%Y-%m-%dT%H:%MZ}"
-
-
 def _tell_faults(states: Sequence[ErrandState]) -> None:
     """One line per provider that does not answer, with its reason; the table shows what stands in."""
     told = {(state.source, state.error): state for state in states if state.failures}
     for (source, error), state in sorted(told.items(), key=lambda item: item[0][0]):
-        since = "never answered" if state.ok_us is None else f"last answered {_stamp(state.ok_us)}"
-        messages.print(f"{source}: {error} ({since}, asked again {_stamp(state.due_us)})", markup=False)
+        since = "never answered" if state.ok_us is None else f"last answered {stamp(state.ok_us)}"
+        messages.print(f"{source}: {error} ({since}, asked again {stamp(state.due_us)})", markup=False)
 
 
 def _document(seen: Seen) -> dict[str, object]:

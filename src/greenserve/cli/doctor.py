@@ -101,7 +101,7 @@ def boards() -> Sequence[Finding]:
             level="OK",
             name=f"gpu {board.index}",
             text=f"{board.name} ({board.uuid}), driver {board.driver}"
-            + (", divided by MIG: metered as one board" if board.mig else ""),
+            + (", divided by MIG: its instances share its counter" if board.mig else ""),
         )
         for board in there
     ]

@@ -13,6 +13,7 @@ from greenserve.carbon.feeds.store import store_file
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.closing import close_period
 from greenserve.carbon.ledger.export import sha256_of, write_lines, write_parquet
+from greenserve.carbon.ledger.lookup import lines_of_request
 from greenserve.carbon.ledger.notes import Verifier, parse_note
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.proofs import (
@@ -27,7 +28,9 @@ from greenserve.carbon.ledger.replay import replay as replayed
 from greenserve.carbon.ledger.restatement import restate as restated
 from greenserve.carbon.ledger.verify import old_chain_at
 from greenserve.carbon.periods import moment_us
+from greenserve.carbon.receipt import receipt_document
 from greenserve.cli.output import data, messages, print_json
+from greenserve.cli.receipt_lines import receipt_lines
 from greenserve.cli.restating import (
     Series,
     cause_of_pue,
@@ -295,6 +298,22 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     data.print(f"ledger       {book.path}, {document['size_bytes']} bytes", markup=False)
     data.print(f"entries      {head.size}, of these {unsettled} requests still provisional", markup=False)
     data.print(f"head         {head}", markup=False)
+
+
+@app.command()
+def receipt(
+    request_id: Annotated[str, typer.Argument(help="A request's id, as in the header GreenServe-Request-Id.")],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """What one request cost, device by device, exact whatever its tenant is shown. Exit 2 where there is none."""
+    with opened(config) as (book, _):
+        document = receipt_document(lines_of_request(book, request_id), rounded=False)
+    if as_json:
+        print_json("ledger-receipt", document)
+        return
+    for line in receipt_lines(document):
+        data.print(line, markup=False)
 
 
 def _against(book: SqlLedger, given: str | None) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from greenserve.cli.table import print_table
 from greenserve.clock import SystemClock
 from greenserve.config import load_config
 from greenserve.errors import InvalidRequest, MeterUnavailable
+from greenserve.serve.external_meters import ExternalMeters
 from greenserve.serve.metering import pick_configured_node
 from greenserve.units import MILLI
 
@@ -32,6 +33,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, probe 
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 MS = 1_000_000
+NODE = "node"
 
 
 @app.callback()
@@ -46,12 +48,18 @@ def list_meters(
     as_json: AsJson = False,
 ) -> None:
     """Show the meter of each device, the power that it sees, and why not another one. Exit 6 where none reads."""
-    node = pick_configured_node(load_config(config))
-    powers = power_now(node, seconds)
+    loaded = load_config(config)
+    external = ExternalMeters(loaded)
+    external.poller.once()
+    node = pick_configured_node(loaded, external)
+    powers = power_now(node, seconds, ask_again=external.poller.once)
     rows = [dict(picked.meter.describe()) | {"name": picked.name, **powers[picked.device]} for picked in node.devices]
+    beyond_w = overhead_w(
+        {device: power if isinstance(power := told["power_w"], float) else None for device, told in powers.items()}
+    )
     if as_json:
         rejected = [{"name": name, "reason": reason} for name, reason in node.rejected]
-        print_json("meters", {"devices": rows, "rejected": rejected})
+        print_json("meters", {"devices": rows, "overhead_w": beyond_w, "rejected": rejected})
         return
     print_table(
         ("device", "meter", "tier", "+-%", "power", "source"),
@@ -68,12 +76,40 @@ def list_meters(
         ],
         empty="no meter",
     )
+    if NODE in powers:
+        told = "unknown" if beyond_w is None else f"{beyond_w:.1f} W"
+        disagree = " (the meters disagree: less than the devices)" if beyond_w is not None and beyond_w < 0 else ""
+        data.print(f"overhead, what the devices do not explain of the node: {told}{disagree}", markup=False)
+    for row in rows:
+        if "mig_parent" in row:
+            share = f"{row['mig_slices']} slices of {row['mig_parent']}, shared by {row['mig_shared_by']}"
+            data.print(f"{row['device']}: {share}", markup=False)
+    for watch in node.mig:
+        if watch.fault is not None:
+            data.print(f"{watch!r}: shared by slices alone: {watch.fault}", markup=False)
     for name, reason in node.rejected:
         data.print(f"not {name}: {reason}", markup=False)
 
 
-def power_now(node: PickedNode, seconds: float) -> Mapping[str, Mapping[str, float | str | None]]:
-    """The mean power [W] of each device over some seconds; None, with the fault, where its meter told none."""
+def overhead_w(powers: Mapping[str, float | None]) -> float | None:
+    """What the node draws beyond its devices [W], by their powers; None without a node meter, or one power unknown.
+
+    A negative one says that the meters disagree.
+    """
+    node = powers.get(NODE)
+    known = [power for device, power in powers.items() if device != NODE and power is not None]
+    return None if node is None or len(known) + 1 < len(powers) else node - sum(known)
+
+
+def power_now(
+    node: PickedNode, seconds: float, *, ask_again: Callable[[], object] = lambda: None
+) -> Mapping[str, Mapping[str, float | str | None]]:
+    """The mean power [W] of each device over some seconds; None, with the fault, where its meter told none.
+
+    `ask_again` has those meters asked that nobody asks in the background.
+    """
+    for watch in node.mig:
+        watch.look()
     first: dict[str, Any] = {}
     found: dict[str, dict[str, float | str | None]] = {}
     for picked in node.devices:
@@ -82,6 +118,9 @@ def power_now(node: PickedNode, seconds: float) -> Mapping[str, Mapping[str, flo
         except MeterUnavailable as error:
             found[picked.device] = {"power_w": None, "fault": str(error)}
     time.sleep(seconds)
+    for watch in node.mig:
+        watch.look()
+    ask_again()
     for picked in node.devices:
         if picked.device not in first:
             continue

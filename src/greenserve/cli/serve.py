@@ -84,7 +84,7 @@ def _plan(config: Config, path: Path | None) -> RunState:
         http=f"{scheme}://{server.http.host}:{server.http.port}",
         grpc=f"{server.grpc.host}:{server.grpc.port}",
         replicas=server.replicas_on(_cores()),
-        config=str(path or "default"),
+        config="default" if path is None else str(path.absolute()),
         ledger=str(config.ledger.path.resolve()),
         models=_variants(config),
         regions=[

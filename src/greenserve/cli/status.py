@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from greenserve.cli.grid_status import grid_lines, grid_of_run
 from greenserve.cli.output import data, print_json
 from greenserve.config import load_config
 from greenserve.errors import DependencyMissing
@@ -32,8 +33,10 @@ def status(
             f"the gateway's process {state.pid} is gone without having stopped; `greenserve stop` cleans up after it"
         )
     readiness = _readiness(state.http) if state.ready else STARTING
+    grid = grid_of_run(state, config_file)
     if as_json:
-        print_json("status", asdict(state) | {"ready": readiness["ready"], "waiting_for": readiness["waiting_for"]})
+        told = {"ready": readiness["ready"], "waiting_for": readiness["waiting_for"], "grid": grid}
+        print_json("status", asdict(state) | told)
     else:
         waiting = ", ".join(readiness["waiting_for"])
         word = "ready" if readiness["ready"] else f"not ready (waits for {waiting})"
@@ -51,7 +54,9 @@ def status(
             data.print(f"region  {region['name']}: zone {region['zone']}, {where}")
         data.print(f"meter   {state.meter['source']} (tier {state.meter['tier']})")
         for name, reason in state.meters_rejected.items():
-            data.print(f"        not {name}: {reason}")
+            data.print(f"        not {name}: {reason}", markup=False)
+        for line in grid_lines(grid):
+            data.print(line, markup=False)
     if not readiness["ready"]:
         raise typer.Exit(1)
 

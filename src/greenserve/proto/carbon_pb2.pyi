@@ -13,7 +13,7 @@ class GetReceiptRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("schema", "request_id", "state", "rounded", "tenant", "project", "key_id", "model", "variant", "variant_digest", "region", "emulated", "protocol", "outcome", "code", "cache", "reason", "rows", "batch_rows", "tokens_in", "ended", "charged", "attempt", "energy", "carbon", "factors", "flags", "method", "unknown_reasons", "history", "proof", "slots", "power_models")
+    __slots__ = ("schema", "request_id", "state", "rounded", "tenant", "project", "key_id", "model", "variant", "variant_digest", "region", "emulated", "protocol", "outcome", "code", "cache", "reason", "rows", "batch_rows", "tokens_in", "ended", "charged", "attempt", "energy", "carbon", "factors", "flags", "method", "unknown_reasons", "history", "proof", "slots", "power_models", "devices")
     class Energy(_message.Message):
         __slots__ = ("energy_joules", "energy_low_joules", "energy_high_joules", "active_joules", "held_joules", "host_joules", "idle_joules", "overhead_joules", "alone_joules", "facility_joules", "tier")
         ENERGY_JOULES_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,21 @@ class Receipt(_message.Message):
         region: str
         pue: str
         def __init__(self, factor: _Optional[str] = ..., zone: _Optional[str] = ..., provider: _Optional[str] = ..., origin: _Optional[str] = ..., basis: _Optional[str] = ..., kind: _Optional[str] = ..., gco2e_per_kwh: _Optional[str] = ..., start: _Optional[str] = ..., end: _Optional[str] = ..., region: _Optional[str] = ..., pue: _Optional[str] = ...) -> None: ...
+    class Device(_message.Message):
+        __slots__ = ("device", "energy_joules", "active_joules", "held_joules", "host_joules", "tier")
+        DEVICE_FIELD_NUMBER: _ClassVar[int]
+        ENERGY_JOULES_FIELD_NUMBER: _ClassVar[int]
+        ACTIVE_JOULES_FIELD_NUMBER: _ClassVar[int]
+        HELD_JOULES_FIELD_NUMBER: _ClassVar[int]
+        HOST_JOULES_FIELD_NUMBER: _ClassVar[int]
+        TIER_FIELD_NUMBER: _ClassVar[int]
+        device: str
+        energy_joules: str
+        active_joules: str
+        held_joules: str
+        host_joules: str
+        tier: str
+        def __init__(self, device: _Optional[str] = ..., energy_joules: _Optional[str] = ..., active_joules: _Optional[str] = ..., held_joules: _Optional[str] = ..., host_joules: _Optional[str] = ..., tier: _Optional[str] = ...) -> None: ...
     class Step(_message.Message):
         __slots__ = ("index", "attempt", "revision", "state", "energy_joules", "tier", "loc_lifecycle_gco2e")
         INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +194,7 @@ class Receipt(_message.Message):
     PROOF_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     POWER_MODELS_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
     schema: str
     request_id: str
     state: str
@@ -212,7 +228,8 @@ class Receipt(_message.Message):
     proof: Receipt.Proof
     slots: _containers.RepeatedCompositeFieldContainer[Receipt.Slot]
     power_models: _containers.RepeatedCompositeFieldContainer[Receipt.PowerModel]
-    def __init__(self, schema: _Optional[str] = ..., request_id: _Optional[str] = ..., state: _Optional[str] = ..., rounded: _Optional[bool] = ..., tenant: _Optional[str] = ..., project: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., variant: _Optional[str] = ..., variant_digest: _Optional[str] = ..., region: _Optional[str] = ..., emulated: _Optional[bool] = ..., protocol: _Optional[str] = ..., outcome: _Optional[str] = ..., code: _Optional[str] = ..., cache: _Optional[str] = ..., reason: _Optional[str] = ..., rows: _Optional[int] = ..., batch_rows: _Optional[int] = ..., tokens_in: _Optional[int] = ..., ended: _Optional[str] = ..., charged: _Optional[bool] = ..., attempt: _Optional[int] = ..., energy: _Optional[_Union[Receipt.Energy, _Mapping]] = ..., carbon: _Optional[_Union[Receipt.Carbon, _Mapping]] = ..., factors: _Optional[_Iterable[_Union[Receipt.Factor, _Mapping]]] = ..., flags: _Optional[_Iterable[str]] = ..., method: _Optional[str] = ..., unknown_reasons: _Optional[_Mapping[str, str]] = ..., history: _Optional[_Iterable[_Union[Receipt.Step, _Mapping]]] = ..., proof: _Optional[_Union[Receipt.Proof, _Mapping]] = ..., slots: _Optional[_Iterable[_Union[Receipt.Slot, _Mapping]]] = ..., power_models: _Optional[_Iterable[_Union[Receipt.PowerModel, _Mapping]]] = ...) -> None: ...
+    devices: _containers.RepeatedCompositeFieldContainer[Receipt.Device]
+    def __init__(self, schema: _Optional[str] = ..., request_id: _Optional[str] = ..., state: _Optional[str] = ..., rounded: _Optional[bool] = ..., tenant: _Optional[str] = ..., project: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., variant: _Optional[str] = ..., variant_digest: _Optional[str] = ..., region: _Optional[str] = ..., emulated: _Optional[bool] = ..., protocol: _Optional[str] = ..., outcome: _Optional[str] = ..., code: _Optional[str] = ..., cache: _Optional[str] = ..., reason: _Optional[str] = ..., rows: _Optional[int] = ..., batch_rows: _Optional[int] = ..., tokens_in: _Optional[int] = ..., ended: _Optional[str] = ..., charged: _Optional[bool] = ..., attempt: _Optional[int] = ..., energy: _Optional[_Union[Receipt.Energy, _Mapping]] = ..., carbon: _Optional[_Union[Receipt.Carbon, _Mapping]] = ..., factors: _Optional[_Iterable[_Union[Receipt.Factor, _Mapping]]] = ..., flags: _Optional[_Iterable[str]] = ..., method: _Optional[str] = ..., unknown_reasons: _Optional[_Mapping[str, str]] = ..., history: _Optional[_Iterable[_Union[Receipt.Step, _Mapping]]] = ..., proof: _Optional[_Union[Receipt.Proof, _Mapping]] = ..., slots: _Optional[_Iterable[_Union[Receipt.Slot, _Mapping]]] = ..., power_models: _Optional[_Iterable[_Union[Receipt.PowerModel, _Mapping]]] = ..., devices: _Optional[_Iterable[_Union[Receipt.Device, _Mapping]]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("model", "tokens", "rows", "p95_ms", "min_quality", "policy", "regions", "variant", "intensity_gco2e_per_kwh")
