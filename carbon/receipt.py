@@ -220,7 +220,7 @@ def _power_models(body: Mapping[str, Any]) -> list[dict[str, object]]:
             "reason": None,
         }
         for part in body.get("devices", ())
-        if part["theta"] is not None
+        if part.get("theta") is not None
     ]
 
 

@@ -3,16 +3,14 @@
 Each check is a small fold: it sees every row once, in order, and yields findings that name the row's index.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from greenserve.carbon.cuts import LATER, cut_faults, pieces_of, site_figures
 from greenserve.carbon.entries import (
-    BY_SPANS,
     ESTIMATES,
     HOURLY,
-    LATER_POOLS,
     POOLS,
     UNMETERED,
     US_PER_HOUR,
@@ -21,6 +19,7 @@ from greenserve.carbon.entries import (
 from greenserve.carbon.held_lines import HeldLines
 from greenserve.carbon.hour_check import HourCheck
 from greenserve.carbon.late import late_faults
+from greenserve.carbon.ledger.conservation import Conservation
 from greenserve.carbon.ledger.pairs import Pairs, Request, Values
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, month_of, prepare_bytes
@@ -37,8 +36,6 @@ from greenserve.errors import LedgerUnavailable
 FINDINGS_PER_CHECK = 10
 MODELS = 10_000
 """How many models stay at hand for the estimates of later lines; a line names one that was newest seconds before it."""
-CPU_TIME = ""
-"""Where a line that names no devices belongs: to the device that is settled by CPU time."""
 K = TypeVar("K", RollupKey, SpendKey)
 
 
@@ -56,10 +53,9 @@ class Audit:
         self._pairs = Pairs(self._open)
         self._rollups: Rollups = {}
         self._places: Places = {}
-        self._parts: dict[str, Counter[str]] = {}
+        self._conservation = Conservation()
         self._thetas: dict[str, Theta | None] = {}
         self._recent: deque[str] = deque()
-        self._pending_uj: dict[str, int] = {}
         self._hours = HourCheck()
 
     def see_all(self, rows: Iterable[Values]) -> None:
@@ -92,7 +88,7 @@ class Audit:
         if line is not None and line.kind == "usage":
             self._note("usage", row, self._used(row, line))
         elif line is not None and line.kind == "device_interval":
-            self._note("conservation", row, self._conserved(line.decoded))
+            self._note("conservation", row, self._conservation.close(line.decoded))
             self._hours.close(row.idx, line.decoded)
         elif line is not None and line.kind == "theta":
             self._note("theta", row, self._published(line.decoded))
@@ -119,12 +115,7 @@ class Audit:
         self._compare("rollup", folded, rollups, nothing)
         if spends is not None:
             self._compare("spend", spends_of(self._places), spends, Spend())
-        left = {
-            device or "cpu": {name: parts[name] for name in (*POOLS[:3], "waste_uj") if parts[name]}
-            for device, parts in self._parts.items()
-            if any(parts.values())
-        }
-        if left:
+        if left := self._conservation.left():
             self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {left}")
         return [*self._findings, *self._cut_off()]
 
@@ -245,14 +236,9 @@ class Audit:
         return bool(self._months) and month_of(hour) in self._months
 
     def _take_settled(self) -> None:
-        settled = self._pairs.take_settled()
-        if settled is None:
-            return
-        parts = self._parts.setdefault(CPU_TIME, Counter())
-        for sums in settled.by_tenant.values():
-            for name, value_uj in zip(POOLS[:3], sums, strict=False):
-                parts[name] += value_uj
-        self._hours.take_lines(settled)
+        if (settled := self._pairs.take_settled()) is not None:
+            self._conservation.take_lines(settled)
+            self._hours.take_lines(settled)
 
     def _take_all(self) -> None:
         """From the short way all that it has, for who compares the sums as they are here."""
@@ -272,39 +258,12 @@ class Audit:
     def _take_parts(self, body: Mapping[str, Any]) -> Iterator[str]:
         """Add what was settled to what the next interval of its device must say."""
         if "devices" not in body:
-            self._settled(CPU_TIME, body["charged"], body)
+            self._conservation.settle(body, charged=body["charged"])
             return
         for part in body["devices"]:
-            self._settled(part["device"], body["charged"], part)
+            self._conservation.settle(part, charged=body["charged"], device=part["device"])
             if part["theta"] is not None and part["theta"] not in self._thetas:
                 yield f"its part on {part['device']} names the model {part['theta']}, which no entry before it holds"
         sums = {name: sum(part[name] for part in body["devices"]) for name in POOLS[:3]}
         if sums != (stored := {name: body[name] for name in POOLS[:3]}):
             yield f"its parts on devices sum to {sums}, the line says {stored}"
-
-    def _settled(self, device: str, charged: bool, part: Mapping[str, Any]) -> None:
-        parts = self._parts.setdefault(device, Counter())
-        if charged:
-            for name in POOLS[:3]:
-                parts[name] += part[name]
-        else:
-            parts["waste_uj"] += it_uj(part) or 0
-
-    def _conserved(self, body: Mapping[str, Any]) -> Iterator[str]:
-        device = body["device"]
-        placed = sum(body.get(pool, 0) if pool in LATER_POOLS else body[pool] for pool in POOLS)
-        placed += body["pending_after_uj"]
-        if body["metered_uj"] + body["pending_before_uj"] != placed:
-            yield f"metered and pending before are {body['metered_uj'] + body['pending_before_uj']} uJ, placed {placed}"
-        before = self._pending_uj.get(device, 0)
-        if body["pending_before_uj"] != before:
-            yield f"{before} uJ were pending after the interval before it, {body['pending_before_uj']} uJ before it"
-        self._pending_uj[device] = body["pending_after_uj"]
-        if body.get("over_attributed_uj", 0) < 0:
-            yield f"over_attributed_uj is {body['over_attributed_uj']}: what late spans lacked is never negative"
-        parts = self._parts.pop(device, Counter())
-        if body.get("settled_by") != BY_SPANS:
-            parts += self._parts.pop(CPU_TIME, Counter())
-        for part in (*POOLS[:3], "waste_uj"):
-            if body[part] != parts[part]:
-                yield f"{part} is {body[part]}, the requests settled with it sum to {parts[part]}"

@@ -1,5 +1,7 @@
 """The best window is the best of all starts, and unknown hours are in none."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def test_its_half_width_is_the_widest_of_its_steps() -> None:
     found = best_window(steps, 8, earliest_us=0, deadline_us=16)
 
     assert found is not None
-    assert (4, 1, 200) == (found.start_us, found.mean_mg_per_kwh, found.half_width_bp)
+    assert (4, Fraction(1), 200) == (found.start_us, found.mean_mg_per_kwh, found.half_width_bp)
     blind = [*steps[:2], Step(start_us=8, end_us=12, mg_per_kwh=1)]
     unknown = window_at(blind, 4, 8)
     assert unknown is not None

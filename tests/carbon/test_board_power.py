@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from greenserve.carbon.board_power import AVERAGE, BoardPower, BoardPowers, declared
 from greenserve.carbon.power_model import CpuPower
 from greenserve.carbon.provisional import provisional_usage
+from greenserve.carbon.published import estimates_of
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import ConfigInvalid
 
@@ -72,9 +73,8 @@ def test_what_was_declared_is_never_called_measured(tier: str, half_width_pct: i
 
 def test_a_provisional_answer_takes_the_declared_watts() -> None:
     """A second at 50 W of rest and 200 W of work, +-20 %, modelled."""
-    usage = provisional_usage(
-        "r", cpu_ns=0, host_cpu_ns=0, held_ns=0, power=POWER, spans=[a_share()], boards=BoardPowers([a_line()])
-    )
+    estimates = estimates_of([a_share()], None, 0, BoardPowers([a_line()]))
+    usage = provisional_usage("r", cpu_ns=0, host_cpu_ns=0, held_ns=0, power=POWER, boards=estimates)
 
     assert (200_000_000, 50_000_000, 200_000_000, 300_000_000, "modelled") == (
         usage.active_uj,
@@ -89,15 +89,8 @@ def test_a_request_on_two_boards_has_the_weaker_tier_of_both() -> None:
     """One declared, one unknown: the sum of both, and the average's tier."""
     powers = BoardPowers([a_line("GPU-1")])
 
-    usage = provisional_usage(
-        "r",
-        cpu_ns=0,
-        host_cpu_ns=0,
-        held_ns=0,
-        power=POWER,
-        spans=[a_share("GPU-1"), a_share("GPU-2")],
-        boards=powers,
-    )
+    estimates = estimates_of([a_share("GPU-1"), a_share("GPU-2")], None, 0, powers)
+    usage = provisional_usage("r", cpu_ns=0, host_cpu_ns=0, held_ns=0, power=POWER, boards=estimates)
 
     assert (390_000_000, 110_000_000, "class_average") == (usage.active_uj, usage.held_uj, usage.tier)
     assert 200_000_000 + 100_000_000 == usage.low_uj
@@ -108,8 +101,7 @@ def test_the_range_holds_the_estimate(idle_w: float, more_w: float, half_width_p
     """low <= value <= high for any declared watts."""
     line = declared(device="*", idle_w=idle_w, busy_w=idle_w + more_w, half_width_pct=half_width_pct)
 
-    usage = provisional_usage(
-        "r", cpu_ns=7, host_cpu_ns=9, held_ns=11, power=POWER, spans=[a_share()], boards=BoardPowers([line])
-    )
+    estimates = estimates_of([a_share()], None, 0, BoardPowers([line]))
+    usage = provisional_usage("r", cpu_ns=7, host_cpu_ns=9, held_ns=11, power=POWER, boards=estimates)
 
     assert usage.low_uj <= usage.energy_uj <= usage.high_uj

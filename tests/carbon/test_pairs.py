@@ -15,7 +15,7 @@ from greenserve.carbon.ledger.rollup import Rollups, sums_of
 from greenserve.carbon.ledger.row import Row, prepare, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, spends_of
 from greenserve.ids import new_request_id
-from greenserve.records import IntensityReading, Usage
+from greenserve.records import Basis, IntensityReading, Usage
 
 AT_US = 1_767_225_600_000_000
 Lines = Callable[..., UsageLine]
@@ -27,7 +27,7 @@ def readings(draw: st.DrawFn) -> IntensityReading | None:
     """A grid reading, with or without one in the other basis, or none."""
     if draw(st.integers(0, 5)) == 0:
         return None
-    basis = draw(st.sampled_from(["lifecycle", "direct"]))
+    basis: Basis = draw(st.sampled_from(["lifecycle", "direct"]))
     common: dict[str, Any] = {
         "zone": "SE", "start_us": AT_US, "end_us": AT_US + 3_600_000_000, "kind": "average", "origin": "recorded",
         "retrieved_us": AT_US, "level": draw(st.sampled_from([None, "measured"])),
@@ -69,8 +69,8 @@ def rows_of(draw: st.DrawFn, a_line: Lines) -> list[Row]:
         kind = draw(st.sampled_from(["open", "settled", "settled", "settled", "unmetered", "unknown"]))
         told = draw(st.sampled_from([None, idx]))
         usage = Usage(
-            request_id=entry.body["request_id"], active_uj=draw(st.integers(0, 10**6)), held_uj=3, host_uj=4, low_uj=1,
-            high_uj=10**7, tier=draw(st.sampled_from(["measured", "modelled"])), state="settled",
+            request_id=str(entry.body["request_id"]), active_uj=draw(st.integers(0, 10**6)), held_uj=3, host_uj=4,
+            low_uj=1, high_uj=10**7, tier=draw(st.sampled_from(["measured", "modelled"])), state="settled",
         )  # fmt: skip
         flags = draw(st.sampled_from([(), ("gap",), ("gap", "gap")]))
         if kind == "unmetered":

@@ -111,7 +111,7 @@ def test_a_dirtier_baseline_can_lose(two: list[Entry]) -> None:
 
 
 def test_the_lines_sum_to_the_site(two: list[Entry]) -> None:
-    """Active, held, host and the site's own part are the site's energy; every line has its rule; idle is not known while no hour is closed."""
+    """Active, held, host and the site's own part are the site's energy; idle is not known while no hour is closed."""
     statement = statement_of(two)
     lines = {line["line"]: line for line in member(statement, "lines")}
 

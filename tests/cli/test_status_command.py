@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from greenserve.carbon.feeds.build import store_beside
-from greenserve.carbon.feeds.store import ErrandState, ReadingStore
+from greenserve.carbon.feeds.store import ErrandState, ReadingStore, store_beside
 from greenserve.carbon.ledger.spool import start_ticks_of
 from greenserve.records import IntensityReading
 

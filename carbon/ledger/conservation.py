@@ -1,0 +1,68 @@
+"""Whether a device's intervals say what the requests that were settled with them had. Pure."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from greenserve.carbon.entries import BY_SPANS, LATER_POOLS, POOLS, it_uj
+from greenserve.carbon.hours import BY_CPU_TIME, PARTS, SettledLines
+
+WASTE = "waste_uj"
+
+
+class Conservation:
+    """Feed it what was settled and the intervals, in order of index.
+
+    State: energy [uJ] settled since a device's last interval, by part; what was pending after that interval.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Counter[str]] = {}
+        self._pending_uj: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Conservation of {len(self._parts)} devices>"
+
+    def settle(self, part: Mapping[str, Any], *, charged: bool, device: str = BY_CPU_TIME) -> None:
+        """A line's part on a device; without one, on that which is settled by CPU time."""
+        parts = self._parts.setdefault(device, Counter())
+        if charged:
+            for name in PARTS:
+                parts[name] += part[name]
+        else:
+            parts[WASTE] += it_uj(part) or 0
+
+    def take_lines(self, settled: SettledLines) -> None:
+        """As `settle` for charged lines of the CPU alone, by their sums."""
+        parts = self._parts.setdefault(BY_CPU_TIME, Counter())
+        for sums in settled.by_tenant.values():
+            for name, value_uj in zip(PARTS, sums, strict=False):
+                parts[name] += value_uj
+
+    def close(self, body: Mapping[str, Any]) -> Iterator[str]:
+        """A device's interval: what in it does not follow."""
+        device = body["device"]
+        placed = sum(body.get(pool, 0) if pool in LATER_POOLS else body[pool] for pool in POOLS)
+        placed += body["pending_after_uj"]
+        if body["metered_uj"] + body["pending_before_uj"] != placed:
+            yield f"metered and pending before are {body['metered_uj'] + body['pending_before_uj']} uJ, placed {placed}"
+        before = self._pending_uj.get(device, 0)
+        if body["pending_before_uj"] != before:
+            yield f"{before} uJ were pending after the interval before it, {body['pending_before_uj']} uJ before it"
+        self._pending_uj[device] = body["pending_after_uj"]
+        if body.get("over_attributed_uj", 0) < 0:
+            yield f"over_attributed_uj is {body['over_attributed_uj']}: what late spans lacked is never negative"
+        parts = self._parts.pop(device, Counter())
+        if body.get("settled_by") != BY_SPANS:
+            parts += self._parts.pop(BY_CPU_TIME, Counter())
+        for part in (*PARTS, WASTE):
+            if body[part] != parts[part]:
+                yield f"{part} is {body[part]}, the requests settled with it sum to {parts[part]}"
+
+    def left(self) -> dict[str, dict[str, int]]:
+        """What was settled and no interval holds, by device."""
+        return {
+            device or "cpu": {name: parts[name] for name in (*PARTS, WASTE) if parts[name]}
+            for device, parts in self._parts.items()
+            if any(parts.values())
+        }
