@@ -1,6 +1,7 @@
 """What a line's grid readings are worth, and whether they fit together."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from greenserve.carbon.cuts import LATER
@@ -13,8 +14,13 @@ def grade_of(reading: Mapping[str, Any]) -> str | None:
     level, width_bp = reading.get("level"), reading.get("u_grid_bp")
     if level is None and width_bp is None:
         return None
+    return _grade(reading["basis"], reading["origin"], level, width_bp)
+
+
+@lru_cache(maxsize=1024)
+def _grade(basis: str, origin: str, level: int | None, width_bp: int | None) -> str:
     shown = ("-" if value is None else value for value in (level, width_bp))
-    return f"{reading['basis']} {reading['origin']} {' '.join(map(str, shown))}"
+    return f"{basis} {origin} {' '.join(map(str, shown))}"
 
 
 def stand_apart(body: Mapping[str, Any]) -> bool:

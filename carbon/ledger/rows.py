@@ -15,7 +15,7 @@ from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Checkpoint, Signer
 from greenserve.carbon.ledger.restated_lines import Restater
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, add_line, rollup_key, sums_of
-from greenserve.carbon.ledger.row import Prepared, salt_of, uuid_text
+from greenserve.carbon.ledger.row import Prepared, Salting, uuid_text
 from greenserve.carbon.ledger.spend import Places, Spends, spend_line, spends_of
 from greenserve.carbon.ledger.tiles import Tree
 from greenserve.carbon.restating import row_of
@@ -87,7 +87,7 @@ class Appender:
         """Drop all state: the next append reads it from the ledger."""
         self._tree: Tree | None = None
         self._tallies: Rollups = {}
-        self._salts: dict[str, bytes] = {}
+        self._salts: dict[str, Salting] = {}
         self._firsts: dict[tuple[bytes, int], tuple[int, Mapping[str, Any]]] = {}
         self._signer = None
 
@@ -122,10 +122,10 @@ class Appender:
         salts = self._salts
         leaves = []
         for _, line in placed:
-            secret = salts.get(line.tenant)
-            if secret is None:
-                secret = salts[line.tenant] = _secret_of(driver, line.tenant)
-            salt = salt_of(secret, line.kind, line.key, line.attempt, line.revision)
+            salting = salts.get(line.tenant)
+            if salting is None:
+                salting = salts[line.tenant] = Salting(_secret_of(driver, line.tenant))
+            salt = salting.salt(line.kind.encode(), line.key, line.attempt, line.revision)
             leaves.append(leaf_hash(salt, line.body))
         changed = tree.add(leaves)
         driver.many(_TILE, [(level, position, hashes) for (level, position), hashes in changed.items()])
