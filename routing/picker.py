@@ -1,6 +1,6 @@
 """Choose region and variant for one request, in microseconds."""
 
-from greenserve.carbon.feeds.levels import LAST_GOOD, LAST_WEEK
+from greenserve.carbon.feeds.levels import stands_in
 from greenserve.errors import NoFeasibleRoute
 from greenserve.records import Beaten, Decision, IntensityReading
 from greenserve.routing.judge import Judgement, judge, lost_by
@@ -10,6 +10,8 @@ from greenserve.routing.verdicts import verdicts
 
 BEATEN_SHOWN = 3
 REFUSALS_SHOWN = 24
+FALLBACK = "fallback-signal"
+"""The flag of a request whose grid reading is another slot's or a year's value, or unknown."""
 
 
 def pick(snapshot: Snapshot, state: RoutingState, features: Features, now_ns: int) -> Decision:
@@ -84,8 +86,8 @@ def _unpriced(snapshot: Snapshot, judged: Judgement, arc: Arc) -> Decision:
 
 def _flags(judged: Judgement, arc: Arc, reading: IntensityReading | None) -> tuple[str, ...]:
     flags = ["no-plan"]
-    if reading is None or _stands_in(reading):
-        flags.append("fallback-signal")
+    if stands_in(reading):
+        flags.append(FALLBACK)
     if judged.view.mixed_basis:
         flags.append("signal-basis")
     if arc.prior:
@@ -99,11 +101,6 @@ def _flags(judged: Judgement, arc: Arc, reading: IntensityReading | None) -> tup
         if any(term.grams_g < grams and term.eta_s > judged.limit_s for term in judged.terms):
             flags.append("latency-bound")
     return tuple(flags)
-
-
-def _stands_in(reading: IntensityReading) -> bool:
-    """Whether another slot's value, or a year's, stands in for what nobody told of this slot."""
-    return reading.origin == "annual" or (reading.level in {LAST_GOOD, LAST_WEEK} and reading.origin != "recorded")
 
 
 def _refusal(snapshot: Snapshot, judged: Judgement) -> NoFeasibleRoute:

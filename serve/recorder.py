@@ -14,6 +14,7 @@ from greenserve.carbon.apportion import apportion_list
 from greenserve.carbon.board_power import NOTHING_DECLARED, BoardPowers
 from greenserve.carbon.cuts import Later, holds_over, readings_over
 from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
+from greenserve.carbon.feeds.levels import stands_in
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
 from greenserve.carbon.provisional import CPU, provisional_usage
@@ -24,6 +25,7 @@ from greenserve.errors import LedgerUnavailable
 from greenserve.ports import Arrays, Clock
 from greenserve.record import record
 from greenserve.records import Admitted, Decision, IntensityReading, Usage
+from greenserve.routing.picker import FALLBACK
 from greenserve.serve.batching.flight import Landed
 from greenserve.serve.call_thread import CallThread
 from greenserve.units import NS_PER_S
@@ -290,7 +292,7 @@ class Recorder:
             reason=decision.reason,
             budget_id=finished.admitted.reservation.budget_id,
             reserved=finished.admitted.reservation.amount,
-            flags=decision.flags,
+            flags=_flags(decision, [intensity, *(edge.reading for edge in later)]),
             charged=finished.outcome != "error",
         )
 
@@ -305,6 +307,14 @@ class Recorder:
         first, *later = readings_over(given, start_us, end_us, lambda at_us: reads(decision.zone, at_us))
         edges = [(civil.ns_at(from_us), from_us, reading) for from_us, reading in later]
         return first[1], tuple(Later(*edge) for edge in edges if start_ns < edge[0] < end_ns)
+
+
+def _flags(decision: Decision, met: Sequence[IntensityReading | None]) -> tuple[str, ...]:
+    """The decision's flags; whether a value stands in is told of the readings that the run met."""
+    if met == [decision.intensity]:
+        return decision.flags
+    kept = tuple(flag for flag in decision.flags if flag != FALLBACK)
+    return (*kept, FALLBACK) if any(map(stands_in, met)) else kept
 
 
 def _forget(future: "asyncio.Future[Recorded]") -> None:

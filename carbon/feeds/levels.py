@@ -26,6 +26,13 @@ def graded(reading: IntensityReading, level: int | None = None) -> IntensityRead
     return replace(reading, level=found, u_grid_bp=width_bp, observed_us=seen_us)
 
 
+def stands_in(reading: IntensityReading | None) -> bool:
+    """Whether another slot's value, a year's, or none stands where nobody told of this slot."""
+    if reading is None:
+        return True
+    return reading.origin == "annual" or (reading.level in {LAST_GOOD, LAST_WEEK} and reading.origin != "recorded")
+
+
 def moved(reading: IntensityReading, by_us: int, level: int) -> IntensityReading:
     """The value of another slot standing in `by_us` [us] later: an estimate there, and it says when it was seen."""
     return graded(

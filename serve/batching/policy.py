@@ -81,12 +81,10 @@ class Policy:
         self._max_queued = max_queued
         self.executors = executors
         self.weights: Mapping[str, float] = {}
-        self._sequence = 0
+        self._sequence = self._load_seen_ns = self._pressure_seen_ns = 0
         self._seen_ns: dict[str, int] = {}
         self._ends_ns: dict[int, int] = {}
-        self._brownout, self._goodput = brownout_latch(), goodput_latch()
-        self._load_seen_ns = self._pressure_seen_ns = 0
-        self._load = 0.0
+        self._brownout, self._goodput, self._load = brownout_latch(), goodput_latch(), 0.0
         self.hurry = False
         """Whether nobody waits for company any more, since the replica drains."""
         self.overhead_ns = FIRST_NS
@@ -191,8 +189,9 @@ class Policy:
         return sum([each.work_s(level) for each in self._all if each.queue.rows]) / self.executors
 
     def _over_share(self, lane: Lane, bucket: int, tenant: str, own_s: float) -> bool:
-        queued: list[Mapping[str, Sequence[float]]] = [each.queue.by_tenant for each in self._all if each.queue.rows]
-        queued.append(dict.fromkeys(self._seen_ns, NOTHING))  # who was refused a moment ago keeps its part of the queue
+        # Who was refused a moment ago keeps its part of the queue.
+        lately: Mapping[str, Sequence[float]] = dict.fromkeys(self._seen_ns, NOTHING)
+        queued = [*(each.queue.by_tenant for each in self._all if each.queue.rows), lately]
         horizon_s = self._horizon_s(lane, bucket) * self.executors / (lane.stretch * lane.margin)
         return over_share(tenant, own_s, queued=queued, weights=self.weights, horizon_s=horizon_s)
 
@@ -203,10 +202,8 @@ class Policy:
         wait now, half are taken to be still there.
         """
         rates = lane.rates(bucket)
-        if rates is None:
-            return 0.0
         rows = min(lane.most(rates), 1 + lane.queue.sizes[bucket] // 2)
-        return rates.high_s(rows)
+        return 0.0 if rates is None else rates.high_s(rows)
 
     def _horizon_s(self, lane: Lane, bucket: int) -> float:
         """H [s]: the most work that can be ahead of a row and still leave it its objective."""

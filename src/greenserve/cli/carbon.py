@@ -13,6 +13,7 @@ from greenserve.carbon.best_window import Step, Window, best_window, window_at
 from greenserve.carbon.feeds.chain import Expected
 from greenserve.carbon.feeds.store import ErrandState
 from greenserve.carbon.tracker import CarbonTracker
+from greenserve.carbon.tracker_settings import check_zone
 from greenserve.cli.carbon_annual import annual
 from greenserve.cli.carbon_backtest import backtest_command
 from greenserve.cli.grid_seen import Seen, cells, see, stamp
@@ -52,7 +53,7 @@ def now(
     Providers are asked here where no gateway does; then what that one stored counts.
     """
     loaded = load_config(config)
-    seen = asyncio.run(see(loaded, _zones(loaded, zones), offline=offline, horizon_s=0.0))
+    seen = _seen(loaded, _zones(loaded, zones), offline=offline, horizon_s=0.0)
     if as_json:
         print_json("carbon-now", _document(seen))
         return
@@ -80,7 +81,7 @@ def forecast(
 ) -> None:
     """What is expected of a zone, hour by hour: a provider's forecast, else last week's hours, else the year's mean."""
     loaded = load_config(config)
-    seen = asyncio.run(see(loaded, [zone], offline=offline, horizon_s=_horizon_s(within)))
+    seen = _seen(loaded, [zone], offline=offline, horizon_s=_horizon_s(within))
     if as_json:
         print_json("carbon-forecast", _document(seen) | {"forecast": [_piece(one) for one in seen.forecast[zone]]})
         return
@@ -112,7 +113,7 @@ def window(
     horizon_s, length_s = _horizon_s(within), _horizon_s(duration, "--duration")
     if length_s > horizon_s or (power_w is not None and not 0 < power_w < LARGEST_W):
         raise InvalidRequest(f"--duration {duration} must fit into --within {within}, and --power-w be over 0 and real")
-    seen = asyncio.run(see(loaded, [zone], offline=offline, horizon_s=horizon_s))
+    seen = _seen(loaded, [zone], offline=offline, horizon_s=horizon_s)
     length_us = round(length_s * US_PER_S)
     steps = [
         Step(
@@ -210,6 +211,12 @@ def _window_cells(window: Window, power_w: float | None, length_s: float) -> tup
     width = "unknown" if window.half_width_bp is None else f"{window.half_width_bp / 100:g}%"
     grams = "-" if told["emissions_g"] is None else f"{told['emissions_g']:.4g}"
     return stamp(window.start_us), f"{float(window.mean_mg_per_kwh) / MG_PER_G:.1f}", width, grams
+
+
+def _seen(config: Config, zones: Sequence[str], *, offline: bool, horizon_s: float) -> Seen:
+    for zone in zones:
+        check_zone(zone, config.intensity)
+    return asyncio.run(see(config, zones, offline=offline, horizon_s=horizon_s))
 
 
 def _horizon_s(text: str, option: str = "--within") -> float:

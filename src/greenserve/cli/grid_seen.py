@@ -11,7 +11,6 @@ from greenserve.carbon.feeds.chain import Expected
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.feeds.levels import UNKNOWN, WORDS
 from greenserve.carbon.feeds.store import ErrandState, store_file
-from greenserve.carbon.tracker_settings import check_zone
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.records import Basis, IntensityReading
@@ -41,8 +40,6 @@ async def see(
     # What the log of a gateway would say is told below the table, once per provider.
     logging.getLogger("greenserve.grid").addHandler(logging.NullHandler())
     clock = SystemClock()
-    for zone in zones:
-        check_zone(zone, config.intensity)
     wanted = [*dict.fromkeys([*(region.zone for region in config.regions), *zones])]
     file = store_file(config) if store is None else store
     grid = grid_of(config.intensity, wanted=wanted, store=file, clock=clock, only_stored=offline)
