@@ -112,10 +112,26 @@ def pieces_of(first: Mapping[str, Any], body: Mapping[str, Any], energy_uj: int)
     ]
 
 
+def whole_figures(
+    ci: Mapping[str, Any] | None, ci_other: Mapping[str, Any] | None, energy_uj: int, pue_milli: int | None
+) -> tuple[int | None, int | None, int | None]:
+    """As `site_figures` for energy that met one reading in each basis."""
+    if pue_milli is None:
+        return None, None, None
+    facility = facility_uj(energy_uj, pue_milli)
+    if ci is None:
+        return facility, None, None
+    own_ng = emissions_ng(facility, ci["mg_per_kwh"])
+    other_ng = None if ci_other is None else emissions_ng(facility, ci_other["mg_per_kwh"])
+    return (facility, own_ng, other_ng) if ci["basis"] == "direct" else (facility, other_ng, own_ng)
+
+
 def site_figures(pieces: Sequence[Piece], pue_milli: int | None) -> tuple[int | None, int | None, int | None]:
     """Facility energy [uJ] and location-based emissions [ng], direct and lifecycle: E9 and E11 per piece, each basis by
     its own reading; the sums of rounded pieces. None for what is not known of any piece."""
-    figures = [_figures(piece, pue_milli) for piece in pieces]
+    if len(pieces) == 1:  # nearly all lines
+        return whole_figures(*pieces[0], pue_milli)
+    figures = [whole_figures(*piece, pue_milli) for piece in pieces]
     facility, direct, lifecycle = ([one[place] for one in figures] for place in range(3))
     return _total(facility), _total(direct), _total(lifecycle)
 
@@ -158,17 +174,6 @@ def cut_faults(first: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[st
         for reading in (later["ci"], later["ci_other"]):
             if reading is not None and not reading["start_us"] <= later["from_us"] < reading["end_us"]:
                 yield f"the reading of {reading['provider']} does not hold from {later['from_us']} us UTC on"
-
-
-def _figures(piece: Piece, pue_milli: int | None) -> tuple[int | None, int | None, int | None]:
-    if pue_milli is None:
-        return None, None, None
-    facility = facility_uj(piece.energy_uj, pue_milli)
-    if piece.ci is None:
-        return facility, None, None
-    own_ng = emissions_ng(facility, piece.ci["mg_per_kwh"])
-    other_ng = None if piece.ci_other is None else emissions_ng(facility, piece.ci_other["mg_per_kwh"])
-    return (facility, own_ng, other_ng) if piece.ci["basis"] == "direct" else (facility, other_ng, own_ng)
 
 
 def _total(figures: Sequence[int | None]) -> int | None:

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from greenserve.carbon.buckets import bucket_of
-from greenserve.carbon.cuts import Piece, site_figures
+from greenserve.carbon.cuts import whole_figures
 from greenserve.carbon.entries import UNMETERED, US_PER_HOUR
 from greenserve.carbon.hours import SettledLines
 from greenserve.carbon.ledger.alike import Alike, place_of, spent_by, tally_of
@@ -74,13 +74,9 @@ class Pairs:
 
     def take(self, row: Values) -> bool:
         """Whether this usage row is as it should be, and is counted."""
-        if row[8] is None:
+        if row[8] is None or row[5] not in (0, 1):
             return False
-        if row[5] == 0:
-            return self._take_first(row)
-        if row[5] == 1:
-            return self._take_settled(row)
-        return False
+        return self._take_settled(row) if row[5] else self._take_first(row)
 
     def give_up(self, request: Request) -> tuple[int, Mapping[str, Any]] | None:
         """The index and body of an open request's first line, which is the long way's from now on; it is in no sum."""
@@ -234,5 +230,5 @@ def _figures_hold(first: _First, line: FirstLine | SettledLine) -> bool:
         return False
     it_uj = line.active_uj + line.held_uj + line.host_uj
     other = None if first.other is None else first.other.members
-    figures = site_figures((Piece(first.ci.members, other, it_uj),), pue_milli)
+    figures = whole_figures(first.ci.members, other, it_uj, pue_milli)
     return figures == (line.facility_uj, line.loc_direct_ng, line.loc_lifecycle_ng)
