@@ -167,22 +167,15 @@ class Recorder:
         """Queue a line; the future holds its usage once it is durable, or LedgerUnavailable."""
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Pending(finished, future))
-        self._work.set()
+        if self._in_progress <= 1 and self._is_quick:
+            self._write_here()  # nobody will join its group
+        else:
+            self._work.set()
         return future
 
     def submit_unanswered(self, finished: Finished) -> None:
         """Queue the line of a request whose client left; nobody waits for it."""
         self.submit(finished).add_done_callback(_forget)
-
-    async def _write(self, bodies: list[bytes]) -> None:
-        """Make lines durable: at once while the disk is quick, else on the thread.
-
-        Two hops between threads cost as much as the sync of a quick disk, and the loop's turn at the interpreter.
-        """
-        if self._sync_ns < QUICK_NS:
-            self._append(bodies)
-        else:
-            self._spool_cpu_ns += await self._thread.submit(self._append_beside, bodies)
 
     def _append(self, bodies: list[bytes]) -> None:
         start_ns = self._clock.monotonic_ns()
@@ -202,33 +195,47 @@ class Recorder:
         while not (self._closing and not self._waiting):
             await self._work.wait()
             self._work.clear()
-            group, self._waiting = self._waiting, []
-            if not group:
+            if not self._waiting:
                 continue
-            try:
-                recorded, bodies = self._lines_of([pending.finished for pending in group])
-                await self._write(bodies)
-            except Exception as error:  # nothing of this group may be acknowledged, and the loop goes on
-                log.error("a group of %d lines is not recorded: %s", len(group), error)
-                fault = LedgerUnavailable(
-                    "the ledger cannot take the record, and no answer leaves without it; try again later",
-                    retry_after_s=1,
-                )
-                for pending in group:
-                    if not pending.future.done():
-                        pending.future.set_exception(fault)
-                continue
-            for pending, result in zip(group, recorded, strict=True):
-                if not pending.future.done():
-                    pending.future.set_result(result)
+            if self._is_quick:
+                self._write_here()
+            else:
+                await self._write_beside()
 
-    def _lines_of(self, group: list[Finished]) -> tuple[list[Recorded], list[bytes]]:
+    @property
+    def _is_quick(self) -> bool:
+        """Whether the disk syncs so fast that two hops between threads, and the loop's turn at the interpreter, cost as
+        much: then lines are written on the loop."""
+        return self._sync_ns < QUICK_NS
+
+    def _write_here(self) -> None:
+        group, self._waiting = self._waiting, []
+        try:
+            recorded, bodies = self._lines_of(group)
+            self._append(bodies)
+        except Exception as error:  # nothing of this group may be acknowledged, and the loop goes on
+            _refuse(group, error)
+        else:
+            _acknowledge(group, recorded)
+
+    async def _write_beside(self) -> None:
+        group, self._waiting = self._waiting, []
+        try:
+            recorded, bodies = self._lines_of(group)
+            self._spool_cpu_ns += await self._thread.submit(self._append_beside, bodies)
+        except Exception as error:  # as above
+            _refuse(group, error)
+        else:
+            _acknowledge(group, recorded)
+
+    def _lines_of(self, group: Sequence[_Pending]) -> tuple[list[Recorded], list[bytes]]:
         """The group's results and bodies; the host CPU time since the last group is shared equally."""
         host_ns = max(0, self._host_clock_ns() - self._handed_out_ns)
         self._handed_out_ns += host_ns
         now_ns, now_us = self._clock.monotonic_ns(), self._clock.unix_us()
         recorded, bodies = [], []
-        for finished, host_cpu_ns in zip(group, apportion_list(host_ns, [1] * len(group)), strict=True):
+        for pending, host_cpu_ns in zip(group, apportion_list(host_ns, [1] * len(group)), strict=True):
+            finished = pending.finished
             line = self._line(finished, host_cpu_ns, now_ns, now_us)
             body = usage_body(line)
             assert line.usage is not None
@@ -315,6 +322,22 @@ def _flags(decision: Decision, met: Sequence[IntensityReading | None]) -> tuple[
         return decision.flags
     kept = tuple(flag for flag in decision.flags if flag != FALLBACK)
     return (*kept, FALLBACK) if any(map(stands_in, met)) else kept
+
+
+def _acknowledge(group: Sequence[_Pending], recorded: Sequence[Recorded]) -> None:
+    for pending, result in zip(group, recorded, strict=True):
+        if not pending.future.done():
+            pending.future.set_result(result)
+
+
+def _refuse(group: Sequence[_Pending], error: Exception) -> None:
+    log.error("a group of %d lines is not recorded: %s", len(group), error)
+    fault = LedgerUnavailable(
+        "the ledger cannot take the record, and no answer leaves without it; try again later", retry_after_s=1
+    )
+    for pending in group:
+        if not pending.future.done():
+            pending.future.set_exception(fault)
 
 
 def _forget(future: "asyncio.Future[Recorded]") -> None:
