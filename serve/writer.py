@@ -25,10 +25,7 @@ from greenserve.serve.telemetry.publisher import Publisher
 from greenserve.serve.telemetry.settled import Tenants, count_settled
 
 log = logging.getLogger("greenserve.writer")
-STEP_S, CROWDED_STEP_S = 0.1, 0.5
-CROWD = 20
-"""So many lines in a step [s] are a load: the next step then takes more at once, since each has a commit, a sync and a
-checkpoint of its own, which took a quarter of the writer's time."""
+STEP_S = 0.1
 SILENCE_S = 30.0
 PUBLISH_S = 1.0
 COLLECT = (50_000, 20, 100)
@@ -89,13 +86,11 @@ class LedgerWriter:
     def _run(self) -> None:
         # Lines live until they are settled: looking through all of them at the usual pace costs a tenth of the work.
         gc.set_threshold(*COLLECT)
-        step_s = STEP_S
-        while not self._stopping.wait(step_s):
+        while not self._stopping.wait(STEP_S):
             progress = self._guarded(self._ingest.step)
             self._alive_at_s = time.monotonic()
             if progress is not None:
                 self._taken_s = self._alive_at_s
-            step_s = CROWDED_STEP_S if progress is not None and progress.added > CROWD else STEP_S
             self._publish()
         self._guarded(self._ingest.finish)
         self._ledger.close()

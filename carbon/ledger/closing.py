@@ -11,13 +11,15 @@ from greenserve.records import Entry
 
 GRACE_HOURS = 96
 """How long after its end a month may be closed: late lines and revised grid values come until then."""
+_HOURS = "SELECT DISTINCT hour FROM entry WHERE period = ? AND kind = ?"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def close_period(ledger: SqlLedger, month: str, *, now_us: int) -> Entry:
     """Write the `period` entry of a month like 2026-10, which a new checkpoint signs; the entry.
 
-    InvalidRequest for a month that is not over for GRACE_HOURS, was closed already, or has provisional requests.
+    InvalidRequest for a month that is not over for GRACE_HOURS, was closed already, or has provisional requests or
+    device hours that are not closed.
     """
     start_us, end_us = bounds_of(month, now_us=now_us, hours=None)
     first, end = start_us // US_PER_HOUR, end_us // US_PER_HOUR
@@ -38,6 +40,13 @@ def close_period(ledger: SqlLedger, month: str, *, now_us: int) -> Entry:
             f"{month} has {len(waiting)} requests that are not settled, such as {waiting[0].key}: let the gateway's "
             "writer settle them (start the gateway once)"
         )
+    left = _open_hours(ledger, period)
+    if left:
+        raise InvalidRequest(
+            f"{month} has {len(left)} hours of devices that are not closed, the first of them "
+            f"{_EPOCH + timedelta(hours=left[0]):%Y-%m-%dT%H:%MZ}: let the gateway's writer close them (start the "
+            "gateway once)"
+        )
     rows = ledger.rollup_rows(None, first, end)
     head = ledger.head()
     entry = entry_of(
@@ -56,6 +65,14 @@ def close_period(ledger: SqlLedger, month: str, *, now_us: int) -> Entry:
     )
     ledger.append([entry])
     return entry
+
+
+def _open_hours(ledger: SqlLedger, period: int) -> list[int]:
+    """Hours since 1970 of a month (yyyymm) in which devices were metered and that the writer has not closed."""
+    metered, closed = (
+        {hour for (hour,) in ledger.query(_HOURS, (period, kind))} for kind in ("device_interval", "device_hour")
+    )
+    return sorted(metered - closed)
 
 
 def closed_periods(ledger: SqlLedger) -> list[Entry]:

@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from greenserve.carbon.entries import UsageLine, unmetered_entry, usage_entry
+from greenserve.carbon.hour_entries import hour_entries
+from greenserve.carbon.hours import Hours
 from greenserve.carbon.ledger.closing import GRACE_HOURS, close_period
 from greenserve.carbon.ledger.export import write_parquet
 from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.carbon.pools import closes_at_us
 from greenserve.errors import InvalidRequest
+from tests.carbon.statements import AT_US, interval
 
 Lines = Callable[..., UsageLine]
 HOUR_US = 3_600_000_000
@@ -41,6 +45,26 @@ def test_a_month_waits_for_its_late_lines(book: SqliteLedger, a_line: Lines) -> 
         close_period(book, "2026-01", now_us=ready_us)
 
     assert (2, 1) == (closed.body["size"], closed.body["requests"])
+    assert [] == book.verify()
+
+
+def test_a_month_waits_for_its_device_hours(book: SqliteLedger) -> None:
+    """What devices drew in an hour is shared when the hour is closed; a month is closed after all of its hours."""
+    metered = interval(0, at_us=AT_US, idle=5)
+    book.append([metered])
+    ready_us = END_US + GRACE_HOURS * HOUR_US
+    with pytest.raises(InvalidRequest, match="1 hours of devices that are not closed, the first of them 2026-01-01T00"):
+        close_period(book, "2026-01", now_us=ready_us)
+
+    hours = Hours()
+    hours.close(0, metered.body)
+    (name,) = hours.due(closes_at_us(metered.hour))
+    closing = hours.take(name)
+    assert closing is not None
+    book.append(hour_entries(closing, revision=0, at_us=closes_at_us(metered.hour), resume_index=1))
+    closed = close_period(book, "2026-01", now_us=ready_us)
+
+    assert 0 == closed.body["requests"]
     assert [] == book.verify()
 
 
