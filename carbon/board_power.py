@@ -12,7 +12,7 @@ EVERY = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BoardPower:
+class DeclaredPower:
     """A board's mean power [mW] while a batch runs: above rest (`active_mw`) and at rest (`held_mw`).
 
     `device` is a UUID, an engine's name of one (`cuda:0`), or `*`. `half_width_pct` [%] is the half width of the 90 %
@@ -36,7 +36,7 @@ class BoardPower:
             raise ValueError(f"declared power is modelled or weaker, with a half width of 1..100 %, got {self!r}")
 
 
-AVERAGE = BoardPower(
+AVERAGE = DeclaredPower(
     device=EVERY,
     active_mw=190_000,
     held_mw=60_000,
@@ -47,10 +47,10 @@ AVERAGE = BoardPower(
 """What holds where the configuration declares nothing (decision 0030)."""
 
 
-def declared(*, device: str, idle_w: float, busy_w: float, half_width_pct: int) -> BoardPower:
+def declared(*, device: str, idle_w: float, busy_w: float, half_width_pct: int) -> DeclaredPower:
     """What the configuration says of a board [W]; ConfigInvalid where it draws less at work than at rest."""
     idle_mw = round(idle_w * MILLI)
-    return BoardPower(
+    return DeclaredPower(
         device=device,
         active_mw=round(busy_w * MILLI) - idle_mw,
         held_mw=idle_mw,
@@ -60,10 +60,10 @@ def declared(*, device: str, idle_w: float, busy_w: float, half_width_pct: int) 
     )
 
 
-class BoardPowers:
+class DeclaredPowers:
     """Looks a board's power up: its own line, else that of all boards, else the average."""
 
-    def __init__(self, lines: Sequence[BoardPower] = ()) -> None:
+    def __init__(self, lines: Sequence[DeclaredPower] = ()) -> None:
         """ConfigInvalid where two lines name one device."""
         self._by_device = {line.device: line for line in lines}
         if len(self._by_device) < len(lines):
@@ -73,11 +73,11 @@ class BoardPowers:
         self._rest = self._by_device.get(EVERY, AVERAGE)
 
     def __repr__(self) -> str:
-        return f"<BoardPowers of {', '.join(self._by_device) or 'no board'}>"
+        return f"<DeclaredPowers of {', '.join(self._by_device) or 'no board'}>"
 
-    def of(self, device: str) -> BoardPower:
+    def of(self, device: str) -> DeclaredPower:
         """The power of a device by the name that its engine gives it."""
         return self._by_device.get(device, self._rest)
 
 
-NOTHING_DECLARED = BoardPowers()
+NOTHING_DECLARED = DeclaredPowers()

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from greenserve.carbon.board_power import NOTHING_DECLARED, BoardPowers
-from greenserve.carbon.board_power import BoardPower as Declared
+from greenserve.carbon.board_power import NOTHING_DECLARED, DeclaredPower, DeclaredPowers
 from greenserve.carbon.power_model import MW_NS_PER_UJ
 from greenserve.carbon.shares import WHOLE_PPB, SpanShare
 from greenserve.carbon.theta import NOT_SEPARABLE, PRIOR, Theta
@@ -122,7 +121,7 @@ def estimates_of(
     shares: Sequence[SpanShare],
     powers: PublishedPowers | None,
     now_ns: int,
-    declared: BoardPowers = NOTHING_DECLARED,
+    declared: DeclaredPowers = NOTHING_DECLARED,
 ) -> tuple[Estimate, ...]:
     """One estimate per board and way of estimating it, in the order of the shares.
 
@@ -210,7 +209,7 @@ def _learned(name: str, shares: Sequence[SpanShare], board: BoardPower) -> Estim
     )
 
 
-def _declared(name: str, shares: Sequence[SpanShare], power: Declared, reason: str | None) -> Estimate:
+def _declared(name: str, shares: Sequence[SpanShare], power: DeclaredPower, reason: str | None) -> Estimate:
     active_uj, held_uj = _drawn(shares, power.active_mw, power.held_mw)
     low_uj, high_uj = bounds(active_uj + held_uj, BP_PER_PERCENT * power.half_width_pct) or (0, 0)
     return Estimate(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.apportion import apportion_list
-from greenserve.carbon.board_power import NOTHING_DECLARED, BoardPowers
+from greenserve.carbon.board_power import NOTHING_DECLARED, DeclaredPowers
 from greenserve.carbon.cuts import Later, holds_over, readings_over
 from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
 from greenserve.carbon.feeds.levels import stands_in
@@ -113,7 +113,7 @@ class Recorder:
         *,
         spool: SpoolWriter,
         power: CpuPower,
-        boards: BoardPowers = NOTHING_DECLARED,
+        boards: DeclaredPowers = NOTHING_DECLARED,
         clock: Clock,
         run_id: str,
         thread_cpu_ns: Callable[[], int] = time.thread_time_ns,

@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from greenserve.carbon.board_power import BoardPowers, declared
+from greenserve.carbon.board_power import DeclaredPowers, declared
 from greenserve.carbon.feeds.build import grid_from
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.ledger.book import SqlLedger
@@ -379,9 +379,9 @@ def power_of(config: Config) -> CpuPower:
     return host_power(idle_w=cpu.idle_w, max_w=cpu.max_w, half_width_pct=cpu.half_width_pct)
 
 
-def boards_of(config: Config) -> BoardPowers:
+def boards_of(config: Config) -> DeclaredPowers:
     """The power of boards that answers are estimated with until their meters speak."""
-    return BoardPowers([declared(**line.model_dump()) for line in config.energy.boards])
+    return DeclaredPowers([declared(**line.model_dump()) for line in config.energy.boards])
 
 
 def metrics_folder(config: Config) -> Path:
