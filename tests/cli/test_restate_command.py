@@ -75,10 +75,12 @@ def test_what_is_missing_or_wrong_is_said(folder: Path, greenserve: Any) -> None
         f"ledger restate --pue north=0.9 --source report {RANGE}",
         f"ledger restate --pue north=1.2 {RANGE}",
         "ledger restate --pue north=1.2 --source report --from 2026-01-02 --to 2026-01-01 --reason r",
+        f"ledger restate --pue nroth=1.2 --source report {RANGE}",
     )
     (done,) = greenserve(f"ledger restate --pue north=1.4 --source report {RANGE}")
 
-    assert [2] * 6 == [one.code for one in refused]
+    assert [2] * 7 == [one.code for one in refused]
     wanted = ("check --from and --to", "go together", "keeps its readings", "REGION=VALUE", "--source", "is not after")
+    wanted = (*wanted, "no region 'nroth'; there are")
     assert all(text in one.err for text, one in zip(wanted, refused, strict=True))
     assert "1 factor, 1 restated" in done.out

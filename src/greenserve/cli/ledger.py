@@ -1,10 +1,10 @@
 """`greenserve ledger`: verify, prove, export, replay, close and describe the ledger. Also how other groups open it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 import typer
@@ -37,6 +37,7 @@ from greenserve.cli.restating import (
     causes_of_series,
     causes_of_store,
     checked_causes,
+    checked_region,
     document_of,
     show,
 )
@@ -263,13 +264,17 @@ def restate(
         raise InvalidRequest(f"--to {end} is not after --from {begin}")
     if (intensity is None) != (provider is None):
         raise InvalidRequest("--intensity FILE and --provider NAME go together: only that provider's values give way")
-    causes = [cause_of_pue(one, source, start_us, end_us) for one in pue or ()]
+    causes: list[Mapping[str, Any]] = []
+    factors = [cause_of_pue(one, source, start_us, end_us) for one in pue or ()]
     if intensity is not None and provider is not None:
         series = Series(file=intensity, provider=provider, basis=basis, origin=origin)
         causes += causes_of_series(series, start_us, end_us)
     with opened(config) as (book, loaded):
         if feeds:
             causes += causes_of_store(store_file(loaded), start_us, end_us)
+        known = {region.name for region in loaded.regions}
+        known |= {str(region) for (region,) in book.query("SELECT DISTINCT region FROM rollup WHERE region <> ''")}
+        causes += [checked_region(one, known) for one in factors]
         given = checked_causes(causes, start_us, end_us)
         found = restated(book, given, reason=reason, now_us=SystemClock().unix_us(), dry_run=dry_run)
     if as_json:

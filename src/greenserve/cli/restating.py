@@ -1,7 +1,7 @@
 """What `greenserve ledger restate` is given: revised grid readings and PUEs, by options, a file or the feeds' store."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
@@ -74,6 +74,13 @@ def cause_of_pue(given: str, source: str | None, start_us: int, end_us: int) -> 
     if not source:
         raise InvalidRequest("--pue needs --source TEXT: where the value comes from, such as a facility report")
     return pue_body(PueRevision(region=region, start_us=start_us, end_us=end_us, pue_milli=int(milli), source=source))
+
+
+def checked_region(cause: Mapping[str, Any], known: Collection[str]) -> Mapping[str, Any]:
+    """The cause of a PUE; InvalidRequest for a region that neither the configuration nor the ledger has."""
+    if cause["region"] not in known:
+        raise InvalidRequest(f"--pue: no region {cause['region']!r:.80}; there are {', '.join(sorted(known))}")
+    return cause
 
 
 def show(found: Restatement, *, dry_run: bool) -> None:
