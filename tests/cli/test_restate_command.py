@@ -80,7 +80,7 @@ def test_what_is_missing_or_wrong_is_said(folder: Path, greenserve: Any) -> None
     (done,) = greenserve(f"ledger restate --pue north=1.4 --source report {RANGE}")
 
     assert [2] * 7 == [one.code for one in refused]
-    wanted = ("check --from and --to", "go together", "keeps its readings", "REGION=VALUE", "--source", "is not after")
-    wanted = (*wanted, "no region 'nroth'; there are")
+    wanted = ["check --from and --to", "go together", "keeps its readings", "REGION=VALUE", "--source", "is not after"]
+    wanted.append("no region 'nroth'; there are")
     assert all(text in one.err for text, one in zip(wanted, refused, strict=True))
     assert "1 factor, 1 restated" in done.out
