@@ -34,6 +34,8 @@ log = logging.getLogger("greenserve.recorder")
 Reads = Callable[[str, int], IntensityReading | None]
 QUICK_NS = 1_000_000
 """A disk is quick if its last writes took less than this [ns]."""
+SPARE = 2
+"""The loop has time to write if lines come less often than this many writes take."""
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,8 @@ class Recorder:
         self._thread = CallThread("spool")
         self._spool_cpu_ns = 0
         self._sync_ns = NS_PER_S
+        self._written_ns = 0
+        self._line_ns = NS_PER_S
         self._waiting: list[_Pending] = []
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -167,7 +171,7 @@ class Recorder:
         """Queue a line; the future holds its usage once it is durable, or LedgerUnavailable."""
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Pending(finished, future))
-        if self._in_progress <= 1 and self._is_quick:
+        if self._in_progress <= 1 and self._is_quick and self._has_time:
             self._write_here()  # nobody will join its group
         else:
             self._work.set()
@@ -180,7 +184,10 @@ class Recorder:
     def _append(self, bodies: list[bytes]) -> None:
         start_ns = self._clock.monotonic_ns()
         self._spool.append(bodies)
-        self._sync_ns += (self._clock.monotonic_ns() - start_ns - self._sync_ns) // 2
+        end_ns = self._clock.monotonic_ns()
+        self._sync_ns += (end_ns - start_ns - self._sync_ns) // 2
+        self._line_ns += ((end_ns - self._written_ns) // len(bodies) - self._line_ns) // 4
+        self._written_ns = end_ns
 
     def _append_beside(self, bodies: list[bytes]) -> int:
         start_ns = time.thread_time_ns()
@@ -197,7 +204,7 @@ class Recorder:
             self._work.clear()
             if not self._waiting:
                 continue
-            if self._is_quick:
+            if self._is_quick and (len(self._waiting) == 1 or self._has_time):
                 self._write_here()
             else:
                 await self._write_beside()
@@ -207,6 +214,12 @@ class Recorder:
         """Whether the disk syncs so fast that two hops between threads, and the loop's turn at the interpreter, cost as
         much: then lines are written on the loop."""
         return self._sync_ns < QUICK_NS
+
+    @property
+    def _has_time(self) -> bool:
+        """Whether writes leave the loop time for anything else. Requests that end within one step of the loop, as those
+        that the cache answers, would each be written alone, and everybody would wait for each sync."""
+        return self._line_ns > SPARE * self._sync_ns
 
     def _write_here(self) -> None:
         group, self._waiting = self._waiting, []

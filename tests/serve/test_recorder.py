@@ -1,6 +1,7 @@
 """From finished requests to durable lines: nothing is acknowledged before it is on disk."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -163,4 +164,64 @@ async def test_the_line_names_what_was_decided_and_reserved(tmp_path: Path) -> N
         "budget_id": None, "state": "provisional",
     }  # fmt: skip
     assert expected == {name: body[name] for name in expected}
+    await recorder.close()
+
+
+class CountedSpool(SpoolWriter):
+    """A spool on a disk whose every write takes 250 us, by the clock that is given."""
+
+    def __init__(self, folder: Path, clock: ManualClock) -> None:
+        super().__init__(folder, "gateway")
+        self.writes: list[int] = []
+        self._clock = clock
+
+    def append(self, bodies: Sequence[bytes]) -> None:
+        """Write, count, and let the time pass."""
+        super().append(bodies)
+        self.writes.append(len(bodies))
+        self._clock.advance(duration_ns=250_000)
+
+
+async def one_request(recorder: Recorder) -> None:
+    """A request that ends within one step of the loop, as one that the cache answers."""
+    recorder.begin()
+    try:
+        await recorder.submit(finished(run=False))
+    finally:
+        recorder.end()
+
+
+async def test_requests_that_end_in_one_step_each_share_their_writes(tmp_path: Path) -> None:
+    """Nobody is in progress beside them when they end, and yet a burst is not written line by line."""
+    clock = ManualClock()
+    spool = CountedSpool(tmp_path, clock)
+    recorder = a_recorder(spool, clock)
+    recorder.start()
+
+    for _ in range(20):
+        await asyncio.gather(*(one_request(recorder) for _ in range(32)))
+
+    assert 640 == sum(spool.writes)
+    assert len(spool.writes) <= 40
+    await recorder.close()
+
+
+async def test_a_lone_request_is_written_in_its_own_step(tmp_path: Path) -> None:
+    """With time between requests and a quick disk, a line is durable when `submit` returns."""
+    clock = ManualClock()
+    spool = CountedSpool(tmp_path, clock)
+    recorder = a_recorder(spool, clock)
+    recorder.start()
+    durable = []
+
+    for _ in range(20):
+        clock.advance(duration_ns=10_000_000)
+        recorder.begin()
+        future = recorder.submit(finished())
+        durable.append(future.done())
+        await future
+        recorder.end()
+
+    assert [True] * 8 == durable[-8:]
+    assert [1] * 20 == spool.writes
     await recorder.close()
