@@ -54,6 +54,7 @@ from greenserve.serve.statistics import Statistics
 from greenserve.serve.telemetry.hub import Telemetry, telemetry_of
 from greenserve.serve.telemetry.metrics_app import MetricsApp
 from greenserve.serve.tenancy_reader import Fresh, TenancyReader
+from greenserve.trouble import Trouble
 from greenserve.units import MILLI
 
 log = logging.getLogger("greenserve.replica")
@@ -296,6 +297,7 @@ class GatewayReplica:
         )
 
     async def _keep_fresh(self, gateway: Gateway, reader: TenancyReader, batchers: Batchers, gauges: Gauges) -> None:
+        trouble = Trouble(log, "the ledger's store could not be read; the last state stays in force")
         while True:
             await asyncio.sleep(REFRESH_S)
             gauges.tell(http_connections=self._open.http_connections if self._open else 0)
@@ -306,9 +308,11 @@ class GatewayReplica:
                 self.health.has("ledger")
                 batchers.grid(*gateway.router.home_grid())
                 batchers.weigh(gateway.admission.weights)
-            except Exception:
-                log.exception("the ledger's store could not be read; the last state stays in force")
+            except Exception as error:
+                trouble.met(error)
                 self.health.lost("ledger")
+            else:
+                trouble.over()
 
 
 def _refresh(gateway: Gateway, fresh: Fresh) -> None:

@@ -25,6 +25,7 @@ from greenserve.serve.telemetry.publisher import Publisher
 from greenserve.serve.telemetry.sampling import is_logged, is_traced
 from greenserve.serve.telemetry.series import Series
 from greenserve.serve.telemetry.traces import Tracer
+from greenserve.trouble import Trouble
 from greenserve.units import NS_PER_S
 
 log = logging.getLogger("greenserve.telemetry")
@@ -65,6 +66,7 @@ class Telemetry:
         self._log_share = log_share
         self._trace_share = trace_share
         self._waiting: list[Facts] = []
+        self._trouble = Trouble(log, "telemetry could not be told; it goes on")
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -79,8 +81,7 @@ class Telemetry:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self.fold()
-        await self._publish()
+        await self._tell()
         for sender in (self._tracer, self._otel):
             if sender is not None:
                 await asyncio.to_thread(sender.close)
@@ -167,15 +168,17 @@ class Telemetry:
     async def _keep_telling(self) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
-            try:
-                self.fold()
-                await self._publish()
-            except Exception:
-                log.exception("telemetry could not be told; it goes on")
+            await self._tell()
 
-    async def _publish(self) -> None:
-        if self.publisher is not None:
-            await asyncio.to_thread(self.publisher.write, self.publisher.document())
+    async def _tell(self) -> None:
+        try:
+            self.fold()
+            if self.publisher is not None:
+                await asyncio.to_thread(self.publisher.write, self.publisher.document())
+        except Exception as error:  # a full disk must not end the service, nor its stop
+            self._trouble.met(error)
+        else:
+            self._trouble.over()
 
 
 def telemetry_of(config: Config, *, folder: Path, name: str, clock: Clock) -> Telemetry:
