@@ -16,6 +16,7 @@ from greenserve.carbon.tracker import CarbonTracker
 from greenserve.carbon.tracker_settings import check_zone
 from greenserve.cli.carbon_annual import annual
 from greenserve.cli.carbon_backtest import backtest_command
+from greenserve.cli.carbon_regions import regions
 from greenserve.cli.grid_seen import Seen, cells, see, stamp
 from greenserve.cli.output import messages, print_json
 from greenserve.cli.table import print_table
@@ -183,6 +184,7 @@ def track(
 
 app.command("annual")(annual)
 app.command("backtest")(backtest_command)
+app.command("regions")(regions)
 
 
 def _own_zone(config: Config | None) -> str:
