@@ -108,12 +108,12 @@ def test_the_cells_hold_the_whole_year(given_slots: list[Slot], zone: str) -> No
         (low_hour, low_month), (high_hour, high_month) = extremes(one)
         assert (min(values), max(values)) == (one.cells[low_hour][low_month], one.cells[high_hour][high_month])
         weighted = sum(
-            Fraction(value) * one.known_cells_us[hour][month]
+            value * one.known_cells_us[hour][month]
             for hour in range(HOURS)
             for month, value in enumerate(one.cells[hour])
             if value is not None
         )
-        assert abs(weighted / one.known_us - one.mean) <= 1
+        assert abs(Fraction(weighted, one.known_us) - one.mean) <= 1
 
 
 @pytest.mark.parametrize("percent", [5, 25, 50, 75, 95])

@@ -44,6 +44,7 @@ def test_a_zone_stands_with_its_origin_its_age_and_who_covers_it(greenserve: Com
     assert ["SE", "24.5", "observed", "20m"] == rows["SE"][:4]
     assert ["SE-SE3", "unknown", "-", "-"] == rows["SE-SE3"][:4]
     assert max(map(len, [*plain.out.splitlines(), *listed.out.splitlines()])) <= 80
+    assert ("neso:13" in listed.out, "\nFR " in listed.out) == (False, True)
     (sweden,) = as_json.document["regions"]
     assert "greenserve.carbon-regions/1" == as_json.document["schema"]
     assert (["electricity-maps", "annual"], ["entso-e"]) == (sweden["configured"], sweden["offered"])
