@@ -1,6 +1,5 @@
 """Exporters by their names: `csv`, `run.json`, `prometheus`, ..."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -8,8 +7,12 @@ from types import MappingProxyType
 from greenserve.carbon.exporters.exporter import Exporter
 from greenserve.carbon.exporters.files import CsvFile, JsonFile
 from greenserve.carbon.exporters.json_lines import JsonLines
+from greenserve.carbon.exporters.mlflow import MlflowExporter
+from greenserve.carbon.exporters.noted import stem_of
 from greenserve.carbon.exporters.otel import OpenTelemetryExporter
 from greenserve.carbon.exporters.prometheus import PrometheusExporter
+from greenserve.carbon.exporters.tensorboard import TensorBoardExporter
+from greenserve.carbon.exporters.wandb import WandbExporter
 from greenserve.errors import ConfigInvalid
 
 FILES: MappingProxyType[str, Callable[[Path], Exporter]] = MappingProxyType(
@@ -22,7 +25,13 @@ FILES: MappingProxyType[str, Callable[[Path], Exporter]] = MappingProxyType(
 )
 """By the end of the file's name."""
 SYSTEMS: MappingProxyType[str, Callable[[], Exporter]] = MappingProxyType(
-    {"prometheus": PrometheusExporter, "otel": OpenTelemetryExporter}
+    {
+        "prometheus": PrometheusExporter,
+        "otel": OpenTelemetryExporter,
+        "tensorboard": TensorBoardExporter,
+        "mlflow": MlflowExporter,
+        "wandb": WandbExporter,
+    }
 )
 WORDS = (*FILES, *SYSTEMS)
 
@@ -44,8 +53,7 @@ def _exporter(given: str | Path, label: str) -> Exporter:
     name = str(given)
     if name in SYSTEMS:
         return SYSTEMS[name]()
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip(".-") or "run"
-    file = Path(f"{plain}.{name}") if name in FILES else Path(given)
+    file = Path(f"{stem_of(label)}.{name}") if name in FILES else Path(given)
     kind = file.suffix.removeprefix(".")
     if kind not in FILES or not file.parent.is_dir():
         raise ConfigInvalid(

@@ -11,6 +11,9 @@ _ENERGY_UJ = MappingProxyType(
     {"uJ": 1, "mJ": 10**3, "J": 10**6, "kJ": 10**9, "Wh": 36 * 10**8, "kWh": 36 * 10**11, "MWh": 36 * 10**14}
 )
 _EMISSIONS_G = MappingProxyType({"gCO2e": 1, "kgCO2e": 10**3, "tCO2e": 10**6})
+_EMISSIONS_NG = MappingProxyType(
+    {"ngCO2e": 1, "ugCO2e": 10**3, "mgCO2e": 10**6, "gCO2e": 10**9, "kgCO2e": 10**12, "tCO2e": 10**15}
+)
 _INTENSITY_MG = MappingProxyType({"gCO2e/kWh": 1000, "mgCO2e/kWh": 1, "kgCO2e/MWh": 1000})
 
 
@@ -67,6 +70,15 @@ def parse_emissions_g(given: object) -> int:
     value = number * _EMISSIONS_G[unit]
     if value != int(value):
         raise ValueError(f"{given!r} is {value} g; a whole number of grams is needed")
+    return int(value)
+
+
+def parse_emissions_ng(given: object) -> int:
+    """`1.2kgCO2e`, `350gCO2e`, `12mgCO2e` to ng CO2e, exact."""
+    number, unit = _split(given, example=f"{given}gCO2e", allowed=tuple(_EMISSIONS_NG))
+    value = number * _EMISSIONS_NG[unit]
+    if value != int(value):
+        raise ValueError(f"{given!r} is {value} ng; a whole number of nanograms is needed")
     return int(value)
 
 

@@ -18,7 +18,7 @@ regions: [{name: north, zone: SE, pue: {value: 1.12, source: a test}}]
 intensity: {sources: [{kind: annual, values: {SE: 31gCO2e/kWh}, year: 2025, source: a test}]}
 ledger: {url: "sqlite:///ledger.db"}
 """
-PRELOADED = ("tenant", "key", "budget", "ledger", "report", "carbon", "route", "meters", "doctor")
+PRELOADED = ("tenant", "key", "budget", "ledger", "report", "carbon", "route", "meters", "doctor", "compare")
 """What the tests run: importing it takes a second, which each of their processes would spend again."""
 
 FORKING = """

@@ -16,6 +16,9 @@ from greenserve.carbon.tracker import CarbonTracker
 from greenserve.carbon.tracker_settings import check_zone
 from greenserve.cli.carbon_annual import annual
 from greenserve.cli.carbon_backtest import backtest_command
+from greenserve.cli.carbon_equivalents import equivalents
+from greenserve.cli.carbon_profile import profile
+from greenserve.cli.carbon_regions import regions
 from greenserve.cli.grid_seen import Seen, cells, see, stamp
 from greenserve.cli.output import messages, print_json
 from greenserve.cli.table import print_table
@@ -183,6 +186,9 @@ def track(
 
 app.command("annual")(annual)
 app.command("backtest")(backtest_command)
+app.command("regions")(regions)
+app.command("profile")(profile)
+app.command("equivalents")(equivalents)
 
 
 def _own_zone(config: Config | None) -> str:

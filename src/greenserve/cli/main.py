@@ -28,6 +28,7 @@ GROUPS = {
     "report": "Write a tenant's statement.",
     "ledger": "Verify, export and describe the ledger.",
     "loadtest": "Send load and report mJ per request beside latency.",
+    "compare": "Compare two saved runs: better, worse or no evidence, for CI too.",
     "demo": "Run the whole path once on this machine.",
     "meters": "List this machine's energy meters, probe boards, calibrate the CPU model.",
     "doctor": "Check this machine: versions, meters, ports, disk, configuration.",
