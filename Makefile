@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,optimize,loadtest,demo,dev
+EXTRAS := cpu,optimize,loadtest,demo,tensorboard,dev
 READY := $(VENV)/.ready
 PEERS := mlserver litserve bentoml
 CLIENTS := grpc_standard kserve open_inference openai schemathesis triton
