@@ -117,11 +117,11 @@ class Policy:
         queue = lane.queue
         longest, own_s = 0, 0.0
         lane.gaps.note(now_ns)
+        lane.company.arrived(now_ns)
         self._seen_ns[first.tenant] = now_ns
         for ticket in tickets:
             bucket = ticket.bucket = queue.bucket_of(ticket.length)
             lane.arrivals.note(bucket, now_ns)
-            lane.company.arrived(now_ns)
             ticket.work_s = lane.row_s(bucket)
             own_s += ticket.work_s
             longest = max(longest, bucket)
