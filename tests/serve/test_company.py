@@ -11,7 +11,8 @@ from greenserve.serve.batching.dispatch import Launch
 from greenserve.units import NS_PER_S
 from tests.serve.batching import MS, NOW, a_policy, a_ticket, finish, launched
 
-gaps_ms = st.lists(st.integers(1, 2_000), max_size=30)
+crowds = st.builds(lambda gap, count: [gap] * count, st.integers(1, 50), st.integers(1, 300))
+gaps_ms = st.lists(st.integers(1, 2_000), max_size=30) | crowds
 
 
 def a_crowd(gaps: list[int], *, at_ns: int = NOW) -> tuple[Company, int]:
