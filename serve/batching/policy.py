@@ -24,6 +24,11 @@ BUSY = 0.8
 """Share of the engine's time above which it is never left idle for company: batches then fill by themselves."""
 ACTIVE_NS = NS_PER_S
 """A tenant that sent so lately has its part of the queue, also while nothing of it waits."""
+FULL, SHARED = 0.75, 0.45
+"""The pressure up to which there is room for whoever comes. Over it heads would be due so soon that they force small
+batches; where several tenants are active, over half of it shares begin to bind and admission would refuse."""
+AT_ONCE = 32.0
+"""Rows find room in such portions: they are counted into the queue before anybody looks again."""
 NOTHING = (0, 0.0)
 NO_SLO_S = 1.0
 """How much work counts as a full queue where no objective is set."""
@@ -225,12 +230,26 @@ class Policy:
 
     def pressure(self, now_ns: int) -> float:
         """Running and queued work over the work that can still be answered in time; 1 = nothing more fits."""
-        lanes = [lane for lane in self._all if len(lane.queue)]
+        work_s, horizon_s = self._crowding(now_ns)
+        return work_s / horizon_s
+
+    def room(self, now_ns: int) -> float:
+        """How many more rows should come in for now; negative where the queue is longer than it should be."""
+        work_s = self._work_s(EVERYBODY)
+        if work_s <= 0.0:
+            return AT_ONCE
+        crowded_s, horizon_s = self._crowding(now_ns)
+        full = FULL if len(self._seen_ns) < 2 else SHARED
+        return min(AT_ONCE, (full * horizon_s - crowded_s) * len(self) / work_s)
+
+    def _crowding(self, now_ns: int) -> tuple[float, float]:
+        """Running and queued work [s], and the most of it that can still be answered in time [s]."""
+        lanes = [lane for lane in self._all if lane.queue.rows]
         if not lanes:
-            return 0.0
-        work_s = self.residual_s(now_ns) + sum([lane.work_s(EVERYBODY) for lane in lanes]) / self.executors
+            return 0.0, NO_SLO_S
+        work_s = self.residual_s(now_ns) + self._work_s(EVERYBODY)
         firsts = [(lane, next(index for index, size in enumerate(lane.queue.sizes) if size)) for lane in lanes]
-        return work_s / min([self._horizon_s(lane, bucket) for lane, bucket in firsts])
+        return work_s, min([self._horizon_s(lane, bucket) for lane, bucket in firsts])
 
     def brownout(self, now_ns: int) -> bool:
         """Whether the pressure has been over 0.9 for half a second: route to cheaper variants, before refusing."""

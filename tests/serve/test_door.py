@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from greenserve.serve.door import FEW, LEAST, MOST_WAITING, TICK_NS, Door, turned_away
 
 CAPACITY = 20
+ROOM = 3 * CAPACITY
 PATH = "/v2/models/m/infer"
 
 
@@ -19,6 +20,7 @@ class Replica:
     def __init__(self, *credentials: str) -> None:
         self.queued = 0
         self.door = Door()
+        self.door.room = lambda _now_ns: ROOM - self.queued
         self.now_ns = TICK_NS
         for credential in credentials:
             self.door.proven(credential)
