@@ -8,8 +8,8 @@ MEMORY_S = 1.0
 SHORT_S = 0.01
 GAP_QUANTILE, GAP_STEP, SILENT_GAPS = 0.25, 0.1, 10.0
 SHORTEST_LOG_GAP, LONGEST_LOG_GAP = log(1e3), log(1e10)
-BELIEVED = 2.0
-"""So many arrivals are believed to be possible in a time in which none came (that has a chance of 1 in 7)."""
+BELIEVED = 1.0
+"""So many arrivals are believed to be possible in a time in which none came (that has a chance of 1 in 3)."""
 GONE = 30.0
 """So many memories after the last arrival the rate is nothing."""
 

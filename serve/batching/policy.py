@@ -215,15 +215,15 @@ class Policy:
 
     def room(self, now_ns: int) -> float:
         """How many more rows should come in for now; negative where the queue is longer than it should be."""
-        work_s = self._work_s(EVERYBODY)
-        if work_s <= 0.0:
-            return AT_ONCE
-        full = FULL if len(self._seen_ns) < 2 else SHARED
-        left_s = (full - self.pressure(now_ns)) * horizon_s(self._all, self.overhead_ns)
-        rows = left_s * len(self) / work_s
+        queued, work_s = len(self), self._work_s(EVERYBODY)
+        rows = min(AT_ONCE, self._max_queued - queued)
+        if work_s > 0.0:
+            full = FULL if len(self._seen_ns) < 2 else SHARED
+            left_s = (full - self.pressure(now_ns)) * horizon_s(self._all, self.overhead_ns)
+            rows = min(rows, left_s * queued / work_s)
         if rows < 1.0:
             self._full_ns = now_ns
-        return min(AT_ONCE, rows)
+        return rows
 
     def brownout(self, now_ns: int) -> bool:
         """Whether the pressure has been over 0.9, or no room left, for half a second: route to cheaper variants."""

@@ -6,7 +6,7 @@ from greenserve.serve.batching.dispatch import Launch
 from greenserve.serve.batching.policy import Policy
 from greenserve.serve.batching.room import AT_ONCE, FULL, SHARED
 from greenserve.units import NS_PER_S
-from tests.serve.batching import NOW, a_policy, a_ticket, arrived, finish
+from tests.serve.batching import NOW, a_lane, a_policy, a_ticket, arrived, finish
 
 
 def overload(
@@ -99,6 +99,17 @@ def test_there_is_room_until_heads_would_force_small_batches() -> None:
     assert rows > 2 * AT_ONCE
     assert [None] * 8 == more
     assert policy.room(NOW) < 0.0
+
+
+def test_there_is_no_more_room_than_places() -> None:
+    """Also while nobody knows how long a row takes: the queue's bound refuses too."""
+    policy = a_policy(a_lane(seconds=None, joules=None), max_queued=10)
+    rooms = []
+    for _ in range(3):
+        rooms.append(policy.room(NOW))
+        arrived(policy, *[a_ticket(16) for _ in range(5)])
+
+    assert [10.0, 5.0, 0.0] == rooms
 
 
 def test_there_is_less_room_where_tenants_share() -> None:
