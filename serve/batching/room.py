@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from greenserve.serve.batching.lane import Lane
 from greenserve.units import NS_PER_S
 
-FULL, SHARED = 0.75, 0.45
+FULL, SHARED = 0.6, 0.45
 """The pressure up to which there is room for whoever comes. Over it heads would be due so soon that they force small
 batches; where several tenants are active, over half of it shares begin to bind and admission would refuse."""
-AT_ONCE = 32.0
-"""Rows find room in such portions: they are counted into the queue before anybody looks again."""
+AT_ONCE = 8.0
+"""Rows find room in such portions: more, decoded in one turn of the event loop, would hold it up for all others."""
 NO_SLO_S = 1.0
 """How much work counts as a full queue where no objective is set."""
 LEAST_SHARE = 0.1
