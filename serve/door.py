@@ -63,7 +63,8 @@ class Door:
         self._taken = self._late = self._done = self._away = 0
         self._calm = 0
         self._places = 0.0
-        self._fair = 0.0
+        self._fair = self._parts = 0.0
+        self._given = 0
         self._alone: object = NOBODY
         self._own: dict[Hashable, int] = {}
         self._asked: dict[Hashable, int] = {}
@@ -110,9 +111,10 @@ class Door:
         passed = (now_ns - self._tick_ns) / TICK_NS
         own = self._own.get(who, 0)
         fair = LEAST if who == self._alone else self._fair  # nobody has to be kept from taking all
-        if own >= min(max(1.0, fair), fair * passed + BURST):
+        if own >= min(max(1.0, fair), fair * passed + BURST) or self._given >= self._parts:
             return False
         self._own[who] = own + 1
+        self._given += 1
         return True
 
     def _has_room(self, now_ns: int) -> bool:
@@ -141,8 +143,9 @@ class Door:
         callers = len(self._asked)
         self._alone = next(iter(self._asked)) if callers == 1 else NOBODY
         taken = (self._decided_lately - self._late_lately) / self._ticks_lately
-        self._fair = max(LEAST, RESERVED * max(taken, self._done_usually)) / max(1, callers)
-        self._asked, self._own = {}, {}
+        self._parts = max(LEAST, RESERVED * max(taken, self._done_usually))
+        self._fair = self._parts / max(1, callers)
+        self._asked, self._own, self._given = {}, {}, 0
         self._taken = self._late = self._done = self._away = 0
         self._tick_ns = now_ns
 

@@ -117,6 +117,15 @@ def test_strangers_share_one_part_however_many_names_they_use() -> None:
     assert invented <= 1.3 * known
 
 
+def test_parts_of_less_than_one_request_are_not_rounded_up() -> None:
+    """More callers than the replica answers requests per tick: no more come in than it answers."""
+    names = [f"key-{place}" for place in range(8 * CAPACITY)]
+    replica = Replica(*names)
+    let_in = [replica.tick(names).total() for _ in range(60)]
+    assert replica.door.shut
+    assert all(entered <= 1.3 * CAPACITY for entered in let_in[15:])
+
+
 def test_too_many_that_nobody_has_looked_at_wait_outside() -> None:
     """What waits for the loop is bounded even before the first late refusal."""
     door = Door()
