@@ -109,6 +109,10 @@ class Batchers:
             for key in batcher.backlog():
                 batcher.grid(key, now_mg_per_kwh=now_mg_per_kwh, mean_mg_per_kwh=mean_mg_per_kwh)
 
+    def room(self, now_ns: int) -> float:
+        """How many more items the fullest of the queues should get (now [monotonic ns])."""
+        return min([batcher.policy.room(now_ns) for batcher in self._all])
+
     def backlog(self) -> dict[str, int]:
         """Items that wait, by model/variant."""
         return {key: items for batcher in self._all for key, items in batcher.backlog().items()}

@@ -8,6 +8,8 @@ MEMORY_S = 1.0
 SHORT_S = 0.01
 GAP_QUANTILE, GAP_STEP, SILENT_GAPS = 0.25, 0.1, 10.0
 SHORTEST_LOG_GAP, LONGEST_LOG_GAP = log(1e3), log(1e10)
+BELIEVED = 1.0
+"""So many arrivals are believed to be possible in a time in which none came (that has a chance of 1 in 3)."""
 GONE = 30.0
 """So many memories after the last arrival the rate is nothing."""
 
@@ -73,41 +75,58 @@ class Gaps:
 
 
 class Company:
-    """How often a row arrives while others are there: the rate at which somebody who waits gets company.
+    """How often a request arrives while others are there: the rate at which somebody who waits gets company.
 
     A client that sends its next request when the last one is answered never joins anybody, however fast it is; over all
-    time it would look like a stream. State: decayed arrivals and time [s] while busy, and whether it is busy now.
+    time it would look like a stream. What was learned of a crowd is given up as soon as it is contradicted: after `t`
+    seconds without company the rate is at most `BELIEVED / t`. Those seconds are the ones in which somebody waited or
+    ran since company last came, or the silence before whoever is there now, if it was longer.
+
+    State: decayed arrivals and time [s] while busy, both sorts of time without company [s], whether it is busy now.
     """
 
-    __slots__ = ("_arrivals", "_busy", "_since_ns", "_time_s")
+    __slots__ = ("_alone_s", "_arrivals", "_busy", "_silent_s", "_since_ns", "_time_s")
 
     def __init__(self) -> None:
         self._arrivals = 0.0
         self._time_s = 0.0
+        self._alone_s = 0.0
+        self._silent_s = 0.0
         self._busy = False
         self._since_ns = 0
 
     def arrived(self, now_ns: int) -> None:
-        """A row arrives, and is there from now on."""
-        self._advance(now_ns)
+        """A request arrives, and is there from now on; its own rows are no company for each other."""
         if self._busy:
+            self._advance(now_ns)
             self._arrivals += 1.0
+            self._alone_s = self._silent_s = 0.0
+            return
         self._busy = True
+        self._silent_s = (now_ns - self._since_ns) / NS_PER_S
+        self._since_ns = now_ns
 
     def emptied(self, now_ns: int) -> None:
         """Nothing runs or waits any more."""
-        self._advance(now_ns)
-        self._busy = False
+        if self._busy:
+            self._advance(now_ns)
+            self._busy = False
 
     def per_s(self, now_ns: int) -> float:
         """Arrivals per second [1/s] of the time that others are there; 0 before that was ever seen for long."""
         self._advance(now_ns)
-        return self._arrivals / (self._time_s + SHORT_S)
+        learned = self._arrivals / (self._time_s + SHORT_S)
+        without_s = max(self._alone_s, self._silent_s)
+        return learned if learned * without_s <= BELIEVED else BELIEVED / without_s
 
     def _advance(self, now_ns: int) -> None:
+        """Count the time since the last call, if somebody was there."""
+        if not self._busy:
+            return
         spent_s = (now_ns - self._since_ns) / NS_PER_S
-        if self._busy and spent_s > 0.0:
+        if spent_s > 0.0:
             fading = exp(-spent_s / MEMORY_S)
             self._arrivals *= fading
             self._time_s = self._time_s * fading + MEMORY_S * (1.0 - fading)
+            self._alone_s += spent_s
         self._since_ns = now_ns

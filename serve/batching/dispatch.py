@@ -5,7 +5,7 @@ from greenserve.serve.batching.cost import Rates
 from greenserve.serve.batching.lane import WASTE_LIMIT, Lane
 from greenserve.serve.batching.queue import Ticket
 from greenserve.serve.batching.split import Pile, group_of
-from greenserve.serve.batching.waiting import SHARE_OF_SLACK, worth_waiting
+from greenserve.serve.batching.waiting import SHARE_OF_SLACK, likely, worth_waiting
 from greenserve.units import NS_PER_S
 
 NEVER_NS = 1 << 62
@@ -79,6 +79,7 @@ def wait_ns(lane: Lane, head: Ticket, work_s: float, now_ns: int) -> int | None:
     rate = lane.joining_per_s(first, bucket, now_ns)
     price = lane.patience.price(patience, rates.launch_j)
     left_s = (last_ns - now_ns) / NS_PER_S
+    lane.priced = lane.priced or likely(rate, left_s)
     if not worth_waiting(launch_j=rates.launch_j, price=price, rows=rows, rate_per_s=rate, left_s=left_s):
         return None
     return min(last_ns, limit_ns, now_ns + max(1, int(REEVALUATE / rate * NS_PER_S)))

@@ -53,6 +53,7 @@ class Lane:
         "key",
         "margin",
         "patience",
+        "priced",
         "queue",
         "running",
         "settings",
@@ -76,6 +77,7 @@ class Lane:
         self.stretch = 1.0
         self.margin = 1.0
         self.idle_since_ns: int | None = None
+        self.priced = False
         self._rates: list[Rates | None] = [None] * len(settings.buckets)
         self._row_s = [0.0] * len(settings.buckets)
         self._version = self._limit = -1
@@ -173,12 +175,17 @@ class Lane:
         self.margin = min(MOST_MARGIN, max(1.0, self.margin + change))
 
     def launched(self, tickets: Sequence[Ticket], now_ns: int) -> None:
-        """Note what a batch's rows paid for waiting while the engine was free."""
+        """Note what a batch's rows paid for waiting while the engine was free.
+
+        Only where the price of waiting had a say: over a night of lone requests it would fall to nothing.
+        """
         since_ns, self.idle_since_ns = self.idle_since_ns, None
         waited_ns = 0
         if since_ns is not None:
             waited_ns = sum([now_ns - max(since_ns, ticket.arrival_ns) for ticket in tickets])
-        self.patience.paid(rows=len(tickets), waited_s=waited_ns / NS_PER_S)
+        if self.priced:
+            self.priced = False
+            self.patience.paid(rows=len(tickets), waited_s=waited_ns / NS_PER_S)
 
 
 def _joinable(buckets: Sequence[int]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from greenserve.serve.batching.dispatch import Dropped, Launch, launch, wait_ns,
 from greenserve.serve.batching.lane import Lane
 from greenserve.serve.batching.overload import brownout_latch, goodput_latch, over_share
 from greenserve.serve.batching.queue import LEVELS, Ticket
+from greenserve.serve.batching.room import AT_ONCE, FULL, SHARED, horizon_of_s, horizon_s, last_s
 from greenserve.serve.batching.tail import FIRST_NS, Tail
 from greenserve.units import NS_PER_S
 
@@ -25,8 +26,6 @@ BUSY = 0.8
 ACTIVE_NS = NS_PER_S
 """A tenant that sent so lately has its part of the queue, also while nothing of it waits."""
 NOTHING = (0, 0.0)
-NO_SLO_S = 1.0
-"""How much work counts as a full queue where no objective is set."""
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -82,6 +81,7 @@ class Policy:
         self.executors = executors
         self.weights: Mapping[str, float] = {}
         self._sequence = self._load_seen_ns = self._pressure_seen_ns = 0
+        self._full_ns = -NS_PER_S
         self._seen_ns: dict[str, int] = {}
         self._ends_ns: dict[int, int] = {}
         self._brownout, self._goodput, self._load = brownout_latch(), goodput_latch(), 0.0
@@ -117,11 +117,11 @@ class Policy:
         queue = lane.queue
         longest, own_s = 0, 0.0
         lane.gaps.note(now_ns)
+        lane.company.arrived(now_ns)
         self._seen_ns[first.tenant] = now_ns
         for ticket in tickets:
             bucket = ticket.bucket = queue.bucket_of(ticket.length)
             lane.arrivals.note(bucket, now_ns)
-            lane.company.arrived(now_ns)
             ticket.work_s = lane.row_s(bucket)
             own_s += ticket.work_s
             longest = max(longest, bucket)
@@ -177,7 +177,7 @@ class Policy:
         ahead_s = self.residual_s(now_ns) + self._work_s(first.level)
         if ahead_s <= 0.0:
             return None
-        needed_s = own_s - first.work_s + self._last_s(lane, longest)
+        needed_s = own_s - first.work_s + last_s(lane, longest)
         if now_ns + (ahead_s + needed_s) * NS_PER_S > first.objective_ns:
             return Refusal(code="overloaded", ahead_s=ahead_s, needed_s=needed_s)
         if self._over_share(lane, longest, first.tenant, own_s):
@@ -192,23 +192,8 @@ class Policy:
         # Who was refused a moment ago keeps its part of the queue.
         lately: Mapping[str, Sequence[float]] = dict.fromkeys(self._seen_ns, NOTHING)
         queued = [*(each.queue.by_tenant for each in self._all if each.queue.rows), lately]
-        horizon_s = self._horizon_s(lane, bucket) * self.executors / (lane.stretch * lane.margin)
+        horizon_s = horizon_of_s(lane, bucket, self.overhead_ns) * self.executors / (lane.stretch * lane.margin)
         return over_share(tenant, own_s, queued=queued, weights=self.weights, horizon_s=horizon_s)
-
-    def _last_s(self, lane: Lane, bucket: int) -> float:
-        """What must be left for the run that a row of that bucket will be in [s]: of a large batch behind a long queue.
-
-        With less, each head would force a small batch just when large ones are needed; of the rows of its length that
-        wait now, half are taken to be still there.
-        """
-        rates = lane.rates(bucket)
-        rows = min(lane.most(rates), 1 + lane.queue.sizes[bucket] // 2)
-        return 0.0 if rates is None else rates.high_s(rows)
-
-    def _horizon_s(self, lane: Lane, bucket: int) -> float:
-        """H [s]: the most work that can be ahead of a row and still leave it its objective."""
-        slo_s = lane.settings.slo_s if lane.settings.slo_s is not None else NO_SLO_S
-        return max(0.1 * slo_s, slo_s - self.overhead_ns / NS_PER_S - self._last_s(lane, bucket))
 
     # 2. How loaded it is
 
@@ -225,18 +210,28 @@ class Policy:
 
     def pressure(self, now_ns: int) -> float:
         """Running and queued work over the work that can still be answered in time; 1 = nothing more fits."""
-        lanes = [lane for lane in self._all if len(lane.queue)]
-        if not lanes:
-            return 0.0
-        work_s = self.residual_s(now_ns) + sum([lane.work_s(EVERYBODY) for lane in lanes]) / self.executors
-        firsts = [(lane, next(index for index, size in enumerate(lane.queue.sizes) if size)) for lane in lanes]
-        return work_s / min([self._horizon_s(lane, bucket) for lane, bucket in firsts])
+        work_s = self.residual_s(now_ns) + self._work_s(EVERYBODY)
+        return work_s / horizon_s(self._all, self.overhead_ns) if len(self) else 0.0
+
+    def room(self, now_ns: int) -> float:
+        """How many more rows should come in for now; negative where the queue is longer than it should be."""
+        queued, work_s = len(self), self._work_s(EVERYBODY)
+        rows = min(AT_ONCE, self._max_queued - queued)
+        if work_s > 0.0:
+            full = FULL if len(self._seen_ns) < 2 else SHARED
+            left_s = (full - self.pressure(now_ns)) * horizon_s(self._all, self.overhead_ns)
+            rows = min(rows, left_s * queued / work_s)
+        if rows < 1.0:
+            self._full_ns = now_ns
+        return rows
 
     def brownout(self, now_ns: int) -> bool:
-        """Whether the pressure has been over 0.9 for half a second: route to cheaper variants, before refusing."""
+        """Whether the pressure has been over 0.9, or no room left, for half a second: route to cheaper variants."""
         if now_ns - self._pressure_seen_ns >= PRESSURE_EVERY_NS:
             self._pressure_seen_ns = now_ns
-            self._brownout.see(self.pressure(now_ns), now_ns)
+            # Behind a shut door the queue is never longer than it should be, whatever is turned away.
+            full = now_ns - self._full_ns < LOAD_EVERY_NS
+            self._brownout.see(1.0 if full else self.pressure(now_ns), now_ns)
         return self._brownout.on
 
     def _see_load(self, now_ns: int) -> None:

@@ -62,9 +62,13 @@ class Patience:
             self._waited_s = 0.0
 
 
+def likely(rate_per_s: float, left_s: float) -> bool:
+    """Whether company is likely enough in `left_s` [s] at that rate [1/s] to be waited for at some price."""
+    return left_s > 0.0 and 1.0 - exp(-rate_per_s * left_s) >= LEAST_CHANCE
+
+
 def worth_waiting(*, launch_j: float, price: float, rows: int, rate_per_s: float, left_s: float) -> bool:
     """Whether another row is likely enough in the `left_s` [s] that remain, and its saved launch worth the wait."""
-    if left_s <= 0.0 or rate_per_s <= 0.0 or price == inf:
+    if price == inf or rate_per_s <= 0.0 or not likely(rate_per_s, left_s):
         return False
-    chance = 1.0 - exp(-rate_per_s * left_s)
-    return chance >= LEAST_CHANCE and launch_j * chance > price * rows / rate_per_s
+    return launch_j * (1.0 - exp(-rate_per_s * left_s)) > price * rows / rate_per_s

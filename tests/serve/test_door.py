@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.serve.door import FEW, LEAST, MOST_WAITING, TICK_NS, Door, turned_away
+from greenserve.serve.door import FEW, LEAST, LOOK_NS, MOST_WAITING, TICK_NS, Door, turned_away
 
 CAPACITY = 20
+ROOM = 3 * CAPACITY
 PATH = "/v2/models/m/infer"
 
 
@@ -19,6 +20,7 @@ class Replica:
     def __init__(self, *credentials: str) -> None:
         self.queued = 0
         self.door = Door()
+        self.door.room = lambda _now_ns: ROOM - self.queued
         self.now_ns = TICK_NS
         for credential in credentials:
             self.door.proven(credential)
@@ -42,7 +44,7 @@ class Replica:
 
 
 def test_below_capacity_everybody_gets_in() -> None:
-    """Without late refusals there is no quota."""
+    """Without late refusals the door stays open."""
     replica = Replica("a")
     for _ in range(30):
         assert 15 == replica.tick(["a"] * 15).total()
@@ -58,7 +60,7 @@ def test_past_capacity_little_more_than_what_can_be_answered_gets_in() -> None:
     assert all(0.75 * CAPACITY <= entered <= 1.3 * CAPACITY for entered in let_in[15:])
 
 
-def test_once_it_is_calm_the_quota_ends() -> None:
+def test_once_it_is_calm_it_opens() -> None:
     """Half a second without anybody turned away opens the door."""
     replica = Replica("a")
     for _ in range(10):
@@ -69,7 +71,7 @@ def test_once_it_is_calm_the_quota_ends() -> None:
     assert 15 == replica.tick(["a"] * 15).total()
 
 
-def test_a_silence_ends_the_quota() -> None:
+def test_a_silence_opens_it() -> None:
     """Whoever comes first some ticks after an overload finds the door open, however many they are."""
     replica = Replica("a")
     for _ in range(20):
@@ -115,6 +117,15 @@ def test_strangers_share_one_part_however_many_names_they_use() -> None:
     assert invented <= 1.3 * known
 
 
+def test_parts_of_less_than_one_request_are_not_rounded_up() -> None:
+    """More callers than the replica answers requests per tick: no more come in than it answers."""
+    names = [f"key-{place}" for place in range(8 * CAPACITY)]
+    replica = Replica(*names)
+    let_in = [replica.tick(names).total() for _ in range(60)]
+    assert replica.door.shut
+    assert all(entered <= 1.3 * CAPACITY for entered in let_in[15:])
+
+
 def test_too_many_that_nobody_has_looked_at_wait_outside() -> None:
     """What waits for the loop is bounded even before the first late refusal."""
     door = Door()
@@ -127,8 +138,9 @@ def test_too_many_that_nobody_has_looked_at_wait_outside() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=40))
 def test_some_always_get_in(ticks: list[tuple[int, int]]) -> None:
-    """Whatever was refused and answered before, the least quota lets somebody find out whether it is over."""
+    """Whatever was refused and answered before, and without room, somebody finds out whether it is over."""
     door, now_ns = Door(), TICK_NS
+    door.room = lambda _now_ns: 0.0
     for late, answered in ticks:
         for _ in range(late):
             door.refused()
@@ -136,6 +148,44 @@ def test_some_always_get_in(ticks: list[tuple[int, int]]) -> None:
             door.done()
         assert any(door.lets_in("a", PATH, now_ns + place) for place in range(int(LEAST)))
         now_ns += TICK_NS
+
+
+def test_one_caller_alone_gets_what_there_is_room_for() -> None:
+    """No part is kept for others while there are none: the queue is never longer than it should be, nor empty."""
+    replica = Replica("a")
+    for _ in range(10):
+        replica.tick(["a"] * 5 * CAPACITY)
+    queued = []
+    for _ in range(30):
+        replica.tick(["a"] * 5 * CAPACITY)
+        queued.append(replica.queued)
+    assert all(ROOM - CAPACITY - LEAST <= rows <= ROOM for rows in queued)
+
+
+def test_room_is_looked_at_once_a_millisecond() -> None:
+    """In between, who came in is counted off; requests that nobody has looked at take places too."""
+    replica = Replica("a")
+    while not replica.door.shut:
+        replica.tick(["a"] * 5 * CAPACITY)
+    looked: list[int] = []
+
+    def room(now_ns: int) -> float:
+        looked.append(now_ns)
+        return 7.0
+
+    replica.door.room, replica.door.waiting = room, 3
+    at_ns = replica.now_ns + LOOK_NS
+    let_in = sum(replica.door.lets_in("a", PATH, at_ns + place) for place in range(50))
+    assert 7 - 3 + int(LEAST) == let_in
+    assert 1 == len(looked)
+
+
+def test_a_door_that_was_shown_no_queue_bounds_only_what_waits() -> None:
+    """Nobody can say that there is no room, so nobody is turned away for it."""
+    door = Door()
+    for place in range(100):
+        door.refused()
+        assert door.lets_in("a", PATH, place * TICK_NS // 10 + TICK_NS)
 
 
 def test_who_is_turned_away_is_told_when_to_come_again() -> None:

@@ -8,10 +8,11 @@ from greenserve.clock import SystemClock
 from greenserve.records import Tenant
 from greenserve.sections import TenantDefaults
 from greenserve.serve.admission import Admission
+from greenserve.serve.batching.room import AT_ONCE
 from greenserve.serve.models import Models
 from greenserve.serve.placing import Batchers
 from greenserve.units import NS_PER_S
-from tests.serve.batching import NOW, a_policy, a_ticket, arrived, finish, launched
+from tests.serve.batching import NOW, a_lane, a_policy, a_ticket, arrived, finish, launched
 
 
 class Nobody:
@@ -100,3 +101,15 @@ def test_a_larger_share_lets_more_of_a_tenant_wait() -> None:
         admitted[tenant] += refusals[0] is None
 
     assert admitted["large"] > 1.3 * admitted["small"] > 0
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_the_fullest_queue_says_how_much_room_there_is(batchers: Batchers, remote: bool) -> None:
+    """The door lets in by the least room of all queues: of those here and of those for each remote model."""
+    policy = (batchers.remote["tiny"] if remote else batchers.inline).policy
+    policy.add(a_lane())
+    empty = batchers.room(NOW)
+
+    arrived(policy, *[a_ticket() for _ in range(60)])
+
+    assert (AT_ONCE, 64 - 60) == (empty, batchers.room(NOW))

@@ -4,8 +4,9 @@ import pytest
 
 from greenserve.serve.batching.dispatch import Launch
 from greenserve.serve.batching.policy import Policy
+from greenserve.serve.batching.room import AT_ONCE, FULL, SHARED
 from greenserve.units import NS_PER_S
-from tests.serve.batching import NOW, a_policy, a_ticket, finish
+from tests.serve.batching import NOW, a_lane, a_policy, a_ticket, arrived, finish
 
 
 def overload(
@@ -79,3 +80,65 @@ def test_a_tenant_over_its_share_gives_way_to_the_others() -> None:
     assert {"overloaded", "over-share"} >= codes
     assert "over-share" in codes
     assert admitted["b"] >= 0.95 * 500
+
+
+def test_there_is_room_until_heads_would_force_small_batches() -> None:
+    """A portion while nothing waits; none at six tenths of what can be done in time, which is before refusals."""
+    policy = a_policy()
+    empty = policy.room(NOW)
+
+    rows = 0
+    while (room := policy.room(NOW)) >= 1.0:
+        arrived(policy, *[a_ticket(16, at_ns=NOW) for _ in range(int(room))])
+        rows += int(room)
+    at_pressure = policy.pressure(NOW)
+    more = arrived(policy, *[a_ticket(16, at_ns=NOW) for _ in range(8)])
+
+    assert AT_ONCE == empty
+    assert 0.55 < at_pressure <= FULL
+    assert rows > 64
+    assert [None] * 8 == more
+    assert policy.room(NOW) < 0.0
+
+
+def test_there_is_no_more_room_than_places() -> None:
+    """Also while nobody knows how long a row takes: the queue's bound refuses too."""
+    policy = a_policy(a_lane(seconds=None, joules=None), max_queued=10)
+    rooms = []
+    for _ in range(3):
+        rooms.append(policy.room(NOW))
+        arrived(policy, *[a_ticket(16) for _ in range(5)])
+
+    assert [8.0, 5.0, 0.0] == rooms
+
+
+def test_there_is_less_room_where_tenants_share() -> None:
+    """Over half of what can be done in time a tenant's share binds: admission would refuse who was let in."""
+    policy = a_policy()
+    arrived(policy, *[a_ticket(16, at_ns=NOW, tenant="ab"[place % 2]) for place in range(8)])
+
+    while (room := policy.room(NOW)) >= 1.0:
+        assert [None] * int(room) == arrived(policy, *[a_ticket(16, at_ns=NOW, tenant="a") for _ in range(int(room))])
+
+    assert 0.4 < policy.pressure(NOW) <= SHARED
+
+
+def test_a_shut_door_asks_for_cheaper_variants_too() -> None:
+    """The queue behind it stays under the mark; that nobody finds room for half a second counts as full."""
+    policy = a_policy()
+    while (room := policy.room(NOW)) >= 1.0:
+        arrived(policy, *[a_ticket(16, at_ns=NOW) for _ in range(int(room))])
+
+    seen = []
+    for step in range(60):
+        now_ns = NOW + step * NS_PER_S // 100
+        assert policy.room(now_ns) < 1.0
+        seen.append(policy.brownout(now_ns))
+    later_ns = NOW + NS_PER_S
+    for ticket in list(policy.lane("v").queue):
+        policy.discard("v", ticket)
+
+    assert [False] * 50 == seen[:50]
+    assert [True] * 9 == seen[51:]
+    assert AT_ONCE == policy.room(later_ns)
+    assert not policy.brownout(later_ns)
