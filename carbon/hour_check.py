@@ -53,7 +53,7 @@ class HourCheck:
         name = (body["device"], body["hour"])
         revision, at_us = self._closings[name], body["at_us"]
         self._closings[name] += 1
-        closing = self._hours.take(name)
+        closing = self._hours.take(name, at_us)
         self._closing = (index, name)
         if closing is None:
             yield f"closes hour {name[1]} of {name[0]}, which has no interval that is not closed already"

@@ -76,7 +76,7 @@ class HourCloser:
         if self._behind:
             return []
         due = self._hours.due(now_us)
-        taken = [(name, self._hours.take(name)) for name in due]
+        taken = [(name, self._hours.take(name, now_us)) for name in due]
         resume_index = self._hours.resume_index(self._next)
         entries: list[Entry] = []
         for name, closing in taken:

@@ -131,7 +131,7 @@ class Ingest:
             self._boards.read()
             self._measure(self._clock.monotonic_ns())
             closed = self._settler.finish()
-            settled = self._settle(closed, self._boards.accounts.finish(closed))
+            settled = self._settle(closed, self._boards.accounts.finish(closed), node_ns=1)
             left, self._open = self._open, {}
             self._unwritten += [_unmetered(first) for first in left.values()]
             self._write()
@@ -252,8 +252,9 @@ class Ingest:
             return self._settle(closed, accounts.settle(closed, up_to_ns))
         return self._settle(closed, accounts.alone(closed)) if closed is not None else 0
 
-    def _settle(self, closed: Closed | None, settled: Round) -> int:
-        """Write a round: models before the lines that use them, lines before the intervals that hold their sums."""
+    def _settle(self, closed: Closed | None, settled: Round, node_ns: int | None = None) -> int:
+        """Write a round: models before the lines that use them, lines before the intervals that hold their sums, the
+        node's interval behind its devices'; it is at least `node_ns` long (None: as an idle node's)."""
         at_us = self._clock.unix_us()
         self._unwritten += [(prepare(entry), None) for entry in self._boards.models(settled.thetas, at_us)]
         self._unwritten += [
@@ -267,6 +268,8 @@ class Ingest:
             told = asdict(interval)
             entry = self._interval(told, at_us) if interval.device == self._device else None
             self._unwritten.append((prepare(entry or self._boards.interval(told, at_us)), None))
+        node = self._boards.beyond(settled.intervals, node_ns or self._pace.idle_every_ns, at_us)
+        self._unwritten += [(prepare(entry), None) for entry in node]
         if closed is not None:
             self._closed_ns = self._clock.monotonic_ns()
             self._ends = {at_ns: end for at_ns, end in self._ends.items() if at_ns > closed.device.end_ns}
