@@ -43,6 +43,10 @@ class HourCheck:
         """A settled line that was erased."""
         self._hours.lose(index)
 
+    def reserve(self, body: Body) -> None:
+        """An entry of reservations."""
+        self._hours.reserve(body)
+
     def close(self, index: int, body: Body) -> None:
         """A device's interval."""
         self._hours.close(index, body)

@@ -23,9 +23,12 @@ def hour_entries(closing: DeviceHour, *, revision: int, at_us: int, resume_index
     common |= {"method": METHOD, "v": VERSION, "tier": max(closing.tiers, key=_rank)}
     common["overhead_uj"] = None
     shares = _share_bodies(closing)
+    reserved_ns = sum(part.reserved_ns for part in closing.tenants.values())
     body: Body = common | _sums(closing) | _evidence(closing)
     if closing.device == NODE:
         body |= {"overhead_uj": closing.overhead_uj, "node_uj": closing.node_uj, "deficit_uj": closing.deficit_uj}
+    if reserved_ns:
+        body["reserved_ns"] = reserved_ns
     body |= {
         "kind": "device_hour",
         "resume_index": resume_index,
@@ -40,8 +43,8 @@ def hour_entries(closing: DeviceHour, *, revision: int, at_us: int, resume_index
 
 
 def shares_of(closing: DeviceHour) -> list[Share]:
-    """Who carries the pools of an hour: by the time that each tenant's requests held the device. No configuration
-    reserves devices for tenants, so nothing is shared by reservation."""
+    """Who carries the pools of an hour: what is reserved by the reserved time, the rest by the time that each tenant's
+    requests held the device."""
     pools = PoolHour(
         device=closing.device,
         hour=closing.hour,
@@ -51,8 +54,10 @@ def shares_of(closing: DeviceHour) -> list[Share]:
         overhead_uj=closing.overhead_uj,
     )
     busy_ns = {tenant: part.busy_ns for tenant, part in closing.tenants.items()}
+    reserved_ns = {tenant: part.reserved_ns for tenant, part in closing.tenants.items() if part.reserved_ns}
     capacity_ns = closing.device_ns if closing.device == NODE else closing.sums["time_ns"]
-    return close_hour(pools, Demand(capacity_ns=max(1, capacity_ns), busy_ns=busy_ns))
+    demand = Demand(capacity_ns=max(1, capacity_ns), reserved_ns=reserved_ns, busy_ns=busy_ns)
+    return close_hour(pools, demand)
 
 
 def _sums(closing: DeviceHour) -> Body:
@@ -106,12 +111,16 @@ def _share(closing: DeviceHour, tenant: str, shares: list[Share]) -> Body:
         "overhead_uj": None if closing.overhead_uj is None else pools["overhead"],
         "facility_uj": _part(pooled_uj, closing.grid["facility_uj"], closing.grid["it_uj"]),
     }
+    if any(one.reserved_ns for one in closing.tenants.values()):
+        body["reserved_ns"] = part.reserved_ns
     for basis in BASES:
         body[f"loc_{basis}_ng"] = _part(pooled_uj, closing.grid[f"{basis}_ng"], closing.grid[f"{basis}_uj"])
     return body
 
 
 def _rule(tenant: str, part: TenantPart, pooled_uj: int) -> str:
+    if part.reserved_ns:
+        return "reserved and busy" if part.busy_ns else "reserved"
     if part.busy_ns:
         return "busy"
     if tenant == PLATFORM:

@@ -12,6 +12,7 @@ from typing import Any
 from greenserve.carbon.entries import BY_SPANS, LATER_POOLS, POOLS, UNMETERED, US_PER_HOUR, it_uj
 from greenserve.carbon.node_overhead import NODE
 from greenserve.carbon.pools import closes_at_us
+from greenserve.carbon.reservations import WHOLE_PPM, Reservation, reservations_of, reserved_on
 from greenserve.carbon.shares import WHOLE_PPB
 from greenserve.units import MILLI
 
@@ -30,13 +31,15 @@ Body = Mapping[str, Any]
 @dataclass(slots=True, kw_only=True)
 class TenantPart:
     """What a tenant's requests had of a device in an hour: energies [uJ], time that they held it, as time on the whole
-    device [ns], how many lines. `late_uj` is the part of lines that ended in an hour which was closed by then."""
+    device [ns], how many lines. `late_uj` is the part of lines that ended in an hour which was closed by then.
+    `reserved_ns` is the device's time that was kept for the tenant [ns], used or not."""
 
     active_uj: int = 0
     held_uj: int = 0
     host_uj: int = 0
     late_uj: int = 0
     busy_ns: int = 0
+    reserved_ns: int = 0
     lines: int = 0
 
 
@@ -154,7 +157,15 @@ class DeviceHour:
             self.grid.update(one.grid)
             self.device_ns += one.sums["time_ns"]
             for tenant, part in one.tenants.items():
-                self.tenants.setdefault(tenant, TenantPart()).busy_ns += part.busy_ns
+                own = self.tenants.setdefault(tenant, TenantPart())
+                own.busy_ns += part.busy_ns
+                own.reserved_ns += part.reserved_ns
+
+    def reserve(self, shares_ppm: Mapping[str, int], duration_ns: int) -> None:
+        """So long [ns] these parts [1/10^6] of the device were kept for these tenants."""
+        for tenant, share_ppm in shares_ppm.items():
+            part = self.tenants.setdefault(tenant, TenantPart())
+            part.reserved_ns += share_ppm * duration_ns // WHOLE_PPM
 
     def _hold(self, settled: SettledLines, at_us: int) -> None:
         self.whole &= settled.whole
@@ -170,14 +181,16 @@ class DeviceHour:
 
 
 class Hours:
-    """Folds settled lines and device intervals, in order of index. State: lines by the device whose interval they wait
-    for, hours that are not closed, and by hour those that one moment closes; changed by the public methods alone."""
+    """Folds settled lines, device intervals and reservations, in order of index. State: lines by the device whose
+    interval they wait for, hours that are not closed, by hour those that one moment closes, and the reservations in
+    force; changed by the public methods alone."""
 
     def __init__(self) -> None:
         self._settled: dict[str, SettledLines] = {}
         self._open: dict[HourName, DeviceHour] = {}
         self._closing_us: int | None = None
         self._closed: dict[int, list[DeviceHour]] = {}
+        self._reserved: tuple[Reservation, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Hours: {len(self._open)} open>"
@@ -212,6 +225,10 @@ class Hours:
         waiting.add(body["tenant"], body["ended_us"] // US_PER_HOUR, parts, busy_ns)
         waiting.price(it_uj(body) or 0, body["facility_uj"], body["loc_direct_ng"], body["loc_lifecycle_ng"])
 
+    def reserve(self, body: Body) -> None:
+        """Take an entry of reservations: it holds for the intervals behind it."""
+        self._reserved = reservations_of(body)
+
     def lose(self, index: int) -> None:
         """A settled line was erased: who had a part of the next intervals is not known any more."""
         for device in {BY_CPU_TIME, *self._settled, *(device for device, _ in self._open)}:
@@ -231,6 +248,8 @@ class Hours:
             start_index = min([index, *(one.first_index for one in held)])
             found = self._open[device, hour] = DeviceHour(device, hour, start_index)
         found.take(index, body, held)
+        if self._reserved and device != NODE:
+            found.reserve(reserved_on(device, self._reserved), body["end_ns"] - body["start_ns"])
 
     def take(self, name: HourName, at_us: int) -> DeviceHour | None:
         """A device's hour, to be closed at a moment [us UTC]: what comes for it later is a further part. None where

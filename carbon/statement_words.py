@@ -68,8 +68,9 @@ SHARE_RULES: Mapping[str, str] = MappingProxyType(
         "rows (E4, E7, E8)",
         "held": "static energy of the device while the request's batch occupied it, by occupied time (E8)",
         "host": "CPU energy around the engine, by the CPU time of the request's own work",
-        "idle": "static energy of a device's hour while nothing ran, by the time that each tenant's requests held the "
-        "device in that hour; an hour that nobody used is the platform's",
+        "idle": "static energy of a device's hour while nothing ran: of the part that is reserved by reserved time, of "
+        "the rest by the time that each tenant's requests held the device in that hour; what nobody reserved or used "
+        "is the platform's",
         "load": "starting, loading and warming up, where the device's intervals tell it apart: as idle",
         "overhead": "fans, disks, network, supply losses: what the node's own meter shows beyond its devices, or a "
         "declared power times time; as idle, by the tenants' time on all of its devices; else unknown",

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from greenserve.carbon.ledger.ingest import Ingest, Node, Progress
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import boot_id
+from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.meters.own_cpu import OwnCpu
+from greenserve.carbon.reservations import WHOLE_PPM, Reservation
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
@@ -29,6 +31,14 @@ STEP_S = 0.1
 SILENCE_S = 30.0
 PUBLISH_S = 1.0
 COLLECT = (50_000, 20, 100)
+
+
+def reservations_in(config: Config) -> tuple[Reservation, ...]:
+    """What of the devices the configuration keeps for whom."""
+    return tuple(
+        Reservation(device=one.device, tenant=one.tenant, share_ppm=round(one.share * WHOLE_PPM))
+        for one in config.tenancy.reservations
+    )
 
 
 class LedgerWriter:
@@ -48,6 +58,10 @@ class LedgerWriter:
         self._published_s = 0.0
         self._taken_s = time.monotonic()
         self._ledger = open_ledger(config.ledger.url, config.ledger.path)
+        reservations = reservations_in(config)
+        tenants = {one.tenant.tenant_id for one in TenancyStore(self._ledger, SystemClock()).tenants()}
+        for unknown in sorted({one.tenant for one in reservations} - tenants):
+            log.warning("tenancy.reservations keeps devices for %s: no such tenant is in the ledger yet", unknown)
         self._ingest = Ingest(
             ledger=self._ledger,
             spool_folder=spool_folder(config.ledger.path),
@@ -57,6 +71,7 @@ class LedgerWriter:
                 boot_id=boot_id(),
                 run_id=run_id,
                 metered=self._metering.metered,
+                reservations=reservations,
             ),
             clock=SystemClock(),
             written=self._written,

@@ -17,9 +17,11 @@ from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, hal
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.intake import Intake
+from greenserve.carbon.ledger.reserving import reservations_to_tell
 from greenserve.carbon.ledger.row import Prepared, canonical_body, prepare
 from greenserve.carbon.ledger.rows import Placed
 from greenserve.carbon.node_accounts import Round
+from greenserve.carbon.reservations import Reservation, named
 from greenserve.carbon.settlement import Closed, Pending, Settled, Settler
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable, MeterUnavailable
@@ -31,13 +33,15 @@ from greenserve.units import NS_PER_S
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """What is metered: the CPU's meter, the cumulative CPU time [ns] of our processes, this boot and this run, and the
-    node's other devices (None: only the CPU is settled, and no meter entries are written)."""
+    node's other devices (None: only the CPU is settled, and no meter entries are written). `reservations` say for whom
+    parts of the devices are kept."""
 
     meter: EnergyMeter
     own_cpu: Callable[[], int]
     boot_id: str
     run_id: str
     metered: Metered | None = None
+    reservations: tuple[Reservation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +157,7 @@ class Ingest:
             if last is not None and (body := self._take_over(last.body)):
                 self._go_on(body)
         self._tell_meters()
+        self._unwritten += [(prepare(entry), None) for entry in _reserved(self._ledger, self._node, self._clock)]
         self._track(self._ledger.unsettled_lines())
         self._write()
 
@@ -306,6 +311,11 @@ class Ingest:
         self._hours.took(placed, [first for _, first in written])
         if self._written is not None:
             self._written([_told(line, first) for line, first in written])
+
+
+def _reserved(ledger: SqlLedger, node: Node, clock: Clock) -> list[Entry]:
+    wanted, at_us = named(node.reservations, node.metered.names if node.metered else {}), clock.unix_us()
+    return reservations_to_tell(ledger, wanted, at_us=at_us, run_id=node.run_id, boot_id=node.boot_id)
 
 
 def _short(first: Placed, body: Body) -> Prepared:
