@@ -121,8 +121,9 @@ class Recorder:
         powers: Callable[[], PublishedPowers | None] = lambda: None,
         reads: Reads | None = None,
     ) -> None:
-        """`powers` tells from memory what is published of the boards' models, `reads` the grid's reading in a zone at a
-        moment: a run across a grid slot meets the reading of each (None: only that of its decision)."""
+        """`power` estimates the CPU's part until `powers` tells, from memory, what is published of the CPU and the
+        boards; `reads` tells the grid's reading in a zone at a moment: a run across a grid slot meets the reading of
+        each (None: only that of its decision)."""
         self._spool = spool
         self._power = power
         self._boards = boards
@@ -252,13 +253,14 @@ class Recorder:
         request, decision, run = finished.admitted.request, finished.decision, finished.run
         cpu_ns, held_ns, spans = (run.cpu_ns, run.held_ns, run.spans) if run else (0, 0, ())
         host_cpu_ns += run.host_cpu_ns if run else 0
-        estimates = estimates_of(spans, self._powers(), now_ns, self._boards) if spans else ()
+        powers = self._powers()
+        estimates = estimates_of(spans, powers, now_ns, self._boards) if spans else ()
         usage = provisional_usage(
             request.request_id,
             cpu_ns=cpu_ns,
             host_cpu_ns=host_cpu_ns,
             held_ns=held_ns,
-            power=self._power,
+            power=(powers and powers.cpu_at(now_ns)) or self._power,
             boards=estimates,
         )
         start_ns, end_ns = (

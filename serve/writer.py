@@ -21,7 +21,7 @@ from greenserve.errors import GreenServeError
 from greenserve.records import Entry
 from greenserve.serve.metering import Metering
 from greenserve.serve.power_file import POWER_FILE, PowerPublisher
-from greenserve.serve.replica import metrics_folder, spool_folder
+from greenserve.serve.replica import metrics_folder, power_of, spool_folder
 from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.telemetry.publisher import Publisher
 from greenserve.serve.telemetry.settled import Tenants, count_settled
@@ -53,6 +53,7 @@ class LedgerWriter:
             run_id=run_id,
             names=self._metering.metered.names,
             clock=SystemClock(),
+            cpu=power_of(config),
         )
         self._spools = spool_folder(config.ledger.path)
         self._published_s = 0.0
@@ -113,8 +114,8 @@ class LedgerWriter:
     def _written(self, entries: Sequence[Entry]) -> None:
         try:
             self._powers.written(entries)
-        except Exception:  # answers are then estimated by a board's average
-            log.exception("the boards' models were not taken for publication")
+        except Exception:  # answers are then estimated as before
+            log.exception("what was settled was not learned from")
         self._count(entries)
 
     def _count(self, entries: Sequence[Entry]) -> None:
