@@ -15,9 +15,9 @@ from greenserve.units import NS_PER_S
 
 HALF_LIFE_NS = 300 * NS_PER_S
 """After so long a settled request counts half: long against noise, short against a changed governor."""
-LEAST_LINES, LEAST_CPU_NS = 20, NS_PER_S // 5
+LEAST_LINES, LEAST_CPU_NS = 20, NS_PER_S // 20
 """Before so many requests and so much of their CPU time [ns] nothing is learned."""
-LEAST_HELD_NS = NS_PER_S // 5
+LEAST_HELD_NS = NS_PER_S // 200
 UNFIT = frozenset({UNMETERED, METER_GAP, "gap", "late"})
 """Lines with one of these flags do not tell what their time cost."""
 BP_PER_PERCENT = 100

@@ -41,9 +41,9 @@ def test_what_the_meter_shows_is_found_again(slope_mw: int, held_mw: int) -> Non
 
 @pytest.mark.parametrize("count", [0, 19])
 def test_nothing_is_learned_of_few_requests(count: int) -> None:
-    """One request may have met a tick of the clock; twenty with a fifth of a second of CPU time are a mean."""
+    """One request may have met a tick of the clock; twenty with 50 ms of CPU time are a mean."""
     assert learned([a_settled()] * count) is None
-    assert learned([a_settled(cpu_ns=1_000_000, host_cpu_ns=1_000_000)] * 90) is None
+    assert learned([a_settled(cpu_ns=500_000, host_cpu_ns=500_000)] * 49) is None
 
 
 def test_what_was_held_by_nobody_keeps_its_configured_power() -> None:
