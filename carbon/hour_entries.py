@@ -27,6 +27,8 @@ def hour_entries(closing: DeviceHour, *, revision: int, at_us: int, resume_index
     body: Body = common | _sums(closing) | _evidence(closing)
     if closing.device == NODE:
         body |= {"overhead_uj": closing.overhead_uj, "node_uj": closing.node_uj, "deficit_uj": closing.deficit_uj}
+    if closing.metering_uj is not None:
+        body["metering_uj"] = closing.metering_uj
     if reserved_ns:
         body["reserved_ns"] = reserved_ns
     body |= {

@@ -95,10 +95,11 @@ class DeviceHour:
     """A device's hour that is not closed yet. State, by `take` alone: sums over its intervals [uJ, ns], what they say
     of their meter, the index of the first row that belongs to it, and its tenants' parts.
 
-    `load_uj` and `over_attributed_uj` are None where no interval tells them. `whole` is False where a line was erased:
-    its tenants are then not known. `grid` sums what the hour's requests were priced by: IT and site energy [uJ], and
-    by basis IT energy [uJ] and emissions [ng]. Only the hours of `node` have `overhead_uj` (None: not known of any
-    stretch), the metered energy of the whole node `node_uj`, and what the devices had more than that (`deficit_uj`).
+    `load_uj`, `over_attributed_uj` and `metering_uj` are None where no interval tells them. `whole` is False where a
+    line was erased: its tenants are then not known. `grid` sums what the hour's requests were priced by: IT and site
+    energy [uJ], and by basis IT energy [uJ] and emissions [ng]. Only the hours of `node` have `overhead_uj` (None: not
+    known of any stretch), the metered energy of the whole node `node_uj`, and what the devices had more than that
+    (`deficit_uj`).
     """
 
     def __init__(self, device: str, hour: int, start_index: int) -> None:
@@ -108,6 +109,7 @@ class DeviceHour:
         self.pending_before_uj = self.pending_after_uj = self.entries = 0
         self.load_uj: int | None = None
         self.over_attributed_uj: int | None = None
+        self.metering_uj: int | None = None
         self.overhead_uj: int | None = None
         self.node_uj: int | None = None
         self.deficit_uj = self.device_ns = 0
@@ -139,6 +141,7 @@ class DeviceHour:
         sums["pending_change_uj"] += body["pending_after_uj"] - body["pending_before_uj"]
         self.load_uj = _plus(self.load_uj, body.get("load_uj"))
         self.over_attributed_uj = _plus(self.over_attributed_uj, body.get("over_attributed_uj"))
+        self.metering_uj = _plus(self.metering_uj, body.get("metering_uj"))
         self.overhead_uj = _plus(self.overhead_uj, body.get("overhead_uj"))
         self.node_uj = _plus(self.node_uj, body.get("node_uj"))
         self.deficit_uj = body.get("deficit_after_uj", 0)

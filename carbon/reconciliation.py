@@ -87,6 +87,7 @@ class Reconciliation:
         self._since: list[tuple[str, int, bool]] = []
         self._pools: Counter[str] = Counter()
         self._over_uj: int | None = None
+        self._metering_uj: int | None = None
         self._before_uj: dict[str, int] = {}
         self._after_uj: dict[str, int] = {}
         self.intervals = self.unmetered_ns = 0
@@ -137,6 +138,8 @@ class Reconciliation:
         self._pools.update(pools_of(body))
         if body.get("over_attributed_uj") is not None:
             self._over_uj = (self._over_uj or 0) + body["over_attributed_uj"]
+        if body.get("metering_uj") is not None:
+            self._metering_uj = (self._metering_uj or 0) + body["metering_uj"]
         self.intervals += body["intervals"]
         self.unmetered_ns += body["unmetered_ns"]
         self.metered_uj += body["metered_uj"]
@@ -163,8 +166,11 @@ class Reconciliation:
             "pending_after": sum(self._after_uj.values()),
             "difference": self.difference_uj(),
         }
-        if OVERHEAD in self._pools:  # statements without it stay, byte for byte, what they were before it was known
+        # Statements without these stay, byte for byte, what they were before they were known.
+        if OVERHEAD in self._pools:
             lines["overhead"] = self._pools[OVERHEAD]
+        if self._metering_uj is not None:
+            lines["of_background_metering"] = self._metering_uj
         return {f"{name}_joules": None if uj is None else decimal_joules(uj) for name, uj in lines.items()} | {
             "peers_served_joules": None,
             "over_attributed_joules": None if self._over_uj is None else decimal_joules(self._over_uj),

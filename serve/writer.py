@@ -13,6 +13,7 @@ from greenserve.carbon.ledger.ingest import Ingest, Node, Progress
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import boot_id
 from greenserve.carbon.ledger.tenancy import TenancyStore
+from greenserve.carbon.meters.meter_cpu import MeterCpu
 from greenserve.carbon.meters.own_cpu import OwnCpu
 from greenserve.carbon.reservations import WHOLE_PPM, Reservation
 from greenserve.clock import SystemClock
@@ -46,6 +47,7 @@ class LedgerWriter:
 
     def __init__(self, *, config: Config, run_id: str, root_pid: int) -> None:
         self._metering = Metering(config, root_pid=root_pid)
+        self._meter_cpu = MeterCpu()
         self._publisher = Publisher(metrics_folder(config), "writer") if config.telemetry.prometheus else None
         self._tenants = Tenants(config.telemetry.tenant_labels)
         self._powers = PowerPublisher(
@@ -68,11 +70,12 @@ class LedgerWriter:
             spool_folder=spool_folder(config.ledger.path),
             node=Node(
                 meter=self._metering.cpu,
-                own_cpu=OwnCpu(root_pid).read_ns,
+                own_cpu=self._meter_cpu.timed(OwnCpu(root_pid).read_ns),
                 boot_id=boot_id(),
                 run_id=run_id,
                 metered=self._metering.metered,
                 reservations=reservations,
+                metering_ns=self._meter_cpu.since_last_ns,
             ),
             clock=SystemClock(),
             written=self._written,

@@ -60,6 +60,8 @@ class Conservation:
             yield from self._node.beyond(body)
         else:
             self._node.device(body)
+        if not 0 <= (body.get("metering_uj") or 0) <= body["background_uj"]:
+            yield f"metering_uj is {body['metering_uj']}, it is a part of the background's {body['background_uj']}"
         parts = self._parts.pop(device, Counter())
         if device != NODE and body.get("settled_by") != BY_SPANS:
             parts += self._parts.pop(BY_CPU_TIME, Counter())

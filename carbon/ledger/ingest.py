@@ -34,7 +34,7 @@ from greenserve.units import NS_PER_S
 class Node:
     """What is metered: the CPU's meter, the cumulative CPU time [ns] of our processes, this boot and this run, and the
     node's other devices (None: only the CPU is settled, and no meter entries are written). `reservations` say for whom
-    parts of the devices are kept."""
+    parts of the devices are kept; `metering_ns` gives the CPU time [ns] of reading meters since it was asked last."""
 
     meter: EnergyMeter
     own_cpu: Callable[[], int]
@@ -42,6 +42,7 @@ class Node:
     run_id: str
     metered: Metered | None = None
     reservations: tuple[Reservation, ...] = ()
+    metering_ns: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +243,8 @@ class Ingest:
         interval = interval_between(self._reading, reading)
         if interval is None:
             return
-        self._settler.add_interval(interval, max(0, own_ns - self._own_ns))
+        metering_ns = self._node.metering_ns() if self._node.metering_ns else None
+        self._settler.add_interval(interval, max(0, own_ns - self._own_ns), metering_ns=metering_ns)
         self._reading, self._own_ns = reading, own_ns
         self._ends[reading.at_ns] = (reading, own_ns)
 
