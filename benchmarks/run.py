@@ -160,7 +160,7 @@ def reconciliation(ledger: Path) -> dict[str, Any]:
         body: Any = entry.body
         if entry.kind == "device_interval":
             metered += body["metered_uj"]
-            attributed += sum(body[pool] for pool in pools[3:])
+            attributed += sum(body[pool] for pool in pools[3:]) + (body.get("overhead_uj") or 0)
             pending = body["pending_after_uj"]
         elif entry.kind == "usage" and body["state"] == "settled" and is_metered(body):
             settled += body["active_uj"] + body["held_uj"] + body["host_uj"]

@@ -52,6 +52,7 @@ class DeviceClosed:
     estimated over a hole of the meter and no span explains. Time since the interval before that no interval covers is
     `unmetered_ns` [ns]; its energy is not known. `load_uj` is start, loading, warm-up and probes.
     `over_attributed_uj` is not a part of the sum: late spans were expected to use it, and the meter had none left.
+    `metering_uj` is the part of the background that reading the meters used; None where it was not told apart.
     """
 
     device: str
@@ -75,6 +76,7 @@ class DeviceClosed:
     source: str
     load_uj: int = 0
     over_attributed_uj: int = 0
+    metering_uj: int | None = None
 
     def __post_init__(self) -> None:
         settled = self.active_uj + self.held_uj + self.host_uj + self.waste_uj + self.load_uj

@@ -5,17 +5,20 @@ and the energy of each piece in `slots`; pieces are cut in monotonic time, where
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from greenserve.carbon.apportion import apportion_list
 from greenserve.carbon.emissions import emissions_ng, facility_uj
-from greenserve.records import Basis, IntensityReading
+from greenserve.records import Basis, IntensityReading, Origin
 
 LATER, SLOTS = "ci_later", "slots"
 PARTS = ("active_uj", "held_uj", "host_uj")
 MOST_PIECES = 300
 """A run longer than so many slots keeps the last one's reading to its end: a day of 5 minutes is 288."""
+_ORIGINS: tuple[Origin, ...] = ("observed", "estimated", "forecast", "recorded", "annual")
+"""Best evidence first."""
 Slots = tuple[tuple[int, int, int], ...]
 """(active, held, host) energy [uJ] of each piece of a run."""
 
@@ -149,6 +152,23 @@ def intensity_in(body: Mapping[str, Any], basis: Basis, energy_uj: int) -> int |
             return int(reading["mg_per_kwh"])
         weighted += reading["mg_per_kwh"] * piece.energy_uj
     return weighted // energy_uj
+
+
+def reading_met(given: IntensityReading, later: Sequence[Later], mg_per_kwh: int | None) -> IntensityReading | None:
+    """What a run across slots met, as one reading for the answer: the mean of its pieces by their energy
+    (`mg_per_kwh`, as `intensity_in` tells it), by the source of the weakest origin; None where a piece is not known."""
+    readings = [given, *(_in_basis(one.reading, given.basis) for one in later)]
+    known = [one for one in readings if one is not None]
+    if mg_per_kwh is None or len(known) < len(readings):
+        return None
+    weakest = max(known, key=lambda one: _ORIGINS.index(one.origin))
+    ends_us = max(one.end_us for one in known)
+    return replace(weakest, start_us=given.start_us, end_us=ends_us, mg_per_kwh=mg_per_kwh, counterpart=None)
+
+
+def _in_basis(reading: IntensityReading | None, basis: Basis) -> IntensityReading | None:
+    pair = () if reading is None else (reading, reading.counterpart)
+    return next((one for one in pair if one is not None and one.basis == basis), None)
 
 
 def cut_faults(first: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:

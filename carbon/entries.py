@@ -29,7 +29,10 @@ ESTIMATES = "estimates"
 nor on lines of before."""
 HOURLY = frozenset({"device_hour", "share"})
 """Kinds whose row stands in the hour that they are about, not in the one in which they were written."""
+RESERVATION = "reservation"
+"""The kind of the entries that say which devices are kept for whom."""
 KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta", *sorted(HOURLY))
+KINDS += (RESERVATION,)
 KINDS += restated_keys.KINDS
 BOOKED = "booked_us"
 """The member of late usage lines that says when they count [us UTC]; all others count when they ended."""
@@ -317,6 +320,9 @@ def entry_of(body: Body) -> Entry:
         at_us, tenant, attempt, revision = body["at_us"], PLATFORM, 0, 0
         name = body["number"] if kind == "meter" else body["sha256"]
         key = f"{body['boot_id']}/{body['run_id']}/{body['device']}/{at_us}/{name}"
+    elif kind == RESERVATION:
+        at_us, tenant, attempt, revision = body["at_us"], PLATFORM, 0, 0
+        key = f"{body['boot_id']}/{body['run_id']}/{at_us}"
     elif kind == "period":
         at_us, key, tenant, attempt, revision = body["at_us"], str(body["period"]), PLATFORM, 0, body["revision"]
     elif kind in HOURLY:

@@ -43,6 +43,10 @@ class HourCheck:
         """A settled line that was erased."""
         self._hours.lose(index)
 
+    def reserve(self, body: Body) -> None:
+        """An entry of reservations."""
+        self._hours.reserve(body)
+
     def close(self, index: int, body: Body) -> None:
         """A device's interval."""
         self._hours.close(index, body)
@@ -53,7 +57,7 @@ class HourCheck:
         name = (body["device"], body["hour"])
         revision, at_us = self._closings[name], body["at_us"]
         self._closings[name] += 1
-        closing = self._hours.take(name)
+        closing = self._hours.take(name, at_us)
         self._closing = (index, name)
         if closing is None:
             yield f"closes hour {name[1]} of {name[0]}, which has no interval that is not closed already"

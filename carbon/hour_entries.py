@@ -4,6 +4,7 @@ from typing import Any
 
 from greenserve.carbon.entries import METHOD, PLATFORM, POOLS, VERSION, Body, entry_of
 from greenserve.carbon.hours import BASES, GRID, PARTS, DeviceHour, TenantPart
+from greenserve.carbon.node_overhead import NODE
 from greenserve.carbon.pools import SHARED_POOLS, Demand, PoolHour, Share, close_hour
 from greenserve.records import TIERS, Entry
 
@@ -19,9 +20,17 @@ def hour_entries(closing: DeviceHour, *, revision: int, at_us: int, resume_index
     row that a reader needs who knows all hours closed up to here.
     """
     common = {"device": closing.device, "hour": closing.hour, "revision": revision, "at_us": at_us}
-    common |= {"method": METHOD, "v": VERSION, "tier": max(closing.tiers, key=_rank), "overhead_uj": None}
+    common |= {"method": METHOD, "v": VERSION, "tier": max(closing.tiers, key=_rank)}
+    common["overhead_uj"] = None
     shares = _share_bodies(closing)
+    reserved_ns = sum(part.reserved_ns for part in closing.tenants.values())
     body: Body = common | _sums(closing) | _evidence(closing)
+    if closing.device == NODE:
+        body |= {"overhead_uj": closing.overhead_uj, "node_uj": closing.node_uj, "deficit_uj": closing.deficit_uj}
+    if closing.metering_uj is not None:
+        body["metering_uj"] = closing.metering_uj
+    if reserved_ns:
+        body["reserved_ns"] = reserved_ns
     body |= {
         "kind": "device_hour",
         "resume_index": resume_index,
@@ -36,17 +45,21 @@ def hour_entries(closing: DeviceHour, *, revision: int, at_us: int, resume_index
 
 
 def shares_of(closing: DeviceHour) -> list[Share]:
-    """Who carries the pools of an hour: by the time that each tenant's requests held the device. No configuration
-    reserves devices for tenants, so nothing is shared by reservation."""
+    """Who carries the pools of an hour: what is reserved by the reserved time, the rest by the time that each tenant's
+    requests held the device."""
     pools = PoolHour(
         device=closing.device,
         hour=closing.hour,
         idle_uj=closing.sums["idle_uj"],
         load_uj=closing.load_uj or 0,
         waste_uj=closing.sums["waste_uj"],
+        overhead_uj=closing.overhead_uj,
     )
     busy_ns = {tenant: part.busy_ns for tenant, part in closing.tenants.items()}
-    return close_hour(pools, Demand(capacity_ns=max(1, closing.sums["time_ns"]), busy_ns=busy_ns))
+    reserved_ns = {tenant: part.reserved_ns for tenant, part in closing.tenants.items() if part.reserved_ns}
+    capacity_ns = closing.device_ns if closing.device == NODE else closing.sums["time_ns"]
+    demand = Demand(capacity_ns=max(1, capacity_ns), reserved_ns=reserved_ns, busy_ns=busy_ns)
+    return close_hour(pools, demand)
 
 
 def _sums(closing: DeviceHour) -> Body:
@@ -97,14 +110,19 @@ def _share(closing: DeviceHour, tenant: str, shares: list[Share]) -> Body:
         "idle_uj": pools["idle"],
         "load_uj": None if closing.load_uj is None else pools["load"],
         "waste_uj": pools["waste"],
+        "overhead_uj": None if closing.overhead_uj is None else pools["overhead"],
         "facility_uj": _part(pooled_uj, closing.grid["facility_uj"], closing.grid["it_uj"]),
     }
+    if any(one.reserved_ns for one in closing.tenants.values()):
+        body["reserved_ns"] = part.reserved_ns
     for basis in BASES:
         body[f"loc_{basis}_ng"] = _part(pooled_uj, closing.grid[f"{basis}_ng"], closing.grid[f"{basis}_uj"])
     return body
 
 
 def _rule(tenant: str, part: TenantPart, pooled_uj: int) -> str:
+    if part.reserved_ns:
+        return "reserved and busy" if part.busy_ns else "reserved"
     if part.busy_ns:
         return "busy"
     if tenant == PLATFORM:

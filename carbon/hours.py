@@ -5,12 +5,14 @@ follow from the entries and their order alone, so whoever reads them gets the sa
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from greenserve.carbon.entries import BY_SPANS, LATER_POOLS, POOLS, UNMETERED, US_PER_HOUR, it_uj
+from greenserve.carbon.node_overhead import NODE
 from greenserve.carbon.pools import closes_at_us
+from greenserve.carbon.reservations import WHOLE_PPM, Reservation, reservations_of, reserved_on
 from greenserve.carbon.shares import WHOLE_PPB
 from greenserve.units import MILLI
 
@@ -29,13 +31,15 @@ Body = Mapping[str, Any]
 @dataclass(slots=True, kw_only=True)
 class TenantPart:
     """What a tenant's requests had of a device in an hour: energies [uJ], time that they held it, as time on the whole
-    device [ns], how many lines. `late_uj` is the part of lines that ended in an hour which was closed by then."""
+    device [ns], how many lines. `late_uj` is the part of lines that ended in an hour which was closed by then.
+    `reserved_ns` is the device's time that was kept for the tenant [ns], used or not."""
 
     active_uj: int = 0
     held_uj: int = 0
     host_uj: int = 0
     late_uj: int = 0
     busy_ns: int = 0
+    reserved_ns: int = 0
     lines: int = 0
 
 
@@ -91,9 +95,11 @@ class DeviceHour:
     """A device's hour that is not closed yet. State, by `take` alone: sums over its intervals [uJ, ns], what they say
     of their meter, the index of the first row that belongs to it, and its tenants' parts.
 
-    `load_uj` and `over_attributed_uj` are None where no interval tells them. `whole` is False where a line was erased:
-    its tenants are then not known. `grid` sums what the hour's requests were priced by: IT and site energy [uJ], and
-    by basis IT energy [uJ] and emissions [ng].
+    `load_uj`, `over_attributed_uj` and `metering_uj` are None where no interval tells them. `whole` is False where a
+    line was erased: its tenants are then not known. `grid` sums what the hour's requests were priced by: IT and site
+    energy [uJ], and by basis IT energy [uJ] and emissions [ng]. Only the hours of `node` have `overhead_uj` (None: not
+    known of any stretch), the metered energy of the whole node `node_uj`, and what the devices had more than that
+    (`deficit_uj`).
     """
 
     def __init__(self, device: str, hour: int, start_index: int) -> None:
@@ -103,6 +109,10 @@ class DeviceHour:
         self.pending_before_uj = self.pending_after_uj = self.entries = 0
         self.load_uj: int | None = None
         self.over_attributed_uj: int | None = None
+        self.metering_uj: int | None = None
+        self.overhead_uj: int | None = None
+        self.node_uj: int | None = None
+        self.deficit_uj = self.device_ns = 0
         self.tiers: set[str] = set()
         self.sources: set[str] = set()
         self.boots: set[str] = set()
@@ -131,6 +141,10 @@ class DeviceHour:
         sums["pending_change_uj"] += body["pending_after_uj"] - body["pending_before_uj"]
         self.load_uj = _plus(self.load_uj, body.get("load_uj"))
         self.over_attributed_uj = _plus(self.over_attributed_uj, body.get("over_attributed_uj"))
+        self.metering_uj = _plus(self.metering_uj, body.get("metering_uj"))
+        self.overhead_uj = _plus(self.overhead_uj, body.get("overhead_uj"))
+        self.node_uj = _plus(self.node_uj, body.get("node_uj"))
+        self.deficit_uj = body.get("deficit_after_uj", 0)
         self.tiers.add(body["tier"])
         self.sources.add(body["source"])
         self.boots.add(body["boot_id"])
@@ -138,6 +152,23 @@ class DeviceHour:
         self.settled_by = body.get("settled_by")
         for one in settled:
             self._hold(one, body["at_us"])
+
+    def use_of(self, devices: Iterable["DeviceHour"]) -> None:
+        """Take from the node's devices who used them: the tenants' time on all of them, what priced their requests."""
+        for one in devices:
+            self.whole &= one.whole
+            self.grid.update(one.grid)
+            self.device_ns += one.sums["time_ns"]
+            for tenant, part in one.tenants.items():
+                own = self.tenants.setdefault(tenant, TenantPart())
+                own.busy_ns += part.busy_ns
+                own.reserved_ns += part.reserved_ns
+
+    def reserve(self, shares_ppm: Mapping[str, int], duration_ns: int) -> None:
+        """So long [ns] these parts [1/10^6] of the device were kept for these tenants."""
+        for tenant, share_ppm in shares_ppm.items():
+            part = self.tenants.setdefault(tenant, TenantPart())
+            part.reserved_ns += share_ppm * duration_ns // WHOLE_PPM
 
     def _hold(self, settled: SettledLines, at_us: int) -> None:
         self.whole &= settled.whole
@@ -153,20 +184,24 @@ class DeviceHour:
 
 
 class Hours:
-    """Folds settled lines and device intervals, in order of index. State: lines by the device whose interval they wait
-    for, and hours that are not closed; changed by the public methods alone."""
+    """Folds settled lines, device intervals and reservations, in order of index. State: lines by the device whose
+    interval they wait for, hours that are not closed, by hour those that one moment closes, and the reservations in
+    force; changed by the public methods alone."""
 
     def __init__(self) -> None:
         self._settled: dict[str, SettledLines] = {}
         self._open: dict[HourName, DeviceHour] = {}
+        self._closing_us: int | None = None
+        self._closed: dict[int, list[DeviceHour]] = {}
+        self._reserved: tuple[Reservation, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Hours: {len(self._open)} open>"
 
     @property
     def open_hours(self) -> tuple[HourName, ...]:
-        """Devices and hours that are not closed, in order of hour and device."""
-        return tuple(sorted(self._open, key=lambda name: (name[1], name[0])))
+        """Devices and hours that are not closed, in order of hour and device; the node behind its devices."""
+        return tuple(sorted(self._open, key=lambda name: (name[1], name[0] == NODE, name[0])))
 
     def settle(self, index: int, body: Body, first: Body) -> None:
         """Take a settled line and its first one. What no meter saw or nobody is charged for has no part."""
@@ -193,6 +228,10 @@ class Hours:
         waiting.add(body["tenant"], body["ended_us"] // US_PER_HOUR, parts, busy_ns)
         waiting.price(it_uj(body) or 0, body["facility_uj"], body["loc_direct_ng"], body["loc_lifecycle_ng"])
 
+    def reserve(self, body: Body) -> None:
+        """Take an entry of reservations: it holds for the intervals behind it."""
+        self._reserved = reservations_of(body)
+
     def lose(self, index: int) -> None:
         """A settled line was erased: who had a part of the next intervals is not known any more."""
         for device in {BY_CPU_TIME, *self._settled, *(device for device, _ in self._open)}:
@@ -202,7 +241,7 @@ class Hours:
         """Take a device's interval; `known` says that a closed hour holds it already."""
         device, hour = body["device"], body["at_us"] // US_PER_HOUR
         settled = [self._settled.pop(device, None)]
-        if body.get("settled_by") != BY_SPANS:
+        if device != NODE and body.get("settled_by") != BY_SPANS:
             settled.append(self._settled.pop(BY_CPU_TIME, None))
         if known:
             return
@@ -212,10 +251,22 @@ class Hours:
             start_index = min([index, *(one.first_index for one in held)])
             found = self._open[device, hour] = DeviceHour(device, hour, start_index)
         found.take(index, body, held)
+        if self._reserved and device != NODE:
+            found.reserve(reserved_on(device, self._reserved), body["end_ns"] - body["start_ns"])
 
-    def take(self, name: HourName) -> DeviceHour | None:
-        """A device's hour, to be closed: what comes for it later is a further part. None where nothing is open."""
-        return self._open.pop(name, None)
+    def take(self, name: HourName, at_us: int) -> DeviceHour | None:
+        """A device's hour, to be closed at a moment [us UTC]: what comes for it later is a further part. None where
+        nothing is open. The node's goes by the use of the devices whose hour the same moment has closed."""
+        closing = self._open.pop(name, None)
+        if at_us != self._closing_us:
+            self._closing_us, self._closed = at_us, {}
+        if closing is not None:
+            closed = self._closed.setdefault(closing.hour, [])
+            if closing.device == NODE:
+                closing.use_of(closed)
+            else:
+                closed.append(closing)
+        return closing
 
     def due(self, now_us: int) -> list[HourName]:
         """The open hours that close by now [us UTC]."""

@@ -1,12 +1,12 @@
-"""The boards' learned models as answers are estimated by them, before the meter has spoken (method: E3, E12)."""
+"""A node's learned models as answers are estimated by them, before the meter has spoken (method: E3, E12)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from greenserve.carbon.board_power import NOTHING_DECLARED, DeclaredPower, DeclaredPowers
-from greenserve.carbon.power_model import MW_NS_PER_UJ
+from greenserve.carbon.power_model import MW_NS_PER_UJ, CpuPower
 from greenserve.carbon.shares import WHOLE_PPB, SpanShare
 from greenserve.carbon.theta import NOT_SEPARABLE, PRIOR, Theta
 from greenserve.carbon.uncertainty import METER_BP, PROVISIONAL_REQUEST_BP, HalfWidths, bounds, energy_half_width_bp
@@ -42,12 +42,17 @@ class BoardPower:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedPowers:
     """All boards of a node at `at_ns` [monotonic ns], as the writer of `run_id` knew them; `names` maps what engines
-    call a board (`cuda:0`) to its name."""
+    call a board (`cuda:0`) to its name. `cpu` is what its CPU was seen to draw, None before enough was settled."""
 
     run_id: str
     at_ns: int
     boards: Mapping[str, BoardPower]
     names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    cpu: CpuPower | None = None
+
+    def cpu_at(self, now_ns: int) -> CpuPower | None:
+        """The CPU's power at a moment [monotonic ns]; None where it is not learned or the publication is stale."""
+        return None if now_ns - self.at_ns > STALE_NS else self.cpu
 
     def document(self) -> dict[str, object]:
         """Strings, integers, lists and objects of these."""
@@ -61,7 +66,8 @@ class PublishedPowers:
             }
             for device, board in self.boards.items()
         }
-        return {"run_id": self.run_id, "at_ns": self.at_ns, "boards": boards, "names": dict(self.names)}
+        cpu = None if self.cpu is None else asdict(self.cpu)
+        return {"run_id": self.run_id, "at_ns": self.at_ns, "boards": boards, "names": dict(self.names), "cpu": cpu}
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> "PublishedPowers":
@@ -72,8 +78,13 @@ class PublishedPowers:
         }
         if any(board.tier not in TIERS or board.static_mw < 0 for board in boards.values()):
             raise ValueError(f"a board has a power at rest >= 0 and one of the tiers {', '.join(TIERS)}")
+        told = document.get("cpu")
         return cls(
-            run_id=document["run_id"], at_ns=int(document["at_ns"]), boards=boards, names=dict(document["names"])
+            run_id=document["run_id"],
+            at_ns=int(document["at_ns"]),
+            boards=boards,
+            names=dict(document["names"]),
+            cpu=None if told is None else CpuPower(**told),
         )
 
 

@@ -9,12 +9,17 @@ from greenserve.carbon.entries import LATER_POOLS, PLATFORM, UNMETERED, counted_
 from greenserve.units import decimal_joules
 
 POOLS = ("idle_uj", "load_uj", "background_uj", "foreign_uj", "gap_uj", "waste_uj")
+OVERHEAD = "overhead_uj"
 PERCENT_PLACES = Decimal(1).scaleb(-3)
 
 
 def pools_of(body: Mapping[str, Any]) -> dict[str, int]:
-    """The energy [uJ] of an interval or a closed hour by pool; older ones do not tell all of LATER_POOLS apart."""
-    return {pool: body[pool] for pool in POOLS if body.get(pool) is not None or pool not in LATER_POOLS}
+    """The energy [uJ] of an interval or a closed hour by pool; older ones do not tell all of LATER_POOLS apart, and
+    only those of the node have an overhead, where it is known."""
+    pools = {pool: body[pool] for pool in POOLS if body.get(pool) is not None or pool not in LATER_POOLS}
+    if body.get(OVERHEAD) is not None:
+        pools[OVERHEAD] = body[OVERHEAD]
+    return pools
 
 
 class Sensor:
@@ -82,6 +87,7 @@ class Reconciliation:
         self._since: list[tuple[str, int, bool]] = []
         self._pools: Counter[str] = Counter()
         self._over_uj: int | None = None
+        self._metering_uj: int | None = None
         self._before_uj: dict[str, int] = {}
         self._after_uj: dict[str, int] = {}
         self.intervals = self.unmetered_ns = 0
@@ -132,13 +138,15 @@ class Reconciliation:
         self._pools.update(pools_of(body))
         if body.get("over_attributed_uj") is not None:
             self._over_uj = (self._over_uj or 0) + body["over_attributed_uj"]
+        if body.get("metering_uj") is not None:
+            self._metering_uj = (self._metering_uj or 0) + body["metering_uj"]
         self.intervals += body["intervals"]
         self.unmetered_ns += body["unmetered_ns"]
         self.metered_uj += body["metered_uj"]
 
     def pool_uj(self, name: str) -> int | None:
-        """The node's energy in one of POOLS [uJ]; None where no interval told that pool apart."""
-        return self._pools.get(name, None if name in LATER_POOLS else 0)
+        """The node's energy in one of POOLS or its overhead [uJ]; None where no interval told that pool apart."""
+        return self._pools.get(name, None if name in LATER_POOLS or name == OVERHEAD else 0)
 
     def difference_uj(self) -> int:
         """Metered minus placed [uJ]; 0 in a ledger that verifies."""
@@ -158,6 +166,11 @@ class Reconciliation:
             "pending_after": sum(self._after_uj.values()),
             "difference": self.difference_uj(),
         }
+        # Statements without these stay, byte for byte, what they were before they were known.
+        if OVERHEAD in self._pools:
+            lines["overhead"] = self._pools[OVERHEAD]
+        if self._metering_uj is not None:
+            lines["of_background_metering"] = self._metering_uj
         return {f"{name}_joules": None if uj is None else decimal_joules(uj) for name, uj in lines.items()} | {
             "peers_served_joules": None,
             "over_attributed_joules": None if self._over_uj is None else decimal_joules(self._over_uj),

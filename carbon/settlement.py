@@ -95,6 +95,7 @@ class _Pools:
         self.pending_before_uj = pending_before_uj
         self.intervals = self.metered_uj = self.static_uj = 0
         self.idle_uj = self.background_uj = self.foreign_uj = self.gap_uj = 0
+        self.metering_uj: int | None = None
         self.unmetered_ns = 0
         self.done: list[_Open] = []
         self.tiers: set[Tier] = set()
@@ -114,7 +115,7 @@ class Settler:
         self._waiting: list[tuple[int, str, _Open]] = []
         self._active: dict[str, _Open] = {}
         self._known: set[str] = set()
-        self._queue: deque[tuple[Interval, int, bool]] = deque()
+        self._queue: deque[tuple[Interval, int, bool, int | None]] = deque()
         self._processed_ns: int | None = None
         self._tier: Tier | None = None
         self._source = ""
@@ -135,8 +136,11 @@ class Settler:
         else:
             heapq.heappush(self._waiting, (pending.start_ns, pending.request_id, opened))
 
-    def add_interval(self, interval: Interval, own_busy_ns: int, *, gap: bool = False) -> None:
-        """Take an interval of the meter and the CPU time [ns] that our own processes used in it.
+    def add_interval(
+        self, interval: Interval, own_busy_ns: int, *, gap: bool = False, metering_ns: int | None = None
+    ) -> None:
+        """Take an interval of the meter and the CPU time [ns] that our own processes used in it, of which reading the
+        meters used `metering_ns` (None: not told apart).
 
         `gap` says that its energy is an estimate over a hole of the meter: requests share it by their weights, and
         what they leave is `gap`, not background or idle.
@@ -147,7 +151,7 @@ class Settler:
                 f"needs intervals of {self._device} that begin at or after {last_ns} ns and CPU time >= 0, "
                 f"got {own_busy_ns} ns in {interval!r}"
             )
-        self._queue.append((interval, own_busy_ns, gap))
+        self._queue.append((interval, own_busy_ns, gap, metering_ns))
 
     def close(self, up_to_ns: int) -> Closed | None:
         """Process the intervals that end by `up_to_ns` [monotonic ns]; None where there is none."""
@@ -179,7 +183,7 @@ class Settler:
         assert start_ns is not None
         return _Pools(start_ns, self._pending_uj)
 
-    def _process(self, interval: Interval, own_busy_ns: int, gap: bool, pools: _Pools) -> None:
+    def _process(self, interval: Interval, own_busy_ns: int, gap: bool, metering_ns: int | None, pools: _Pools) -> None:
         if self._processed_ns is not None:
             pools.unmetered_ns += interval.start_ns - self._processed_ns
         while self._waiting and self._waiting[0][0] < interval.end_ns:
@@ -201,6 +205,8 @@ class Settler:
             pools.gap_uj += sum(unused_uj) + idle_uj
         else:
             pools.background_uj += unused_uj[0]
+            if metering_ns is not None:
+                pools.metering_uj = (pools.metering_uj or 0) + _part_of(unused_uj[0], metering_ns, own_busy_ns, weights)
             pools.foreign_uj += unused_uj[1]
             pools.idle_uj += idle_uj
         for opened in touched:
@@ -286,6 +292,7 @@ class Settler:
             tier=max(pools.tiers or {self._tier}, key=TIERS.index),
             source="; ".join(sorted(pools.sources or {self._source})),
             load_uj=load_uj,
+            metering_uj=pools.metering_uj,
         )
         return Closed(settled=tuple(settled), device=device, unmetered=tuple(unmetered))
 
@@ -293,6 +300,12 @@ class Settler:
 def estimated_tier(tier: Tier) -> Tier:
     """The tier of energy that was estimated from another measurement of this tier: modelled at best."""
     return max(tier, "modelled", key=TIERS.index)
+
+
+def _part_of(background_uj: int, metering_ns: int, own_busy_ns: int, weights: list[tuple[int, int, int]]) -> int:
+    """What reading the meters has of the background [uJ]: by its part of our CPU time that no request used."""
+    others_ns = own_busy_ns - sum(cpu + host for cpu, host, _ in weights)
+    return background_uj * min(metering_ns, others_ns) // others_ns if others_ns > 0 else 0
 
 
 def _touches(opened: _Open, interval: Interval) -> bool:

@@ -8,7 +8,7 @@ from greenserve.carbon.assembling import Budgets, Parts, assembled
 from greenserve.carbon.budgets import iso
 from greenserve.carbon.counterfactual import Counterfactual
 from greenserve.carbon.embodied import embodied_ng, rates_ng_per_s
-from greenserve.carbon.entries import HOURLY, US_PER_HOUR, counted_us
+from greenserve.carbon.entries import HOURLY, RESERVATION, US_PER_HOUR, counted_us
 from greenserve.carbon.facts import fact_of
 from greenserve.carbon.folded import EVERYBODY, Folded, Scope
 from greenserve.carbon.held_lines import HeldLines
@@ -128,6 +128,8 @@ class _Fold:
                 self._hourly(idx, entry)
             elif entry.kind == "budget":
                 self._budgets.take(entry.body)
+            elif entry.kind == RESERVATION:
+                self._check.reserve(entry.body)
             elif entry.kind in CAUSES:
                 self._held.causes[idx] = entry.body
             elif entry.kind == RESTATED:

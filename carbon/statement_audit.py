@@ -77,7 +77,8 @@ def _energy(document: Document) -> Iterator[str]:
 def _reconciliation(document: Document) -> Iterator[str]:
     node = document["reconciliation"]
     places = ("this_tenant", "other_tenants", "platform", "idle", "background", "foreign", "gap", "pending_after")
-    placed = sum(Decimal(node[f"{name}_joules"]) for name in places) + Decimal(node["load_joules"] or 0)
+    unknown_at_times = [Decimal(node.get(f"{name}_joules") or 0) for name in ("load", "overhead")]
+    placed = sum([Decimal(node[f"{name}_joules"]) for name in places] + unknown_at_times)
     metered = Decimal(node["metered_joules"]) + Decimal(node["pending_before_joules"])
     if metered != placed or Decimal(node["difference_joules"]) != metered - placed:
         yield f"reconciliation: metered + pending before is {metered:f} J, the places sum to {placed:f} J"

@@ -9,7 +9,15 @@ from greenserve.carbon.entries import METHOD
 from greenserve.carbon.folded import EVERYBODY, Folded
 from greenserve.carbon.scopes import scope_view
 from greenserve.carbon.statement_factors import factor_lines
-from greenserve.carbon.statement_words import EXCLUDED, INCLUDED, LIMIT, METHOD_NOTES, NOT_EXCLUDED, UNKNOWN_REASONS
+from greenserve.carbon.statement_words import (
+    EXCLUDED,
+    INCLUDED,
+    LIMIT,
+    METHOD_NOTES,
+    NOT_EXCLUDED,
+    OVERHEAD_COVERED,
+    UNKNOWN_REASONS,
+)
 from greenserve.carbon.statement_words import SHARE_RULES as RULES
 from greenserve.units import decimal_grams, decimal_joules
 
@@ -94,11 +102,12 @@ def _line(key: tuple[str, ...], figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def _boundary(folded: Folded) -> dict[str, object]:
     hardware = [] if folded.terms.hardware else [NOT_EXCLUDED["embodied"]]
+    beyond = EXCLUDED if _overhead_uj(folded) is None else OVERHEAD_COVERED
     operator = folded.scope.tenant == EVERYBODY
     all_in_uj = folded.reconciliation.metered_uj if operator else folded.shared.all_in_uj(folded.total.tally.energy_uj)
     return {
         "included": list(INCLUDED),
-        "excluded": [*([] if operator else [NOT_EXCLUDED["idle"]]), *hardware, *EXCLUDED],
+        "excluded": [*([] if operator else [NOT_EXCLUDED["idle"]]), *hardware, *beyond],
         "active_only_joules": decimal_joules(folded.total.tally.energy_uj),
         "all_in_joules": None if all_in_uj is None else decimal_joules(all_in_uj),
     }
@@ -113,6 +122,7 @@ def _reasons(folded: Folded) -> dict[str, str]:
         "counterfactual": folded.terms.baselines,
         "idle": operator or shared.hours,
         "load": shared.pool_uj("load_uj") is not None,
+        "overhead": _overhead_uj(folded) is not None,
         "all": operator or shared.all_in_uj(0) is not None,
         "shared": shared.hours,
     }
@@ -130,7 +140,7 @@ def _energy_lines(folded: Folded) -> list[dict[str, object]]:
         "host": tally.host_uj,
         "idle": folded.reconciliation.pool_uj("idle_uj") if operator else folded.shared.pool_uj("idle_uj"),
         "load": folded.reconciliation.pool_uj("load_uj") if operator else folded.shared.pool_uj("load_uj"),
-        "overhead": folded.shared.pool_uj("overhead_uj"),
+        "overhead": _overhead_uj(folded),
         "facility": tally.facility_uj - known_it,
     }
     lines: list[dict[str, object]] = [
@@ -145,6 +155,13 @@ def _energy_lines(folded: Folded) -> list[dict[str, object]]:
     ng = folded.total.known_embodied_ng()
     grams = None if ng is None else decimal_grams(ng)
     return [*lines, {"line": "embodied", "gco2e": grams, "in_totals": False, "share_rule": RULES["embodied"]}]
+
+
+def _overhead_uj(folded: Folded) -> int | None:
+    """What the node drew beyond its devices [uJ]: the tenant's shares of closed hours, the operator's of open ones
+    too; None where nothing tells it."""
+    whole = folded.scope.tenant == EVERYBODY
+    return (folded.reconciliation if whole else folded.shared).pool_uj("overhead_uj")
 
 
 def _quality(folded: Folded) -> dict[str, object]:

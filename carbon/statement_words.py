@@ -29,6 +29,8 @@ METHOD_NOTES = (
 )
 INCLUDED = ("active, held and host energy of the requests, at the site by PUE",)
 EXCLUDED = ("networks and the caller's own device", "power of the node that no meter or model of this machine covers")
+OVERHEAD_COVERED = (EXCLUDED[0], "power of the node while neither its own meter nor a declared overhead tells it")
+"""The same where the node's overhead is known."""
 NOT_EXCLUDED: Mapping[str, str] = MappingProxyType(
     {
         "idle": "background energy of the node, other processes and what no span explains (shown under reconciliation, "
@@ -50,7 +52,8 @@ UNKNOWN_REASONS: Mapping[str, str] = MappingProxyType(
         "its end",
         "load": "null where no closed hour of the period tells starting, loading and warming up apart; it is then in "
         "the background",
-        "overhead": "unknown: no external meter measures fans, disks and supply losses of the node",
+        "overhead": "unknown: no closed hour has an external meter of the node (energy.external) or a declared power "
+        "(energy.overhead) that tells fans, disks and supply losses; or the node's meter shows less than its devices",
         "all_in": "not known yet: an hour of the period is not closed, or the period has none",
         "shared": "not known yet: no hour of the period is closed",
         "peers_served": "this version serves no other gateway's requests",
@@ -65,10 +68,12 @@ SHARE_RULES: Mapping[str, str] = MappingProxyType(
         "rows (E4, E7, E8)",
         "held": "static energy of the device while the request's batch occupied it, by occupied time (E8)",
         "host": "CPU energy around the engine, by the CPU time of the request's own work",
-        "idle": "static energy of a device's hour while nothing ran, by the time that each tenant's requests held the "
-        "device in that hour; an hour that nobody used is the platform's",
+        "idle": "static energy of a device's hour while nothing ran: of the part that is reserved by reserved time, of "
+        "the rest by the time that each tenant's requests held the device in that hour; what nobody reserved or used "
+        "is the platform's",
         "load": "starting, loading and warming up, where the device's intervals tell it apart: as idle",
-        "overhead": "fans, disks, network, supply losses: unknown without an external meter, else as idle",
+        "overhead": "fans, disks, network, supply losses: what the node's own meter shows beyond its devices, or a "
+        "declared power times time; as idle, by the tenants' time on all of its devices; else unknown",
         "facility": "what the site adds to the IT energy: IT energy x (PUE - 1), per request (E9)",
         "embodied": "full-device time that the request held x the declared rate of the device (E10)",
     }

@@ -11,11 +11,13 @@ from greenserve.carbon.meters.node import NodeMeter
 from greenserve.carbon.meters.nvml import Board
 from greenserve.carbon.meters.own_cpu import OwnCpu
 from greenserve.carbon.meters.pick import METERS, Model, Picked, PickedNode, cpu_of, pick_node
+from greenserve.carbon.node_overhead import DeclaredOverhead
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.ports import EnergyMeter
 from greenserve.serve.external_meters import ExternalMeters
 from greenserve.serve.replica import power_of
+from greenserve.units import MILLI
 
 
 def pick_configured_node(config: Config, external: ExternalMeters | None = None) -> PickedNode:
@@ -61,6 +63,16 @@ def foreign_on(seen: Callable[[str], Foreign | None], instances: Mapping[str, st
     return Foreign(at_ns=found.at_ns, processes=None, unmatched=0, reason="a board's instances are not told apart")
 
 
+def declared_overhead(config: Config) -> DeclaredOverhead | None:
+    """What the configuration says that the node draws beyond its devices; None where it says nothing."""
+    told = config.energy.overhead
+    if told is None:
+        return None
+    return DeclaredOverhead(
+        power_mw=round(told.power_w * MILLI), half_width_pct=told.half_width_pct, source=told.source
+    )
+
+
 class Metering:
     """Reads all devices of this node while it runs; for who settles the CPU's meter is `cpu`, and all are `metered`.
 
@@ -99,6 +111,7 @@ class Metering:
             boards=[*(board.uuid for board in picked.boards), *picked.instances],
             probes=read_boards(folder / FILE),
             names=engine_names(picked.boards, masked=masked),
+            overhead=declared_overhead(config),
         )
 
     def __repr__(self) -> str:

@@ -1,7 +1,9 @@
-"""The learned models of the node's boards, from the ledger's writer to the gateway's replicas, by a file of the run.
+"""The learned models of the node's boards and CPU, from the ledger's writer to the gateway's replicas, by a file of the
+run.
 
-The writer replaces it whole once a second, so that a reader knows that somebody still learns; a node without boards
-has none. A model is in it only after its entry is in the ledger, so no line can name a model that comes later.
+The writer replaces it whole once a second, so that a reader knows that somebody still learns; there is none before
+anything is learned. A board's model is in it only after its entry is in the ledger, so no line can name a model that
+comes later.
 """
 
 import logging
@@ -11,8 +13,10 @@ from typing import Any
 
 import orjson
 
+from greenserve.carbon.cpu_learning import CpuLearner
 from greenserve.carbon.ledger.boards import half_width_of
-from greenserve.carbon.power_model import MW_NS_PER_UJ
+from greenserve.carbon.power_model import MW_NS_PER_UJ, CpuPower
+from greenserve.carbon.provisional import CPU
 from greenserve.carbon.published import BoardPower, PublishedPowers
 from greenserve.carbon.theta import Theta
 from greenserve.ports import Clock
@@ -28,9 +32,13 @@ BASIS_POINTS_PER_PCT = 100
 
 class PowerPublisher:
     """The writer's side. State: each board's newest model, power at rest and evidence, as written entries tell them;
-    when the file was written last [monotonic ns]."""
+    what settled requests tell of the CPU; when the file was written last [monotonic ns]."""
 
-    def __init__(self, file: Path, *, run_id: str, names: Mapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self, file: Path, *, run_id: str, names: Mapping[str, str], clock: Clock, cpu: CpuPower | None = None
+    ) -> None:
+        """`cpu` is the configured or average power, which what is learned goes before; None: it is not learned."""
+        self._cpu = None if cpu is None else CpuLearner(cpu)
         self._file, self._run_id, self._names, self._clock = file, run_id, dict(names), clock
         self._thetas: dict[str, tuple[Theta, str]] = {}
         self._rest: dict[str, Mapping[str, Any]] = {}
@@ -49,6 +57,8 @@ class PowerPublisher:
                 self._thetas[body["device"]] = (Theta.of_document(body["theta"]), body["sha256"])
             elif entry.kind == "meter":
                 self._meters[body["device"]] = body["meter"]
+            elif entry.kind == "usage" and self._cpu is not None:
+                self._cpu.take(body)
             elif entry.kind == "device_interval" and _metered_ns(body) > 0:
                 self._rest[body["device"]] = body
 
@@ -56,15 +66,19 @@ class PowerPublisher:
         """Replace the file where a second has passed; whether it was. Blocking; raises OSError."""
         now_ns = self._clock.monotonic_ns()
         boards = {device: self._board(device) for device in self._thetas if device in self._rest}
-        if not boards or (self._written_ns is not None and now_ns - self._written_ns < RENEW_NS):
+        cpu = self._cpu_power()
+        if not (boards or cpu) or (self._written_ns is not None and now_ns - self._written_ns < RENEW_NS):
             return False
-        powers = PublishedPowers(run_id=self._run_id, at_ns=now_ns, boards=boards, names=self._names)
+        powers = PublishedPowers(run_id=self._run_id, at_ns=now_ns, boards=boards, names=self._names, cpu=cpu)
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self._file.with_suffix(".new")
         fresh.write_bytes(orjson.dumps(powers.document()))
         fresh.replace(self._file)
         self._written_ns = now_ns
         return True
+
+    def _cpu_power(self) -> CpuPower | None:
+        return None if self._cpu is None else self._cpu.power(half_width_of(self._meters.get(CPU, {})))
 
     def _board(self, device: str) -> BoardPower:
         theta, sha256 = self._thetas[device]

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from greenserve.canonical import ledger_json
 from greenserve.carbon.apportion import apportion_list
 from greenserve.carbon.board_power import NOTHING_DECLARED, DeclaredPowers
-from greenserve.carbon.cuts import Later, holds_over, readings_over
-from greenserve.carbon.entries import CacheResult, Outcome, UsageLine, usage_body
+from greenserve.carbon.cuts import Later, holds_over, intensity_in, reading_met, readings_over
+from greenserve.carbon.entries import Body, CacheResult, Outcome, UsageLine, usage_body
 from greenserve.carbon.feeds.levels import stands_in
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
@@ -93,7 +93,8 @@ class Finished:
 class Recorded:
     """What the ledger now holds of a request: its provisional usage, and its emissions [ng] where known.
 
-    `met` is the grid's reading when its run began, where that is another one than its decision was made by.
+    `met` is what its run met of the grid, where that is another reading than its decision was made by: over several
+    slots the mean by its energy in each.
     """
 
     usage: Usage
@@ -122,8 +123,9 @@ class Recorder:
         powers: Callable[[], PublishedPowers | None] = lambda: None,
         reads: Reads | None = None,
     ) -> None:
-        """`powers` tells from memory what is published of the boards' models, `reads` the grid's reading in a zone at a
-        moment: a run across a grid slot meets the reading of each (None: only that of its decision)."""
+        """`power` estimates the CPU's part until `powers` tells, from memory, what is published of the CPU and the
+        boards; `reads` tells the grid's reading in a zone at a moment: a run across a grid slot meets the reading of
+        each (None: only that of its decision)."""
         self._spool = spool
         self._power = power
         self._boards = boards
@@ -254,7 +256,8 @@ class Recorder:
             assert line.usage is not None
             # Of both bases that the line may know, the answer shows the one whose intensity stands beside it.
             emissions_ng = None if line.intensity is None else body[f"loc_{line.intensity.basis}_ng"]
-            met = None if line.intensity is finished.decision.intensity else line.intensity
+            met = _shown_of(line, body) if line.later else line.intensity
+            met = None if met is finished.decision.intensity else met
             recorded.append(Recorded(usage=line.usage, emissions_ng=emissions_ng, met=met))
             bodies.append(ledger_json(body))
         return recorded, bodies
@@ -263,13 +266,14 @@ class Recorder:
         request, decision, run = finished.admitted.request, finished.decision, finished.run
         cpu_ns, held_ns, spans = (run.cpu_ns, run.held_ns, run.spans) if run else (0, 0, ())
         host_cpu_ns += run.host_cpu_ns if run else 0
-        estimates = estimates_of(spans, self._powers(), now_ns, self._boards) if spans else ()
+        powers = self._powers()
+        estimates = estimates_of(spans, powers, now_ns, self._boards) if spans else ()
         usage = provisional_usage(
             request.request_id,
             cpu_ns=cpu_ns,
             host_cpu_ns=host_cpu_ns,
             held_ns=held_ns,
-            power=self._power,
+            power=(powers and powers.cpu_at(now_ns)) or self._power,
             boards=estimates,
         )
         start_ns, end_ns = (
@@ -327,6 +331,15 @@ class Recorder:
         first, *later = readings_over(given, start_us, end_us, lambda at_us: reads(decision.zone, at_us))
         edges = [(civil.ns_at(from_us), from_us, reading) for from_us, reading in later]
         return first[1], tuple(Later(*edge) for edge in edges if start_ns < edge[0] < end_ns)
+
+
+def _shown_of(line: UsageLine, body: Body) -> IntensityReading | None:
+    """The intensity beside the emissions of a run across slots: the mean of its pieces by their energy. Where one is
+    not known there are no emissions to stand beside."""
+    if line.intensity is None or line.usage is None:
+        return line.intensity
+    mean = intensity_in(body, line.intensity.basis, line.usage.energy_uj)
+    return reading_met(line.intensity, line.later, mean) or line.intensity
 
 
 def _flags(decision: Decision, met: Sequence[IntensityReading | None]) -> tuple[str, ...]:

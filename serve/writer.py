@@ -12,14 +12,17 @@ from collections.abc import Callable, Sequence
 from greenserve.carbon.ledger.ingest import Ingest, Node, Progress
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import boot_id
+from greenserve.carbon.ledger.tenancy import TenancyStore
+from greenserve.carbon.meters.meter_cpu import MeterCpu
 from greenserve.carbon.meters.own_cpu import OwnCpu
+from greenserve.carbon.reservations import WHOLE_PPM, Reservation
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
 from greenserve.records import Entry
 from greenserve.serve.metering import Metering
 from greenserve.serve.power_file import POWER_FILE, PowerPublisher
-from greenserve.serve.replica import metrics_folder, spool_folder
+from greenserve.serve.replica import metrics_folder, power_of, spool_folder
 from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.telemetry.publisher import Publisher
 from greenserve.serve.telemetry.settled import Tenants, count_settled
@@ -31,11 +34,20 @@ PUBLISH_S = 1.0
 COLLECT = (50_000, 20, 100)
 
 
+def reservations_in(config: Config) -> tuple[Reservation, ...]:
+    """What of the devices the configuration keeps for whom."""
+    return tuple(
+        Reservation(device=one.device, tenant=one.tenant, share_ppm=round(one.share * WHOLE_PPM))
+        for one in config.tenancy.reservations
+    )
+
+
 class LedgerWriter:
     """Runs the ingest until `stop`, which settles everything."""
 
     def __init__(self, *, config: Config, run_id: str, root_pid: int) -> None:
         self._metering = Metering(config, root_pid=root_pid)
+        self._meter_cpu = MeterCpu()
         self._publisher = Publisher(metrics_folder(config), "writer") if config.telemetry.prometheus else None
         self._tenants = Tenants(config.telemetry.tenant_labels)
         self._powers = PowerPublisher(
@@ -43,20 +55,27 @@ class LedgerWriter:
             run_id=run_id,
             names=self._metering.metered.names,
             clock=SystemClock(),
+            cpu=power_of(config),
         )
         self._spools = spool_folder(config.ledger.path)
         self._published_s = 0.0
         self._taken_s = time.monotonic()
         self._ledger = open_ledger(config.ledger.url, config.ledger.path)
+        reservations = reservations_in(config)
+        tenants = {one.tenant.tenant_id for one in TenancyStore(self._ledger, SystemClock()).tenants()}
+        for unknown in sorted({one.tenant for one in reservations} - tenants):
+            log.warning("tenancy.reservations keeps devices for %s: no such tenant is in the ledger yet", unknown)
         self._ingest = Ingest(
             ledger=self._ledger,
             spool_folder=spool_folder(config.ledger.path),
             node=Node(
                 meter=self._metering.cpu,
-                own_cpu=OwnCpu(root_pid).read_ns,
+                own_cpu=self._meter_cpu.timed(OwnCpu(root_pid).read_ns),
                 boot_id=boot_id(),
                 run_id=run_id,
                 metered=self._metering.metered,
+                reservations=reservations,
+                metering_ns=self._meter_cpu.since_last_ns,
             ),
             clock=SystemClock(),
             written=self._written,
@@ -98,8 +117,8 @@ class LedgerWriter:
     def _written(self, entries: Sequence[Entry]) -> None:
         try:
             self._powers.written(entries)
-        except Exception:  # answers are then estimated by a board's average
-            log.exception("the boards' models were not taken for publication")
+        except Exception:  # answers are then estimated as before
+            log.exception("what was settled was not learned from")
         self._count(entries)
 
     def _count(self, entries: Sequence[Entry]) -> None:

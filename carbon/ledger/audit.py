@@ -12,6 +12,7 @@ from greenserve.carbon.entries import (
     ESTIMATES,
     HOURLY,
     POOLS,
+    RESERVATION,
     UNMETERED,
     US_PER_HOUR,
     it_uj,
@@ -97,6 +98,8 @@ class Audit:
             self._note("period", row, self._frozen(row.idx, line.decoded))
         elif line is not None and line.kind == "restated":
             self._note("restated", row, self._restated(line.decoded))
+        elif line is not None and line.kind == RESERVATION:
+            self._hours.reserve(line.decoded)
         elif line is not None and line.kind in CAUSES:
             self._held.causes[row.idx] = line.decoded
 

@@ -8,14 +8,16 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from greenserve.carbon.closed import Settled
+from greenserve.carbon.closed import DeviceClosed, Settled
 from greenserve.carbon.device_entries import device_entry, meter_entry, theta_entry
 from greenserve.carbon.entries import BY_SPANS, Body
 from greenserve.carbon.gathering import Whole
 from greenserve.carbon.intervals import Row
+from greenserve.carbon.ledger.beyond import BeyondDevices
 from greenserve.carbon.meters.characterise import Characterisation
 from greenserve.carbon.meters.node import NodeMeter
 from greenserve.carbon.node_accounts import NodeAccounts, board_settler
+from greenserve.carbon.node_overhead import NODE, DeclaredOverhead
 from greenserve.carbon.theta import Theta
 from greenserve.errors import MeterUnavailable
 from greenserve.records import Entry, Usage
@@ -26,12 +28,13 @@ STARTED = "the writer started"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metered:
     """A node's devices: the reader of all of them, the boards among them, what probes found out about these, and by
-    which names engines call them (`cuda:0`)."""
+    which names engines call them (`cuda:0`). `overhead` is what the node is declared to draw beyond its devices."""
 
     reader: NodeMeter
     boards: Sequence[str] = ()
     probes: Sequence[Characterisation] = ()
     names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    overhead: DeclaredOverhead | None = None
 
     def __post_init__(self) -> None:
         missing = sorted(set(self.boards) - set(self.reader.devices))
@@ -60,6 +63,13 @@ class Boards:
             boards={board: board_settler(board, described[board]) for board in boards},
             names=metered.names if metered else {},
         )
+        self._beyond = BeyondDevices(
+            cpu=cpu,
+            devices=boards,
+            metered=metered is not None and NODE in metered.reader.devices,
+            declared=metered.overhead if metered else None,
+            writer=(writer.boot_id, writer.run_id),
+        )
         self._digests: dict[tuple[str, int], str] = {}
         self._changes = self._told = 0
         self._started = False
@@ -71,15 +81,17 @@ class Boards:
         """Take the rows that the reader has made since the last time."""
         for board in self.accounts.boards:
             self.accounts.add_rows(board, self._take(board))
+        if self._metered is not None and NODE in self._metered.reader.devices:
+            self._beyond.rows(self._take(NODE))
 
     def read(self) -> None:
-        """Read every board now, so that nothing up to now stays without a row; one that cannot be read has had its
-        last row before."""
+        """Read every board and the node now, so that nothing up to now stays without a row; what cannot be read has had
+        its last row before."""
         if self._metered is None:
             return
-        for board in self.accounts.boards:
+        for device in (*self.accounts.boards, *({NODE} & set(self._metered.reader.devices))):
             with suppress(MeterUnavailable):
-                self._metered.reader.read(board)
+                self._metered.reader.read(device)
 
     def meters(self, at_us: int) -> list[Entry]:
         """Entries for the meters in use when the writer began, and for each that was exchanged since; told once."""
@@ -109,6 +121,12 @@ class Boards:
         body = {**closed, "flags": [], "settled_by": BY_SPANS}
         writer = self._writer
         return device_entry(body, at_us=at_us, run_id=writer.run_id, boot_id=writer.boot_id, end=end)
+
+    def beyond(self, closed: Sequence[DeviceClosed], least_ns: int, at_us: int) -> list[Entry]:
+        """The entry of what the node drew beyond its devices, once it is known for so long [ns]; written behind the
+        round's own intervals."""
+        self._beyond.took(closed)
+        return self._beyond.entries(least_ns, at_us)
 
     def parts(self, whole: Whole) -> list[Body]:
         """The parts of a request, as its settled line carries them."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from greenserve.carbon.entries import BY_SPANS, LATER_POOLS, POOLS, it_uj
 from greenserve.carbon.hours import BY_CPU_TIME, PARTS, SettledLines
+from greenserve.carbon.ledger.node_check import NodeCheck
+from greenserve.carbon.node_overhead import NODE
 
 WASTE = "waste_uj"
 
@@ -13,12 +15,14 @@ WASTE = "waste_uj"
 class Conservation:
     """Feed it what was settled and the intervals, in order of index.
 
-    State: energy [uJ] settled since a device's last interval, by part; what was pending after that interval.
+    State: energy [uJ] settled since a device's last interval, by part; what was pending after that interval; what the
+    node's own meter is compared with.
     """
 
     def __init__(self) -> None:
         self._parts: dict[str, Counter[str]] = {}
         self._pending_uj: dict[str, int] = {}
+        self._node = NodeCheck()
 
     def __repr__(self) -> str:
         return f"<Conservation of {len(self._parts)} devices>"
@@ -43,7 +47,7 @@ class Conservation:
         """A device's interval: what in it does not follow."""
         device = body["device"]
         placed = sum(body.get(pool, 0) if pool in LATER_POOLS else body[pool] for pool in POOLS)
-        placed += body["pending_after_uj"]
+        placed += body["pending_after_uj"] + (body.get("overhead_uj") or 0)
         if body["metered_uj"] + body["pending_before_uj"] != placed:
             yield f"metered and pending before are {body['metered_uj'] + body['pending_before_uj']} uJ, placed {placed}"
         before = self._pending_uj.get(device, 0)
@@ -52,8 +56,14 @@ class Conservation:
         self._pending_uj[device] = body["pending_after_uj"]
         if body.get("over_attributed_uj", 0) < 0:
             yield f"over_attributed_uj is {body['over_attributed_uj']}: what late spans lacked is never negative"
+        if device == NODE:
+            yield from self._node.beyond(body)
+        else:
+            self._node.device(body)
+        if not 0 <= (body.get("metering_uj") or 0) <= body["background_uj"]:
+            yield f"metering_uj is {body['metering_uj']}, it is a part of the background's {body['background_uj']}"
         parts = self._parts.pop(device, Counter())
-        if body.get("settled_by") != BY_SPANS:
+        if device != NODE and body.get("settled_by") != BY_SPANS:
             parts += self._parts.pop(BY_CPU_TIME, Counter())
         for part in (*PARTS, WASTE):
             if body[part] != parts[part]:

@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 
-from greenserve.carbon.entries import PLATFORM, US_PER_HOUR, hour_key
+from greenserve.carbon.entries import PLATFORM, RESERVATION, US_PER_HOUR, hour_key
 from greenserve.carbon.hour_entries import hour_entries
 from greenserve.carbon.hours import HourName, Hours
 from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.driver import Driver
+from greenserve.carbon.ledger.reserving import newest_reservations
 from greenserve.carbon.ledger.row import KEY_BYTES, Row, month_of
 from greenserve.carbon.ledger.rows import Placed
 from greenserve.records import Entry
@@ -40,6 +41,8 @@ class HourCloser:
         self._closed: dict[HourName, tuple[int, int]] = {}
         newest = ledger.query(_NEWEST, (PLATFORM,))
         self._next: int = orjson.loads(bytes(newest[0][0]))["resume_index"] if newest else 0
+        if (reserved := newest_reservations(ledger, before=self._next)) is not None:
+            self._hours.reserve(reserved)
 
     def __repr__(self) -> str:
         return f"<HourCloser at {self._next}{', behind' if self._behind else ''}: {self._hours!r}>"
@@ -60,6 +63,8 @@ class HourCloser:
         for (index, line), first in zip(placed, firsts, strict=True):
             if line.kind == "device_interval":
                 self._close(index, line.decoded)
+            elif line.kind == RESERVATION:
+                self._hours.reserve(line.decoded)
             elif first is not None and line.revision:
                 self._hours.settle(index, line.decoded, first.line.decoded)
         self._next = placed[-1].idx + 1
@@ -76,7 +81,7 @@ class HourCloser:
         if self._behind:
             return []
         due = self._hours.due(now_us)
-        taken = [(name, self._hours.take(name)) for name in due]
+        taken = [(name, self._hours.take(name, now_us)) for name in due]
         resume_index = self._hours.resume_index(self._next)
         entries: list[Entry] = []
         for name, closing in taken:
@@ -99,6 +104,8 @@ class HourCloser:
     def _see(self, row: Row) -> None:
         if row.kind == "device_interval" and row.body is not None:
             self._close(row.idx, orjson.loads(row.body))
+        elif row.kind == RESERVATION and row.body is not None:
+            self._hours.reserve(orjson.loads(row.body))
         elif row.kind == "usage" and row.body is None:
             self._hours.lose(row.idx)
         elif row.kind == "usage" and row.body is not None:

@@ -17,9 +17,11 @@ from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, hal
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.intake import Intake
+from greenserve.carbon.ledger.reserving import reservations_to_tell
 from greenserve.carbon.ledger.row import Prepared, canonical_body, prepare
 from greenserve.carbon.ledger.rows import Placed
 from greenserve.carbon.node_accounts import Round
+from greenserve.carbon.reservations import Reservation, named
 from greenserve.carbon.settlement import Closed, Pending, Settled, Settler
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable, MeterUnavailable
@@ -31,13 +33,16 @@ from greenserve.units import NS_PER_S
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """What is metered: the CPU's meter, the cumulative CPU time [ns] of our processes, this boot and this run, and the
-    node's other devices (None: only the CPU is settled, and no meter entries are written)."""
+    node's other devices (None: only the CPU is settled, and no meter entries are written). `reservations` say for whom
+    parts of the devices are kept; `metering_ns` gives the CPU time [ns] of reading meters since it was asked last."""
 
     meter: EnergyMeter
     own_cpu: Callable[[], int]
     boot_id: str
     run_id: str
     metered: Metered | None = None
+    reservations: tuple[Reservation, ...] = ()
+    metering_ns: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +136,7 @@ class Ingest:
             self._boards.read()
             self._measure(self._clock.monotonic_ns())
             closed = self._settler.finish()
-            settled = self._settle(closed, self._boards.accounts.finish(closed))
+            settled = self._settle(closed, self._boards.accounts.finish(closed), node_ns=1)
             left, self._open = self._open, {}
             self._unwritten += [_unmetered(first) for first in left.values()]
             self._write()
@@ -153,6 +158,7 @@ class Ingest:
             if last is not None and (body := self._take_over(last.body)):
                 self._go_on(body)
         self._tell_meters()
+        self._unwritten += [(prepare(entry), None) for entry in _reserved(self._ledger, self._node, self._clock)]
         self._track(self._ledger.unsettled_lines())
         self._write()
 
@@ -237,7 +243,8 @@ class Ingest:
         interval = interval_between(self._reading, reading)
         if interval is None:
             return
-        self._settler.add_interval(interval, max(0, own_ns - self._own_ns))
+        metering_ns = self._node.metering_ns() if self._node.metering_ns else None
+        self._settler.add_interval(interval, max(0, own_ns - self._own_ns), metering_ns=metering_ns)
         self._reading, self._own_ns = reading, own_ns
         self._ends[reading.at_ns] = (reading, own_ns)
 
@@ -252,8 +259,9 @@ class Ingest:
             return self._settle(closed, accounts.settle(closed, up_to_ns))
         return self._settle(closed, accounts.alone(closed)) if closed is not None else 0
 
-    def _settle(self, closed: Closed | None, settled: Round) -> int:
-        """Write a round: models before the lines that use them, lines before the intervals that hold their sums."""
+    def _settle(self, closed: Closed | None, settled: Round, node_ns: int | None = None) -> int:
+        """Write a round: models before the lines that use them, lines before the intervals that hold their sums, the
+        node's interval behind its devices'; it is at least `node_ns` long (None: as an idle node's)."""
         at_us = self._clock.unix_us()
         self._unwritten += [(prepare(entry), None) for entry in self._boards.models(settled.thetas, at_us)]
         self._unwritten += [
@@ -267,6 +275,8 @@ class Ingest:
             told = asdict(interval)
             entry = self._interval(told, at_us) if interval.device == self._device else None
             self._unwritten.append((prepare(entry or self._boards.interval(told, at_us)), None))
+        node = self._boards.beyond(settled.intervals, node_ns or self._pace.idle_every_ns, at_us)
+        self._unwritten += [(prepare(entry), None) for entry in node]
         if closed is not None:
             self._closed_ns = self._clock.monotonic_ns()
             self._ends = {at_ns: end for at_ns, end in self._ends.items() if at_ns > closed.device.end_ns}
@@ -303,6 +313,11 @@ class Ingest:
         self._hours.took(placed, [first for _, first in written])
         if self._written is not None:
             self._written([_told(line, first) for line, first in written])
+
+
+def _reserved(ledger: SqlLedger, node: Node, clock: Clock) -> list[Entry]:
+    wanted, at_us = named(node.reservations, node.metered.names if node.metered else {}), clock.unix_us()
+    return reservations_to_tell(ledger, wanted, at_us=at_us, run_id=node.run_id, boot_id=node.boot_id)
 
 
 def _short(first: Placed, body: Body) -> Prepared:

@@ -76,3 +76,6 @@ def _count_interval(publisher: Publisher, body: Mapping[str, Any]) -> None:
     for pool in POOLS:
         joules = float(decimal_joules(body[f"{pool}_uj"]))
         publisher.count("greenserve_unattributed_energy_joules_total", joules, pool=pool)
+    if (overhead_uj := body.get("overhead_uj")) is not None:
+        joules = float(decimal_joules(overhead_uj))
+        publisher.count("greenserve_unattributed_energy_joules_total", joules, pool="overhead")

@@ -54,6 +54,17 @@ class BoardEnergy(Section):
         return self
 
 
+class OverheadEnergy(Section):
+    """What this machine draws beyond its devices [W] (fans, network, disks, supply loss), where it was measured once.
+
+    An external meter of the node that is read goes before it. `source` says who measured it, and how.
+    """
+
+    power_w: Watts
+    half_width_pct: Annotated[int, Field(ge=1, le=100)] = 35
+    source: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
+
+
 class ExternalEnergy(Section):
     """A meter outside this machine's counters: a wall or node meter, read at a `url` or from a `file`.
 
@@ -108,6 +119,7 @@ class Energy(Section):
     cpu: CpuEnergy | None = None
     boards: tuple[BoardEnergy, ...] = ()
     external: tuple[ExternalEnergy, ...] = ()
+    overhead: OverheadEnergy | None = None
 
     @model_validator(mode="after")
     def _each_board_once(self) -> Self:

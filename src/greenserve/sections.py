@@ -248,11 +248,37 @@ class TenantDefaults(Section):
     exposure: Literal["off", "rounded", "exact"] = "rounded"
 
 
+class ReservedShare(Section):
+    """A part of a device that is kept for a tenant: it pays for that part's idle time, used or not.
+
+    `device` is its name in the ledger (`cpu`, a board's UUID), what an engine calls it (`cuda:0`), or `*`: every
+    device of this region.
+    """
+
+    tenant: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    device: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,100}$")] = "*"
+    share: Annotated[Percent, Field(gt=0)]
+
+
 class Tenancy(Section):
-    """Who may call, and the defaults of tenants."""
+    """Who may call, the defaults of tenants, and what of the devices is kept for whom."""
 
     auth: Literal["required", "anonymous"] = "required"
     defaults: TenantDefaults = TenantDefaults()
+    reservations: tuple[ReservedShare, ...] = ()
+
+    @model_validator(mode="after")
+    def _a_device_once(self) -> "Tenancy":
+        for device in sorted({one.device for one in self.reservations}):
+            own = [one for one in self.reservations if one.device == device]
+            tenants = [one.tenant for one in own]
+            if len(set(tenants)) < len(tenants):
+                raise ValueError(f"reservations of {device}: each tenant once, given are {', '.join(tenants)}")
+            by_all = [one for one in self.reservations if one.device == "*" and one.tenant not in tenants]
+            whole = sum(Decimal(str(one.share)) for one in (*own, *by_all))
+            if whole > 1:
+                raise ValueError(f"reservations of {device} sum to {100 * whole:f}%; 100% is all there is")
+        return self
 
 
 class Ledger(Section):

@@ -59,7 +59,7 @@ def test_a_month_waits_for_its_device_hours(book: SqliteLedger) -> None:
     hours = Hours()
     hours.close(0, metered.body)
     (name,) = hours.due(closes_at_us(metered.hour))
-    closing = hours.take(name)
+    closing = hours.take(name, closes_at_us(metered.hour))
     assert closing is not None
     book.append(hour_entries(closing, revision=0, at_us=closes_at_us(metered.hour), resume_index=1))
     closed = close_period(book, "2026-01", now_us=ready_us)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.carbon.cuts import Later, cut_amounts, cut_faults, intensity_in, overlaps, readings_over
+from greenserve.carbon.cuts import Later, cut_amounts, cut_faults, intensity_in, overlaps, reading_met, readings_over
 from greenserve.carbon.entries import UsageLine, entry_of, settled_body, unmetered_body, usage_body
 from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.carbon.receipt import Line, receipt_document
@@ -102,6 +102,24 @@ def test_the_intensity_that_a_line_met_is_the_mean_of_its_pieces(a_line: Lines) 
     assert 310_000 == intensity_in(body, "lifecycle", 60_000)
     assert intensity_in(body, "direct", 60_000) is None
     assert intensity_in(usage_body(a_cut_line(a_line, later=(Later(1_100, EDGE_US, None),))), "lifecycle", 1) is None
+
+
+def test_one_reading_for_the_answer_names_its_weakest_source(a_line: Lines) -> None:
+    """Mean intensity over all slots, the weakest origin's provider; None where a piece has no such basis."""
+    line = a_cut_line(a_line)
+    assert line.intensity is not None
+    before, behind = line.intensity, line.later[0].reading
+    assert behind is not None
+
+    met = reading_met(before, line.later, 310_000)
+
+    assert met is not None
+    assert (310_000, "estimated", before.start_us, behind.end_us) == (
+        met.mg_per_kwh, met.origin, met.start_us, met.end_us,
+    )  # fmt: skip
+    assert reading_met(before, line.later, None) is None
+    assert reading_met(before, (Later(1_100, EDGE_US, replace(behind, basis="direct")),), 1) is None
+    assert reading_met(replace(before, basis="direct"), line.later, 1) is None
 
 
 def test_the_receipt_tells_slot_by_slot(a_line: Lines) -> None:

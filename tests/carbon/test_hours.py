@@ -69,7 +69,7 @@ def folded(entries: list[Entry]) -> Hours:
 
 def closed(entries: list[Entry], revision: int = 0) -> list[Any]:
     """The bodies that close the hour."""
-    closing = folded(entries).take(("cpu", HOUR))
+    closing = folded(entries).take(("cpu", HOUR), closes_at_us(HOUR))
     assert closing is not None
     made = hour_entries(closing, revision=revision, at_us=closes_at_us(HOUR), resume_index=len(entries))
     return [entry.body for entry in made]

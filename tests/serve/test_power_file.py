@@ -9,9 +9,11 @@ import pytest
 
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
+from greenserve.carbon.published import PublishedPowers
 from greenserve.carbon.receipt import Line, receipt_document
 from greenserve.carbon.shares import WHOLE_PPB
 from greenserve.clock import ManualClock
+from greenserve.records import Usage
 from greenserve.serve.power_file import PowerPublisher, PowerReader
 from greenserve.serve.recorder import Finished, Recorder, Run
 from greenserve.units import NS_PER_S
@@ -24,11 +26,12 @@ POWER = CpuPower(idle_mw=10_000, dynamic_mw_per_cpu=2_000, tier="modelled", half
 class Node:
     """A node of one board: its writer with the publisher, and a replica that records batches of it."""
 
-    def __init__(self, folder: Path, *, run_id: str = "run-1") -> None:
+    def __init__(self, folder: Path, *, run_id: str = "run-1", cpu: CpuPower | None = None) -> None:
         self.world = World(folder, 1)
         self.world.run(ms=50)
         self.file = folder / "run" / "power.json"
-        self.publisher = PowerPublisher(self.file, run_id="run-1", names={"cuda:0": "GPU-0000"}, clock=self.world.clock)
+        names = {"cuda:0": "GPU-0000"}
+        self.publisher = PowerPublisher(self.file, run_id="run-1", names=names, clock=self.world.clock, cpu=cpu)
         self.ingest = self.world.open(self.publisher.written)
         self.reader = PowerReader(self.file, run_id=run_id)
         self.recorder = Recorder(
@@ -189,3 +192,56 @@ def test_models_of_another_run_are_not_used(tmp_path: Path, reader: PowerReader)
     assert reader.now is None
     PowerPublisher(file, run_id="run-1", names={}, clock=ManualClock())
     assert not file.exists()
+
+
+async def an_estimated_request(node: Node, recorder: Recorder) -> tuple[Usage, Any]:
+    """A request of 10 ms on the CPU with 8 ms of CPU time: what its answer said, and its settled line."""
+    start_ns = node.world.clock.monotonic_ns()
+    node.world.run(ms=50)
+    node.world.cpu.busy_ns += 8_000_000
+    admitted = an_admitted(received_ns=start_ns)
+    run = Run(
+        batch_id="c", batch_rows=1, start_ns=start_ns, end_ns=start_ns + 50_000_000, cpu_ns=8_000_000,
+        held_ns=50_000_000,
+    )  # fmt: skip
+    recorded = await recorder.submit(
+        Finished(
+            admitted=admitted, decision=a_decision(), variant_digest="0" * 64, outputs={}, run=run, cache="miss",
+            outcome="ok",
+        )
+    )  # fmt: skip
+    for _ in range(5):
+        node.world.run(ms=1_000)
+        node.settle()
+    return recorded.usage, node.lines(admitted.request.request_id)[-1]
+
+
+async def test_answers_follow_what_the_meter_shows_of_the_cpu(tmp_path: Path) -> None:
+    """A CPU of 2 W at rest and 3 W per busy CPU, taken for one of 10 W and 2 W: off by a factor before it is learned,
+    by less than 1 % after; the range widens by what one request is off."""
+    node = Node(tmp_path, cpu=POWER)
+    node.recorder.start()
+
+    before, _ = await an_estimated_request(node, node.recorder)
+    for _ in range(40):
+        await an_estimated_request(node, node.recorder)
+    after, settled = await an_estimated_request(node, node.recorder)
+    await node.recorder.close()
+    node.ingest.finish()
+    node.world.close()
+
+    paid_uj = settled["active_uj"] + settled["held_uj"] + settled["host_uj"]
+    assert ("settled", "modelled", "modelled") == (settled["state"], before.tier, after.tier)
+    assert 4.0 < before.energy_uj / paid_uj
+    assert 1.0 == pytest.approx(after.energy_uj / paid_uj, abs=0.01)
+    assert after.high_uj > 1.35 * after.energy_uj
+
+
+async def test_a_stale_publication_of_the_cpu_is_not_used(tmp_path: Path) -> None:
+    """Half a minute without its writer: the configured power again."""
+    learned = CpuPower(idle_mw=1, dynamic_mw_per_cpu=1, tier="modelled", half_width_pct=39, source="learned")
+    powers = PublishedPowers(run_id="r", at_ns=0, boards={}, cpu=learned)
+
+    assert learned == powers.cpu_at(30 * NS_PER_S)
+    assert powers.cpu_at(30 * NS_PER_S + 1) is None
+    assert powers == PublishedPowers.of_document(orjson.loads(orjson.dumps(powers.document())))

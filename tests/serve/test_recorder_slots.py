@@ -73,6 +73,21 @@ async def test_a_run_across_the_edge_is_cut_there(tmp_path: Path) -> None:
     assert body["active_uj"] + body["held_uj"] + body["host_uj"] == before_uj + after_uj
 
 
+async def test_the_answer_shows_the_mean_of_what_it_met(tmp_path: Path) -> None:
+    """A quarter of the energy at 40 and three quarters at 400 g/kWh: 310, which gives the emissions beside it."""
+    body = await recorded(tmp_path, begins_s=-1.0, ends_s=3.0, reads=after)
+
+    assert 310_000 == pytest.approx(body["met"], rel=0.001)
+    assert body["loc_lifecycle_ng"] == pytest.approx(body["facility_uj"] * body["met"] / 3_600_000, abs=2)
+
+
+async def test_an_answer_without_emissions_has_no_mean(tmp_path: Path) -> None:
+    """Behind the edge nobody knows the grid: the intensity stays the first slot's, and no emissions are shown."""
+    body = await recorded(tmp_path, begins_s=-1.0, ends_s=3.0, reads=lambda zone, at_us: None)
+
+    assert (None, None) == (body["loc_lifecycle_ng"], body["met"])
+
+
 async def test_a_run_within_its_slot_is_recorded_as_ever(tmp_path: Path) -> None:
     """No member more, no feed asked, though it is recorded after the edge."""
     asked: list[int] = []
