@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from greenserve.carbon.entries import LATER_POOLS, PLATFORM, UNMETERED, counted_us, it_uj
+from greenserve.carbon.hours import PARTS
 from greenserve.units import decimal_joules
 
 POOLS = ("idle_uj", "load_uj", "background_uj", "foreign_uj", "gap_uj", "waste_uj")
@@ -73,7 +74,8 @@ class Reconciliation:
     """Folds settled lines and device intervals in order of index; an interval closes the lines before it.
 
     State: energy [uJ] by place for the intervals that closed within [start_us, end_us), and the tenant's own lines
-    by whether they ended in the period and whether their interval closed in it. `everybody`: all lines are own.
+    by whether they ended in the period and whether their interval closed in it; what those intervals gave to requests,
+    and whether lines were lost. `everybody`: all lines are own.
     """
 
     def __init__(self, *, tenant: str, start_us: int, end_us: int, everybody: bool = False) -> None:
@@ -87,6 +89,7 @@ class Reconciliation:
         self.intervals = self.unmetered_ns = 0
         self.metered_uj = self.own_uj = self.others_uj = self.platform_uj = 0
         self.own_of_other_periods_uj = self.own_closed_elsewhere_uj = 0
+        self._parts_uj, self._lost = 0, False
         self.sensors: dict[str, Sensor] = {}
 
     def settle(self, body: Mapping[str, Any]) -> None:
@@ -102,7 +105,23 @@ class Reconciliation:
         for name, energy_uj, ended_here in lines:
             self.place(name, energy_uj, ended_here=ended_here, closed_here=here)
         if here:
+            self._parts_uj += sum(body[name] for name in PARTS)
             self._take(body)
+
+    def lose(self) -> None:
+        """A line was erased: what the intervals gave to requests tells what it had."""
+        self._lost = True
+
+    def fill(self) -> None:
+        """After the last entry: give what erased lines had to others, or where all lines are own to these."""
+        if not self._lost:
+            return
+        rest_uj = self._parts_uj - self.own_uj - self.others_uj - self.platform_uj
+        self._lost = False
+        if self._everybody:
+            self.own_uj += rest_uj
+        else:
+            self.others_uj += rest_uj
 
     def place(self, tenant: str, energy_uj: int, *, ended_here: bool, closed_here: bool) -> None:
         """Take settled energy [uJ] of a tenant, by whether it ended and whether its interval closed in the period."""

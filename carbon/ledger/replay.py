@@ -7,7 +7,7 @@ import orjson
 
 from greenserve.carbon.issuing import rederived
 from greenserve.carbon.ledger.book import SqlLedger
-from greenserve.carbon.ledger.stating import restated_in
+from greenserve.carbon.ledger.stating import kept_in, restated_in
 from greenserve.carbon.ledger.verify import old_chain_at
 from greenserve.carbon.statement import Scope, build_statement
 from greenserve.carbon.statement_audit import faults_of
@@ -38,9 +38,9 @@ def replay(ledger: SqlLedger, given: bytes, *, config: Config) -> list[str]:
     if root != chain and old_chain_at(ledger.rows(), size) != chain:
         return [f"proof.chain: the statement says {chain}, the ledger's root at {size} is {root}"]
 
-    restated = restated_in(ledger)
+    restated, kept = restated_in(ledger), kept_in(ledger)
 
     def fold(members: Mapping[str, Any]) -> Mapping[str, Any]:
-        return build_statement(ledger.entries(), Scope(**members), restated).document
+        return build_statement(ledger.entries(), Scope(**members), restated, kept).document
 
     return list(rederived(document, config=config, fold=fold))

@@ -87,6 +87,11 @@ def cause_bodies(driver: Driver) -> dict[int, Body]:
     return {idx: body for kind in CAUSES for idx, body in _bodies(driver, kind)}
 
 
+def erased_bodies(driver: Driver) -> Iterator[tuple[int, Body]]:
+    """All `erased` entries in order of index."""
+    return _bodies(driver, "erased")
+
+
 def restated_rows(driver: Driver) -> frozenset[RollupKey]:
     """The rows of the sums that any restatement changed."""
     return frozenset(row_of(body) for _, body in restated_bodies(driver))

@@ -15,6 +15,7 @@ from greenserve.carbon.ledger.restated_lines import held_of
 from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.ledger.row import columns_of, month_of, prepare
 from greenserve.carbon.ledger.rows import size_of
+from greenserve.carbon.removed_keys import is_erased
 from greenserve.carbon.restating import (
     bounds_of_cause,
     entered,
@@ -159,6 +160,8 @@ def _places(driver: Driver, causes: Sequence[Body]) -> tuple[list[tuple[str, int
     places, provisional = set(), 0
     for *names, tally, waiting in driver.all(_ROWS, (min(first for first, _ in spans),)):
         row = RollupKey(*names)
+        if is_erased(row.tenant):
+            continue  # Its lines are gone, and its sums stay as they were.
         inside = any(first <= row.hour < end for first, end in spans)
         # Late requests lie in hours behind the one that they ended in.
         if inside or LATE_PERIOD.encode() in bytes(tally):

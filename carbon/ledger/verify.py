@@ -14,7 +14,8 @@ from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Verifier, parse_note
 from greenserve.carbon.ledger.pairs import Values
-from greenserve.carbon.ledger.restated_lines import restated_rows
+from greenserve.carbon.ledger.removals import GoneRows
+from greenserve.carbon.ledger.restated_lines import erased_bodies, restated_rows
 from greenserve.carbon.ledger.rollup import RollupKey, Sums
 from greenserve.carbon.ledger.row import Row, Salting, salt_of
 from greenserve.carbon.ledger.spend import Spend, SpendKey
@@ -88,6 +89,7 @@ class TreeAudit:
         self._origin, self._chained, self._old_head = driver.all("SELECT name, chained, chain FROM origin")[0]
         self._chain = GENESIS
         self._ahead = deque(driver.all("SELECT size, root, note FROM checkpoint ORDER BY size"))
+        self._gone = GoneRows(erased_bodies(driver))
         self._signed_from = self._ahead[-SIGNATURES][0] if len(self._ahead) > SIGNATURES else 0
         self._stored = b""
 
@@ -123,7 +125,13 @@ class TreeAudit:
         expected = self._stored[at * HASH_BYTES : (at + 1) * HASH_BYTES]
         leaf = expected
         if row.body is None:
-            self._findings.append(f"entry {row.idx} ({row.name}): its body was erased; its hash is in the tree")
+            if row.idx < self._chained:
+                self._chained = 0  # The older format's chain cannot be made again without it.
+            if not self._gone.take(row):
+                self._findings.append(
+                    f"entry {row.idx} ({row.name}): its body was erased, which no erased entry speaks of; its hash is "
+                    "in the tree"
+                )
         elif row.tenant not in self._salts:
             self._findings.append(f"entry {row.idx} ({row.name}): the salt of tenant {row.tenant} is missing")
         else:
@@ -148,6 +156,7 @@ class TreeAudit:
 
     def finish(self) -> list[str]:
         """All findings."""
+        self._findings += self._gone.findings()
         self._compare(self._tree.open_tiles())
         count = self._driver.all("SELECT count(*) FROM tile")[0][0]
         if count != (expected := tiles_of(self._tree.size)):
