@@ -39,6 +39,10 @@ class Sensor:
         self.boots.add(body["boot_id"])
         self.flags.update(body["flags"])
 
+    def restate(self, tenant: str, more_uj: int) -> None:
+        """Requests of the period were restated by so much energy [uJ]; the intervals stay as they were read."""
+        self.restated_uj += more_uj if self._is_own(tenant) else 0
+
     def take_hour(self, body: Mapping[str, Any]) -> None:
         """Add all intervals of a closed hour."""
         self.intervals += body["intervals"]
@@ -75,7 +79,7 @@ class Reconciliation:
 
     State: energy [uJ] by place for the intervals that closed within [start_us, end_us), and the tenant's own lines
     by whether they ended in the period and whether their interval closed in it; what those intervals gave to requests,
-    and whether lines were lost. `everybody`: all lines are own.
+    and whether lines were lost; by how much own lines were restated. `everybody`: all lines are own.
     """
 
     def __init__(self, *, tenant: str, start_us: int, end_us: int, everybody: bool = False) -> None:
@@ -89,7 +93,8 @@ class Reconciliation:
         self.intervals = self.unmetered_ns = 0
         self.metered_uj = self.own_uj = self.others_uj = self.platform_uj = 0
         self.own_of_other_periods_uj = self.own_closed_elsewhere_uj = 0
-        self._parts_uj, self._lost = 0, False
+        self._parts_uj, self._kept_uj, self._lost = 0, 0, False
+        self.restated_uj = 0
         self.sensors: dict[str, Sensor] = {}
 
     def settle(self, body: Mapping[str, Any]) -> None:
@@ -105,12 +110,13 @@ class Reconciliation:
         for name, energy_uj, ended_here in lines:
             self.place(name, energy_uj, ended_here=ended_here, closed_here=here)
         if here:
-            self._parts_uj += sum(body[name] for name in PARTS)
             self._take(body)
 
-    def lose(self) -> None:
-        """A line was erased: what the intervals gave to requests tells what it had."""
+    def lose(self, kept_uj: int = 0) -> None:
+        """Lines were erased, whose settled energy [uJ] in the sums is now `kept_uj`: what they had of the intervals is
+        what these gave to requests, less what all others had."""
         self._lost = True
+        self._kept_uj += kept_uj
 
     def fill(self) -> None:
         """After the last entry: give what erased lines had to others, or where all lines are own to these."""
@@ -120,6 +126,7 @@ class Reconciliation:
         self._lost = False
         if self._everybody:
             self.own_uj += rest_uj
+            self.restated_uj += self._kept_uj - rest_uj
         else:
             self.others_uj += rest_uj
 
@@ -135,6 +142,10 @@ class Reconciliation:
         else:
             self.others_uj += energy_uj
 
+    def restate(self, tenant: str, more_uj: int) -> None:
+        """Requests of the period were restated by so much energy [uJ]; the intervals stay as they were read."""
+        self.restated_uj += more_uj if self._is_own(tenant) else 0
+
     def take_hour(self, body: Mapping[str, Any]) -> None:
         """Take a closed hour of the period instead of its intervals; whoever asks places the lines itself."""
         self._add(body)
@@ -146,6 +157,7 @@ class Reconciliation:
 
     def _add(self, body: Mapping[str, Any]) -> None:
         device = body["device"]
+        self._parts_uj += sum(body[name] for name in PARTS)
         self._before_uj.setdefault(device, body["pending_before_uj"])
         self._after_uj[device] = body["pending_after_uj"]
         self._pools.update(pools_of(body))
@@ -187,13 +199,14 @@ class Reconciliation:
 
     def bridge(self, *, total_uj: int, provisional_uj: int, unreconciled_uj: int) -> dict[str, object]:
         """From the tenant's line above to its total: what settled in another period, not yet, or never."""
-        explained = self.own_uj - self.own_of_other_periods_uj + self.own_closed_elsewhere_uj
+        explained = self.own_uj - self.own_of_other_periods_uj + self.own_closed_elsewhere_uj + self.restated_uj
         lines = {
             "reconciled_here": self.own_uj,
             "of_requests_of_other_periods": -self.own_of_other_periods_uj,
             "reconciled_in_other_periods": self.own_closed_elsewhere_uj,
             "provisional": provisional_uj,
             "unreconciled": unreconciled_uj,
+            **({"restated": self.restated_uj} if self.restated_uj else {}),
             "total": total_uj,
             "difference": total_uj - explained - provisional_uj - unreconciled_uj,
         }

@@ -18,7 +18,7 @@ from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
 from greenserve.carbon.restated_keys import CAUSES
-from greenserve.carbon.restating import RESTATED
+from greenserve.carbon.restating import RESTATED, more_uj
 from greenserve.carbon.shared import Shared
 from greenserve.carbon.statement_changes import Changes
 from greenserve.carbon.statement_document import BREAKDOWN, SCHEMA, document_of
@@ -116,6 +116,7 @@ class _Fold:
         if not self._scope.holds(row.hour * US_PER_HOUR):
             return
         own = self._scope.covers(row.tenant)
+        self._reconciliation.lose(tally.energy_uj - tally.provisional_uj - tally.unreconciled_uj)
         self._uncharged += tally.not_charged if own else 0
         if not tally.requests:
             return
@@ -209,6 +210,8 @@ class _Fold:
             self._held.restate(body)
         except ValueError as error:
             raise LedgerUnavailable(f"entry {idx} restates nothing: {error}; run `greenserve ledger verify`") from None
+        if self._scope.holds(body["hour"] * US_PER_HOUR):
+            self._reconciliation.restate(body["tenant"], more_uj(body))
         self._changes.restated(idx, body, self._held.causes)
 
     def _close(self, idx: int, body: Body) -> None:
