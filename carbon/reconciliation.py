@@ -39,10 +39,6 @@ class Sensor:
         self.boots.add(body["boot_id"])
         self.flags.update(body["flags"])
 
-    def restate(self, tenant: str, more_uj: int) -> None:
-        """Requests of the period were restated by so much energy [uJ]; the intervals stay as they were read."""
-        self.restated_uj += more_uj if self._is_own(tenant) else 0
-
     def take_hour(self, body: Mapping[str, Any]) -> None:
         """Add all intervals of a closed hour."""
         self.intervals += body["intervals"]

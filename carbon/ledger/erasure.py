@@ -4,12 +4,13 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import orjson
 from sqlalchemy import Connection
 
-from greenserve.carbon.entries import PLATFORM
+from greenserve.carbon.entries import PLATFORM, decode_entry
 from greenserve.carbon.erasing import (
     LONGEST_REASON,
     SUBJECT_BYTES,
@@ -22,6 +23,7 @@ from greenserve.carbon.erasing import (
     key_after,
     subject_of,
 )
+from greenserve.carbon.late import month_text
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.book import APPENDER, SqlLedger, append_with, driver_of
 from greenserve.carbon.ledger.driver import Driver
@@ -92,16 +94,16 @@ def erase(
         raise InvalidRequest(f"reason: write 1 to {LONGEST_REASON} characters; got {len(text)}")
     if re.search(rf"(?<![\w-]){re.escape(tenant)}(?![\w-])", text):
         raise InvalidRequest(f"reason: leave out {tenant!r}, it would stay in the ledger with this text")
-    told = {"reason": text, "actor": actor, "now_us": now_us}
+    planned = partial(_planned, tenant=tenant, reason=text, actor=actor, now_us=now_us)
     if dry_run:
         _refuse_spooled(ledger, spools)
         with ledger.reading() as connection:
-            return _planned(driver_of(connection), tenant, **told).erasure
+            return planned(driver_of(connection)).erasure
     lock = ledger.lock_writer()
     try:
         _refuse_spooled(ledger, spools)
         with rewriting(ledger) as connection:
-            plan = _planned(driver_of(connection), tenant, **told)
+            plan = planned(driver_of(connection))
             _remove(connection, tenant, plan)
             append_with(connection, [prepare(plan.erasure.entry)])
             connection.get_execution_options()[APPENDER].forget()
@@ -113,11 +115,11 @@ def erase(
 
 def erasures(ledger: SqlLedger) -> list[tuple[int, Entry]]:
     """The `erased` entries with their indices, in order."""
-    found = ledger.query("SELECT idx FROM entry WHERE period = 0 AND kind = 'erased' ORDER BY idx")
-    return [next(iter(ledger.entries(after=idx - 1))) for (idx,) in found]
+    found = ledger.query("SELECT idx, body FROM entry WHERE period = 0 AND kind = 'erased' ORDER BY idx")
+    return [(idx, decode_entry(bytes(body))) for idx, body in found]
 
 
-def _planned(driver: Driver, tenant: str, *, reason: str, actor: str | None, now_us: int) -> _Plan:
+def _planned(driver: Driver, *, tenant: str, reason: str, actor: str | None, now_us: int) -> _Plan:
     _refuse_unready(driver, tenant)
     subject = subject_of(secrets.token_bytes(SUBJECT_BYTES))
     leaves, kinds, renamed = Leaves(), dict[str, int](), []
@@ -177,6 +179,13 @@ def _refuse_unready(driver: Driver, tenant: str) -> None:
         raise InvalidRequest(
             f"tenant {tenant} is open: close it first with `greenserve tenant close {tenant}`, let the gateway run "
             "until its last hour is closed, and stop it"
+        )
+    moved = driver.all("SELECT DISTINCT period FROM entry WHERE tenant = ? AND body IS NULL ORDER BY period", (tenant,))
+    if moved:
+        months = ", ".join(month_text(period) for (period,) in moved)
+        raise InvalidRequest(
+            f"bodies of {tenant} lie in the archive of {months}: take them back first with `greenserve ledger archive "
+            "--restore MONTH`, erase, then archive again"
         )
     waiting = driver.all("SELECT coalesce(sum(provisional), 0) FROM rollup WHERE tenant = ?", (tenant,))[0][0]
     if waiting:

@@ -1,12 +1,12 @@
 """Entries as files that others read: JSON lines, or a Parquet table."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
+from greenserve.carbon.ledger.archives import sha256_of
 from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.row import Row, salt_of
@@ -14,6 +14,7 @@ from greenserve.carbon.ledger.rows import tile_reader
 from greenserve.carbon.ledger.tiles import Tiles
 from greenserve.errors import DependencyMissing
 
+__all__ = ["leaf_at", "sha256_of", "write_lines", "write_parquet"]
 PAGE = 10_000
 _SUMMED = ("active_uj", "held_uj", "host_uj", "low_uj", "high_uj", "facility_uj", "loc_direct_ng", "loc_lifecycle_ng")
 _NAMED = ("state", "tier", "model", "variant", "region", "outcome", "cache")
@@ -27,6 +28,7 @@ def write_lines(ledger: SqlLedger, file: BinaryIO, *, after: int = -1, tenant: s
     """
     count = 0
     for row, salt in _salted(ledger, ledger.rows(after=after, tenant=tenant)):
+        line: dict[str, object]
         if row.body is None:
             line = {"idx": row.idx, "salt": None, "leaf": leaf_at(ledger, row.idx).hex(), "body": None}
         else:
@@ -63,12 +65,6 @@ def write_parquet(ledger: SqlLedger, path: Path, *, after: int = -1, tenant: str
             writer.write_table(pa.Table.from_pylist([_record(row, salt) for row, salt in page], schema=schema))
             count += len(page)
     return count
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def leaf_at(ledger: SqlLedger, index: int) -> bytes:

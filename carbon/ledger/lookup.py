@@ -51,7 +51,7 @@ class Group(NamedTuple):
 def row_at(ledger: SqlLedger, index: int) -> Row | None:
     """One row by its index."""
     found = ledger.query(f"SELECT {_ROW} FROM entry WHERE idx = ?", (index,))
-    return Row._make(found[0]) if found else None
+    return ledger.archives.fill([Row._make(found[0])])[0] if found else None
 
 
 def line_at(ledger: SqlLedger, index: int) -> Line | None:
@@ -64,7 +64,7 @@ def lines_of(ledger: SqlLedger, request_id: str) -> list[Line]:
     """All lines of a request in order of index; `request_id` is a UUIDv7."""
     key, period = usage_key(request_id)
     statement = f"SELECT {_ROW} FROM entry WHERE period = ? AND kind = 'usage' AND key = ? ORDER BY idx"
-    rows = [Row._make(row) for row in ledger.query(statement, (period, key))]
+    rows = ledger.archives.fill([Row._make(row) for row in ledger.query(statement, (period, key))])
     secrets = ledger.salt_secrets({row.tenant for row in rows})
     return [line_of(row, secrets) for row in rows if row.body is not None]
 

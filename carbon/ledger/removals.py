@@ -1,7 +1,7 @@
 """The audit of what is gone: which rows may lack their bodies, and which sums stand for them. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from greenserve.carbon.erasing import PARTS, Kept, Leaves, whose
@@ -16,12 +16,14 @@ StoredRollups = Mapping[RollupKey, tuple[Sums, bytes]]
 
 
 class GoneRows:
-    """Whether each row without a body is one that an `erased` entry says is gone.
+    """Whether each row without a body is one that an `erased` entry says is gone, or an `archived` one.
 
-    Feed it all of them in order of index. State: by stand-in the entry that speaks of it, and the rows so far.
+    Feed it all of them in order of index. State: by stand-in the entry that speaks of it, and the rows so far; months
+    whose bodies were moved to a file, which has checks of its own.
     """
 
-    def __init__(self, erased: Iterable[tuple[int, Body]]) -> None:
+    def __init__(self, erased: Iterable[tuple[int, Body]], archived: Collection[int] = ()) -> None:
+        self._archived = frozenset(archived)
         self._claims = {body["subject"]: (idx, body) for idx, body in erased}
         self._rows = {subject: Leaves() for subject in self._claims}
 
@@ -30,6 +32,8 @@ class GoneRows:
 
     def take(self, row: Row) -> bool:
         """Whether an entry speaks of this row at all."""
+        if not is_erased(row.tenant) and row.period in self._archived:
+            return True
         leaves = self._rows.get(row.tenant)
         if leaves is None or self._claims[row.tenant][0] <= row.idx:
             return False

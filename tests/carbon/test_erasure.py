@@ -114,7 +114,16 @@ def test_nothing_of_an_erased_tenant_is_left_in_the_tables(world: World, a_line:
 
     gone(world)
 
-    words = [HUSH, "Hush Hush", "hush-group", "hush-project", "secret-label", key.key_id, key.hmac, salt]
+    words: list[str | bytes] = [
+        HUSH,
+        "Hush Hush",
+        "hush-group",
+        "hush-project",
+        "secret-label",
+        key.key_id,
+        key.hmac,
+        salt,
+    ]
     assert SALT_SECRET_BYTES == len(salt)
     assert [] == [word for word in words if found_in_tables(world, word)]
 
@@ -155,7 +164,7 @@ def test_statements_of_others_and_of_the_operator_keep_their_totals(world: World
     start_us, end_us = AT_US, AT_US + 24 * HOUR_US
     own, whole = (a_scope(world.book, start_us=start_us, end_us=end_us, tenant=one) for one in ("acme", EVERYBODY))
     before = [both_ways(world.book, scope) for scope in (own, whole)]
-    subject = gone(world).entry.body["subject"]
+    subject = str(gone(world).entry.body["subject"])
 
     own, whole = (a_scope(world.book, start_us=start_us, end_us=end_us, tenant=one) for one in ("acme", EVERYBODY))
     after = [both_ways(world.book, scope) for scope in (own, whole)]
@@ -229,7 +238,7 @@ def test_an_export_still_makes_the_root(world: World, a_line: Lines, tmp_path: P
 def test_a_later_restatement_leaves_kept_totals_alone(world: World, a_line: Lines) -> None:
     """Lines that are gone cannot be restated; those of others are, and all of it verifies."""
     used_and_closed(world, a_line)
-    subject = gone(world).entry.body["subject"]
+    subject = str(gone(world).entry.body["subject"])
     kept = [row for row in world.book.rollup_rows(None, 0, 10**7) if row[0].tenant == subject]
 
     found = restate(world.book, [a_reading(end_us=NOW_US)], reason="revised", now_us=NOW_US)
@@ -278,7 +287,8 @@ def test_a_dry_run_erases_nothing(world: World, a_line: Lines) -> None:
 
     assert head == unchanged
     assert (dry.kinds, dry.hours, dry.keys, dry.budgets) == (done.kinds, done.hours, done.keys, done.budgets)
-    assert dry.entry.body["kept"]["requests"] == done.entry.body["kept"]["requests"]
+    kept: list[Any] = [one.entry.body["kept"] for one in (dry, done)]
+    assert kept[0]["requests"] == kept[1]["requests"]
 
 
 def test_an_erasure_waits_until_everything_is_settled_and_closed(world: World, a_line: Lines) -> None:

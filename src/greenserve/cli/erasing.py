@@ -1,6 +1,6 @@
 """`greenserve ledger erase`: a tenant's bodies, salt, names, keys and budgets go; the totals of its hours stay."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -64,7 +64,8 @@ def removed_lines(gone: Sequence[tuple[int, Entry]]) -> list[str]:
     """What `verify` says of leaves whose bodies are gone."""
     lines = []
     for idx, entry in gone:
-        body, leaves = entry.body, entry.body["leaves"]
+        body: Mapping[str, Any] = entry.body
+        leaves = body["leaves"]
         lines.append(
             f"erased: {leaves['count']} entries between {leaves['first']} and {leaves['last']} of {body['subject']}, "
             f"by entry {idx} at {iso(body['at_us'])} ({body['actor'] or 'not told by whom'}): {body['reason']}; their "
@@ -75,17 +76,9 @@ def removed_lines(gone: Sequence[tuple[int, Entry]]) -> list[str]:
 
 def removed_document(gone: Sequence[tuple[int, Entry]]) -> list[dict[str, object]]:
     """The same for other programs."""
-    return [
-        {
-            "index": idx,
-            "subject": entry.body["subject"],
-            "at": iso(entry.body["at_us"]),
-            "actor": entry.body["actor"],
-            "reason": entry.body["reason"],
-            "leaves": dict(entry.body["leaves"]),
-        }
-        for idx, entry in gone
-    ]
+    bodies: list[tuple[int, Mapping[str, Any]]] = [(idx, entry.body) for idx, entry in gone]
+    named = ("subject", "actor", "reason", "leaves")
+    return [{"index": idx, "at": iso(body["at_us"]), **{name: body[name] for name in named}} for idx, body in bodies]
 
 
 def _overwrite(config: ConfigFile, *, as_json: bool) -> None:
@@ -103,14 +96,14 @@ def _overwrite(config: ConfigFile, *, as_json: bool) -> None:
 
 
 def _confirm(tenant: str, found: Erasure) -> None:
-    question = f"Erase {found.entry.body['leaves']['count']} entries of {tenant} for good?"
+    question = f"Erase {sum(found.kinds.values())} entries of {tenant} for good?"
     if not messages.is_terminal:
         raise InvalidRequest(f"{question} Off a terminal, say --yes; --dry-run says what would go.")
     typer.confirm(question, abort=True, err=True)
 
 
 def _document(found: Erasure) -> dict[str, object]:
-    body = found.entry.body
+    body: Mapping[str, Any] = found.entry.body
     return {
         "subject": body["subject"],
         "actor": body["actor"],
@@ -128,7 +121,7 @@ def _document(found: Erasure) -> dict[str, object]:
 
 
 def _show(found: Erasure, outside: Sequence[str], *, dry_run: bool) -> None:
-    body = found.entry.body
+    body: Mapping[str, Any] = found.entry.body
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.kinds.items()))
     leaves, kept = body["leaves"], body["kept"]
     places = f"{leaves['first']} to {leaves['last']}" if leaves["count"] else "none"

@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from greenserve.carbon.ledger.archive import newest_archives
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.closing import close_period
 from greenserve.carbon.ledger.erasure import erasures
@@ -25,6 +26,7 @@ from greenserve.carbon.ledger.proofs import (
 from greenserve.carbon.ledger.replay import replay as replayed
 from greenserve.carbon.ledger.verify import old_chain_at
 from greenserve.carbon.receipt import receipt_document
+from greenserve.cli.archiving import archive, archived_document, archived_lines
 from greenserve.cli.erasing import erase, removed_document, removed_lines
 from greenserve.cli.opening import DOES_NOT_VERIFY, AsJson, ConfigFile, opened
 from greenserve.cli.output import data, messages, print_json
@@ -38,6 +40,7 @@ __all__ = ["DOES_NOT_VERIFY", "AsJson", "ConfigFile", "app", "opened"]
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Verify, prove, export and describe the ledger.")
 app.command()(restate)
 app.command()(erase)
+app.command()(archive)
 
 
 @app.callback()
@@ -60,8 +63,15 @@ def verify(
     with opened(config) as (book, _):
         findings = [*_against(book, against), *book.verify()]
         head, gone = book.head(), erasures(book)
+        files = [(book.archives.path(month), entry) for month, entry in newest_archives(book)]
     if as_json:
-        told = {"size": head.size, "chain": head.root, "findings": findings, "erased": removed_document(gone)}
+        told: dict[str, object] = {
+            "size": head.size,
+            "chain": head.root,
+            "findings": findings,
+            "erased": removed_document(gone),
+        }
+        told["archived"] = archived_document(files)
         print_json("ledger-verify", told)
     elif findings:
         for finding in findings:
@@ -69,7 +79,7 @@ def verify(
     else:
         data.print(f"verified: {head.size} entries, head", markup=False)
         data.print(str(head), markup=False)
-        for line in removed_lines(gone):
+        for line in [*removed_lines(gone), *archived_lines(files)]:
             data.print(line, markup=False)
     if findings:
         messages.print(f"the ledger does not verify: {len(findings)} findings, the first index named is where to look")
