@@ -10,8 +10,7 @@ import pytest
 
 from greenserve.carbon.budgets import Budget
 from greenserve.carbon.entries import UsageLine, unmetered_entry, usage_entry
-from greenserve.carbon.erasing import key_after
-from greenserve.carbon.ledger.erasure import Erasure, erase, erasures, what_lies_outside
+from greenserve.carbon.ledger.erasure import Erasure, erase, erasures
 from greenserve.carbon.ledger.export import write_lines
 from greenserve.carbon.ledger.lookup import changes, lines_of_request
 from greenserve.carbon.ledger.merkle import fold
@@ -392,22 +391,3 @@ def test_a_restated_tenant_can_be_erased(tmp_path: Path, a_line: Lines) -> None:
     assert before == sum(tally.loc_lifecycle_ng for _, tally in book.rollup_rows(None, 0, 10**7))
     assert [] == book.verify()
     book.close()
-
-
-def test_what_lies_outside_is_named(tmp_path: Path) -> None:
-    """Statements that were issued, spools, copies: the ledger cannot reach them."""
-    (tmp_path / f"{HUSH}-2026-01-01h00-2026-02-01h00-0123456789ab.json").write_text("{}")
-    (tmp_path / "g-1-a.1.spool").write_bytes(b"")
-
-    found = what_lies_outside(HUSH, statements=tmp_path, spools=tmp_path, is_sqlite=True)
-
-    assert f"1 statements that were issued to it, in {tmp_path}" == found[0]
-    assert "1 spools" in found[1]
-    assert any("backups" in one for one in found)
-
-
-def test_a_request_keeps_its_key_and_other_keys_give_way() -> None:
-    """A request's id is random; the key of a tenant's own entries would tell its name to whoever guesses it."""
-    assert b"k" * 16 == key_after("usage", b"k" * 16, 3)
-    assert {16} == {len(key_after("tenant", b"k" * 16, idx)) for idx in (3, 4)}
-    assert key_after("tenant", b"k" * 16, 3) != key_after("tenant", b"k" * 16, 4)

@@ -22,9 +22,11 @@ from greenserve.clock import SystemClock
 from greenserve.errors import InvalidRequest
 from greenserve.records import Entry
 
+app = typer.Typer()
 Files = Sequence[tuple[Path, Entry]]
 
 
+@app.command()
 def archive(
     month: Annotated[
         str | None, typer.Option(metavar="YYYY-MM", help="This closed month; without it all older than the retention.")

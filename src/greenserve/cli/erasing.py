@@ -19,7 +19,10 @@ from greenserve.clock import SystemClock
 from greenserve.errors import InvalidRequest
 from greenserve.records import Entry
 
+app = typer.Typer()
 
+
+@app.command()
 def erase(
     tenant: Annotated[
         str | None, typer.Option("--tenant", "-t", metavar="NAME", help="A tenant that was closed.")

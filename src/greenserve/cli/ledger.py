@@ -26,21 +26,20 @@ from greenserve.carbon.ledger.proofs import (
 from greenserve.carbon.ledger.replay import replay as replayed
 from greenserve.carbon.ledger.verify import old_chain_at
 from greenserve.carbon.receipt import receipt_document
-from greenserve.cli.archiving import archive, archived_document, archived_lines
-from greenserve.cli.erasing import erase, removed_document, removed_lines
+from greenserve.cli import archiving, erasing, restate
+from greenserve.cli.archiving import archived_document, archived_lines
+from greenserve.cli.erasing import removed_document, removed_lines
 from greenserve.cli.opening import DOES_NOT_VERIFY, AsJson, ConfigFile, opened
 from greenserve.cli.output import data, messages, print_json
 from greenserve.cli.receipt_lines import receipt_lines
-from greenserve.cli.restate import restate
 from greenserve.clock import SystemClock
 from greenserve.errors import InvalidRequest
 
 __all__ = ["DOES_NOT_VERIFY", "AsJson", "ConfigFile", "app", "opened"]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Verify, prove, export and describe the ledger.")
-app.command()(restate)
-app.command()(erase)
-app.command()(archive)
+for group in (restate, erasing, archiving):
+    app.registered_commands += group.app.registered_commands
 
 
 @app.callback()

@@ -28,7 +28,10 @@ from greenserve.cli.restating import (
 from greenserve.clock import SystemClock
 from greenserve.errors import InvalidRequest
 
+app = typer.Typer()
 
+
+@app.command()
 def restate(
     reason: Annotated[str, typer.Option(help="Why; entries and statements print it.")],
     begin: Annotated[str, typer.Option("--from", metavar="TIME", help="2026-10-01 or 2026-10-01T05:00Z.")],
@@ -64,9 +67,7 @@ def restate(
     as_json: AsJson = False,
 ) -> None:
     """Restate settled requests, of closed months too, by revised values or faults of a meter, in new entries."""
-    start_us, end_us = moment_us(begin), moment_us(end)
-    if end_us <= start_us:
-        raise InvalidRequest(f"--to {end} is not after --from {begin}")
+    start_us, end_us = _window(begin, end)
     if (intensity is None) != (provider is None):
         raise InvalidRequest("--intensity FILE and --provider NAME go together: only that provider's values give way")
     if not energy and (model is not None or variant is not None or tier is not None):
@@ -94,3 +95,10 @@ def restate(
 
 def _fault(book: SqlLedger, fault: Fault, start_us: int, end_us: int) -> Mapping[str, Any]:
     return cause_of_fault(fault, devices_of(book, start_us, end_us), start_us, end_us)
+
+
+def _window(begin: str, end: str) -> tuple[int, int]:
+    start_us, end_us = moment_us(begin), moment_us(end)
+    if end_us <= start_us:
+        raise InvalidRequest(f"--to {end} is not after --from {begin}")
+    return start_us, end_us
