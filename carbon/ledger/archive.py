@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from greenserve.carbon.archiving import archived_entry
-from greenserve.carbon.entries import PLATFORM, decode_entry
+from greenserve.carbon.entries import decode_entry
 from greenserve.carbon.erasing import Leaves
 from greenserve.carbon.late import month_text
 from greenserve.carbon.ledger.archive_entries import ENTRIES, KINDS, ROWS, archived_bodies, gone_rows
@@ -25,6 +25,9 @@ from greenserve.errors import InvalidRequest, LedgerUnavailable
 from greenserve.records import Entry
 
 _OF_MONTH = f"{ROWS} WHERE period = ? AND kind IN ({KINDS}) AND idx < ? AND body IS NOT NULL ORDER BY idx"
+_INTERVALS = (
+    "SELECT idx, body FROM entry WHERE period = ? AND kind = 'device_interval' AND body IS NOT NULL ORDER BY idx"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,8 @@ class Archived:
 def archive(ledger: SqlLedger, month: int, *, actor: str | None, now_us: int, dry_run: bool = False) -> Archived:
     """Move the bodies of a closed month's requests and intervals to its file, and write the `archived` entry.
 
-    The file is written, synced and read back against the tree before any body goes. The newest interval of each device
-    stays, since the next writer goes on from it. No writer may run meanwhile. InvalidRequest for a month that is not
+    The file is written, synced and read back against the tree before any body goes. The month's newest interval of each
+    device stays: a later writer may go on from it. No writer may run meanwhile. InvalidRequest for a month that is not
     closed or archived already; with `dry_run` only what would be moved.
     """
     archives, path = ledger.archives, ledger.archives.path(month)
@@ -126,7 +129,7 @@ def _moved(driver: Driver, month: int, path: Path, *, actor: str | None, now_us:
 
 def _rows_to_move(driver: Driver, month: int) -> Iterator[Row]:
     closing = _closing(driver, month)
-    stay = _newest_intervals(driver)
+    stay = _newest_intervals(driver, month)
     for values in driver.each(_OF_MONTH, (month, closing)):
         row = Row._make(values)
         if row.idx not in stay:
@@ -145,16 +148,11 @@ def _closing(driver: Driver, month: int) -> int:
     raise InvalidRequest(f"{month_text(month)} is not closed: `greenserve ledger close {month_text(month)}` does that")
 
 
-def _newest_intervals(driver: Driver) -> frozenset[int]:
-    """The newest interval of each device; those of the newest 100,000 rows of the platform are looked at."""
+def _newest_intervals(driver: Driver, month: int) -> frozenset[int]:
+    """The month's newest interval of each device."""
     found: dict[str, int] = {}
-    rows = driver.all(
-        "SELECT idx, body FROM entry WHERE tenant = ? AND kind = 'device_interval' AND body IS NOT NULL "
-        "ORDER BY hour DESC, idx DESC LIMIT 100000",
-        (PLATFORM,),
-    )
-    for idx, data in rows:
-        found.setdefault(orjson.loads(bytes(data))["device"], idx)
+    for idx, data in driver.each(_INTERVALS, (month,)):
+        found[orjson.loads(bytes(data))["device"]] = idx
     return frozenset(found.values())
 
 

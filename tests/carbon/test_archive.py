@@ -65,7 +65,8 @@ def request_id(number: int) -> str:
 
 
 def moved(world: World, **changed: Any) -> Any:
-    return archive(world.book, MONTH, **({"actor": "cli:root", "now_us": NOW_US} | changed))
+    told: dict[str, Any] = {"actor": "cli:root", "now_us": NOW_US}
+    return archive(world.book, MONTH, **(told | changed))
 
 
 def test_a_ledger_verifies_from_the_file(world: World, a_line: Lines) -> None:

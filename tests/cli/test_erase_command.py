@@ -62,6 +62,25 @@ def test_other_programs_are_told_the_same(folder: Path, greenserve: Any) -> None
     assert 0 == receipt.code
 
 
+def test_statements_of_others_replay_and_that_of_the_erased_says_why(folder: Path, greenserve: Any) -> None:
+    """What was issued before stays as good as it was, where its entries are there."""
+    greenserve(f"tenant create {HUSH}", "tenant create acme")
+    record(folder, [*both(HUSH), *both("acme")])
+    greenserve(
+        f"report {HUSH} --period 2026-01 -f json -o hush.json", "report acme --period 2026-01 -f json -o acme.json",
+        f"tenant close {HUSH} --yes",
+    )  # fmt: skip
+
+    erased, hush, acme, verified = greenserve(
+        ["ledger", "erase", "--tenant", HUSH, "--reason", "asked", "--yes"], "ledger replay hush.json",
+        "ledger replay acme.json", "ledger verify",
+    )  # fmt: skip
+
+    assert [0, 2, 0, 0] == [erased.code, hush.code, acme.code, verified.code]
+    assert "were erased, with their tenant" in hush.err.replace("\n", " ")
+    assert "hourly sums of _erased-" in hush.err.replace("\n", " ")
+
+
 def test_an_erasure_is_asked_for_in_full(folder: Path, greenserve: Any) -> None:
     """Without a tenant, a reason or a yes nothing is erased, and the message says what is missing."""
     record(folder, both(HUSH))
