@@ -212,7 +212,10 @@ def test_only_closed_months_are_archived(world: World, a_line: Lines) -> None:
 def test_the_writer_goes_on_after_a_month_was_archived(world: World, a_line: Lines) -> None:
     """The newest interval stays, so that counters and what was pending join."""
     closed(world, a_line)
+    last = world.book.last_device_interval("cpu")
     moved(world)
+    assert last is not None
+    assert last == world.book.last_device_interval("cpu")
 
     ingest = world.open()
     world.request(a_line)
@@ -220,6 +223,26 @@ def test_the_writer_goes_on_after_a_month_was_archived(world: World, a_line: Lin
     ingest.finish()
 
     assert [] == world.book.verify()
+
+
+def test_what_the_tree_does_not_have_is_not_archived(tmp_path: Path, a_line: Lines) -> None:
+    """A file is read back against the tree before any body goes: a damaged one never replaces the rows."""
+    world = World(tmp_path, open_ledger("", tmp_path / "ledger.db"))
+    closed(world, a_line)
+    with sqlite3.connect(world.book.path) as file:
+        (rule,) = file.execute("SELECT sql FROM sqlite_master WHERE name = 'entry_no_update'").fetchone()
+        file.execute("DROP TRIGGER entry_no_update")
+        changed = "CAST(replace(CAST(body AS TEXT), 'miss', 'mist') AS BLOB)"
+        file.execute(f"UPDATE entry SET body = {changed} WHERE kind = 'usage'")
+        file.execute(rule)
+    file.close()
+
+    with pytest.raises(LedgerUnavailable, match="is not what the tree has"):
+        moved(world)
+    left = world.book.query("SELECT count(*) FROM entry WHERE body IS NULL")[0][0]
+    world.book.close()
+
+    assert 0 == left
 
 
 def test_a_body_that_goes_without_an_entry_is_found(tmp_path: Path, a_line: Lines) -> None:
