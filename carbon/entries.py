@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import orjson
 
-from greenserve.carbon import restated_keys
+from greenserve.carbon import removed_keys, restated_keys
 from greenserve.carbon.cuts import LATER, SLOTS, Later, Slots, cut_amounts, edges_of, pieces_of, site_figures
 from greenserve.carbon.published import Estimate
 from greenserve.carbon.reading_members import members_of
@@ -32,8 +32,7 @@ HOURLY = frozenset({"device_hour", "share"})
 RESERVATION = "reservation"
 """The kind of the entries that say which devices are kept for whom."""
 KINDS = ("usage", "device_interval", "tenant", "key", "budget", "period", "meter", "theta", *sorted(HOURLY))
-KINDS += (RESERVATION,)
-KINDS += restated_keys.KINDS
+KINDS += (RESERVATION, *restated_keys.KINDS, *removed_keys.KINDS)
 BOOKED = "booked_us"
 """The member of late usage lines that says when they count [us UTC]; all others count when they ended."""
 BY_SPANS = "spans"
@@ -332,6 +331,9 @@ def entry_of(body: Body) -> Entry:
     elif kind in restated_keys.KINDS:
         at_us, key, owner = restated_keys.columns_of(body)
         tenant, attempt, revision = owner or PLATFORM, 0, body["revision"]
+    elif kind in removed_keys.KINDS:
+        at_us, key = removed_keys.columns_of(body)
+        tenant, attempt, revision = PLATFORM, 0, body["revision"]
     elif kind in KINDS:
         at_us, key = body["at_us"], body["tenant" if kind == "tenant" else f"{kind}_id"]
         tenant, attempt, revision = body["tenant"], 0, body["revision"]

@@ -39,9 +39,9 @@ class HourCheck:
         """Whether a closing or its shares came last, so that `between` has something to look at."""
         return self._closing is not None
 
-    def lose(self, index: int) -> None:
+    def lose(self) -> None:
         """A settled line that was erased."""
-        self._hours.lose(index)
+        self._hours.lose()
 
     def reserve(self, body: Body) -> None:
         """An entry of reservations."""

@@ -45,15 +45,14 @@ class TenantPart:
 
 class SettledLines:
     """Lines that wait for their device's next interval. State: the first one's index; by tenant and hour of their end
-    the three parts [uJ], busy time [ns] and how many; the sums of GRID; whether none of them was erased."""
+    the three parts [uJ], busy time [ns] and how many; the sums of GRID."""
 
-    __slots__ = ("by_tenant", "first_index", "grid", "whole")
+    __slots__ = ("by_tenant", "first_index", "grid")
 
     def __init__(self, first_index: int) -> None:
         self.first_index = first_index
         self.by_tenant: dict[tuple[str, int], list[int]] = {}
         self.grid = [0] * len(GRID)
-        self.whole = True
 
     def __repr__(self) -> str:
         return f"<SettledLines from entry {self.first_index} of {len(self.by_tenant)} tenants and hours>"
@@ -88,7 +87,6 @@ class SettledLines:
         for (tenant, ended_hour), (active_uj, held_uj, host_uj, busy_ns, lines) in other.by_tenant.items():
             self.add(tenant, ended_hour, (active_uj, held_uj, host_uj), busy_ns, lines)
         self.grid = [own + more for own, more in zip(self.grid, other.grid, strict=True)]
-        self.whole &= other.whole
 
 
 class DeviceHour:
@@ -171,7 +169,6 @@ class DeviceHour:
             part.reserved_ns += share_ppm * duration_ns // WHOLE_PPM
 
     def _hold(self, settled: SettledLines, at_us: int) -> None:
-        self.whole &= settled.whole
         self.grid.update(dict(zip(GRID, settled.grid, strict=True)))
         for (tenant, ended_hour), (active_uj, held_uj, host_uj, busy_ns, lines) in settled.by_tenant.items():
             part = self.tenants.setdefault(tenant, TenantPart())
@@ -185,8 +182,8 @@ class DeviceHour:
 
 class Hours:
     """Folds settled lines, device intervals and reservations, in order of index. State: lines by the device whose
-    interval they wait for, hours that are not closed, by hour those that one moment closes, and the reservations in
-    force; changed by the public methods alone."""
+    interval they wait for, hours that are not closed, by hour those that one moment closes, the reservations in force,
+    and how many lines were lost, in all and before each device's last interval; changed by the public methods alone."""
 
     def __init__(self) -> None:
         self._settled: dict[str, SettledLines] = {}
@@ -194,6 +191,8 @@ class Hours:
         self._closing_us: int | None = None
         self._closed: dict[int, list[DeviceHour]] = {}
         self._reserved: tuple[Reservation, ...] = ()
+        self._lost = 0
+        self._lost_before: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"<Hours: {len(self._open)} open>"
@@ -232,10 +231,9 @@ class Hours:
         """Take an entry of reservations: it holds for the intervals behind it."""
         self._reserved = reservations_of(body)
 
-    def lose(self, index: int) -> None:
-        """A settled line was erased: who had a part of the next intervals is not known any more."""
-        for device in {BY_CPU_TIME, *self._settled, *(device for device, _ in self._open)}:
-            self._settled.setdefault(device, SettledLines(index)).whole = False
+    def lose(self) -> None:
+        """A settled line was erased: who had a part of each device's next interval is not known any more."""
+        self._lost += 1
 
     def close(self, index: int, body: Body, *, known: bool = False) -> None:
         """Take a device's interval; `known` says that a closed hour holds it already."""
@@ -243,6 +241,8 @@ class Hours:
         settled = [self._settled.pop(device, None)]
         if device != NODE and body.get("settled_by") != BY_SPANS:
             settled.append(self._settled.pop(BY_CPU_TIME, None))
+        lost = self._lost > self._lost_before.get(device, 0)
+        self._lost_before[device] = self._lost
         if known:
             return
         held = [one for one in settled if one is not None]
@@ -251,6 +251,7 @@ class Hours:
             start_index = min([index, *(one.first_index for one in held)])
             found = self._open[device, hour] = DeviceHour(device, hour, start_index)
         found.take(index, body, held)
+        found.whole &= not lost
         if self._reserved and device != NODE:
             found.reserve(reserved_on(device, self._reserved), body["end_ns"] - body["start_ns"])
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from greenserve.carbon.entries import LATER_POOLS, PLATFORM, UNMETERED, counted_us, it_uj
+from greenserve.carbon.hours import PARTS
 from greenserve.units import decimal_joules
 
 POOLS = ("idle_uj", "load_uj", "background_uj", "foreign_uj", "gap_uj", "waste_uj")
@@ -78,7 +79,8 @@ class Reconciliation:
     """Folds settled lines and device intervals in order of index; an interval closes the lines before it.
 
     State: energy [uJ] by place for the intervals that closed within [start_us, end_us), and the tenant's own lines
-    by whether they ended in the period and whether their interval closed in it. `everybody`: all lines are own.
+    by whether they ended in the period and whether their interval closed in it; what those intervals gave to requests,
+    and whether lines were lost; by how much own lines were restated. `everybody`: all lines are own.
     """
 
     def __init__(self, *, tenant: str, start_us: int, end_us: int, everybody: bool = False) -> None:
@@ -93,6 +95,8 @@ class Reconciliation:
         self.intervals = self.unmetered_ns = 0
         self.metered_uj = self.own_uj = self.others_uj = self.platform_uj = 0
         self.own_of_other_periods_uj = self.own_closed_elsewhere_uj = 0
+        self._parts_uj, self._kept_uj, self._lost = 0, 0, False
+        self.restated_uj = 0
         self.sensors: dict[str, Sensor] = {}
 
     def settle(self, body: Mapping[str, Any]) -> None:
@@ -110,6 +114,24 @@ class Reconciliation:
         if here:
             self._take(body)
 
+    def lose(self, kept_uj: int = 0) -> None:
+        """Lines were erased, whose settled energy [uJ] in the sums is now `kept_uj`: what they had of the intervals is
+        what these gave to requests, less what all others had."""
+        self._lost = True
+        self._kept_uj += kept_uj
+
+    def fill(self) -> None:
+        """After the last entry: give what erased lines had to others, or where all lines are own to these."""
+        if not self._lost:
+            return
+        rest_uj = self._parts_uj - self.own_uj - self.others_uj - self.platform_uj
+        self._lost = False
+        if self._everybody:
+            self.own_uj += rest_uj
+            self.restated_uj += self._kept_uj - rest_uj
+        else:
+            self.others_uj += rest_uj
+
     def place(self, tenant: str, energy_uj: int, *, ended_here: bool, closed_here: bool) -> None:
         """Take settled energy [uJ] of a tenant, by whether it ended and whether its interval closed in the period."""
         if not closed_here:
@@ -122,6 +144,10 @@ class Reconciliation:
         else:
             self.others_uj += energy_uj
 
+    def restate(self, tenant: str, more_uj: int) -> None:
+        """Requests of the period were restated by so much energy [uJ]; the intervals stay as they were read."""
+        self.restated_uj += more_uj if self._is_own(tenant) else 0
+
     def take_hour(self, body: Mapping[str, Any]) -> None:
         """Take a closed hour of the period instead of its intervals; whoever asks places the lines itself."""
         self._add(body)
@@ -133,6 +159,7 @@ class Reconciliation:
 
     def _add(self, body: Mapping[str, Any]) -> None:
         device = body["device"]
+        self._parts_uj += sum(body[name] for name in PARTS)
         self._before_uj.setdefault(device, body["pending_before_uj"])
         self._after_uj[device] = body["pending_after_uj"]
         self._pools.update(pools_of(body))
@@ -181,13 +208,14 @@ class Reconciliation:
 
     def bridge(self, *, total_uj: int, provisional_uj: int, unreconciled_uj: int) -> dict[str, object]:
         """From the tenant's line above to its total: what settled in another period, not yet, or never."""
-        explained = self.own_uj - self.own_of_other_periods_uj + self.own_closed_elsewhere_uj
+        explained = self.own_uj - self.own_of_other_periods_uj + self.own_closed_elsewhere_uj + self.restated_uj
         lines = {
             "reconciled_here": self.own_uj,
             "of_requests_of_other_periods": -self.own_of_other_periods_uj,
             "reconciled_in_other_periods": self.own_closed_elsewhere_uj,
             "provisional": provisional_uj,
             "unreconciled": unreconciled_uj,
+            **({"restated": self.restated_uj} if self.restated_uj else {}),
             "total": total_uj,
             "difference": total_uj - explained - provisional_uj - unreconciled_uj,
         }

@@ -34,6 +34,8 @@ def columns_of(body: Mapping[str, Any]) -> Columns:
     if body["kind"] == "intensity":
         reading = body["reading"]
         parts = [reading[name] for name in ("zone", "provider", "basis", "kind", "start_us", "end_us")]
+    elif body["factor"] == "meter":
+        parts = [body[name] for name in ("factor", "device", "model", "variant", "start_us", "end_us")]
     else:
         parts = [body[name] for name in ("factor", "region", "start_us", "end_us")]
     return Columns(body["at_us"], _APART.join(map(str, parts)), None)

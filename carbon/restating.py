@@ -1,9 +1,9 @@
 """Restating: a grid reading or a factor was revised, and the settled lines that rest on it follow. Pure.
 
 Nothing is edited. A cause is an entry of its own (`intensity`: a newer reading of a slot; `factor`: another PUE of a
-region and time); a `restated` entry names its causes and one row of the hourly sums, and whoever reads the lines of
-that row that were settled before it reads them by `revised`. Emissions follow by E11, site energy by E9; no IT energy
-changes.
+region and time, or a fault of a meter, see `rescaling`); a `restated` entry names its causes and one row of the hourly
+sums, and whoever reads the lines of that row that were settled before it reads them by `revised`. Emissions follow by
+E11, site energy by E9; IT energy changes by a fault alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from greenserve.carbon.cuts import LATER, pieces_of, site_figures
 from greenserve.carbon.entries import OTHER_CI, PLATFORM, VERSION, entry_of, it_uj
 from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.reading_members import members_of
+from greenserve.carbon.rescaling import METER, SCALES, rescale, same_energy, take_scale
 from greenserve.carbon.restated_keys import ROW
 from greenserve.records import Entry, IntensityReading
 
@@ -65,6 +66,8 @@ def entered(cause: Body, *, revision: int, at_us: int, reason: str) -> Entry:
 
 def same_cause(one: Body, other: Body) -> bool:
     """Whether two bodies of one natural key say the same; which revision it is does not matter."""
+    if one["kind"] != "intensity" and one["factor"] == METER:
+        return same_energy(one, other)
     if one["kind"] != "intensity":
         return bool(one["pue_milli"] == other["pue_milli"])
     told = [{name: value for name, value in body["reading"].items() if name != "revision"} for body in (one, other)]
@@ -85,8 +88,7 @@ def revised(body: Body, causes: Sequence[Body]) -> dict[str, Any] | None:
     cut at slots for the pieces that began in it. Lines that nobody is
     charged for or that were not metered, and what a line of before there were two readings does not tell, stay.
     """
-    energy_uj = it_uj(body)
-    if not body["charged"] or energy_uj is None:
+    if not body["charged"] or it_uj(body) is None:
         return None
     new = dict(body)
     for cause in causes:
@@ -94,11 +96,15 @@ def revised(body: Body, causes: Sequence[Body]) -> dict[str, Any] | None:
         if cause["kind"] == "intensity":
             if cause["reading"]["zone"] == body["zone"]:
                 _take_reading(new, cause["reading"])
+        elif cause["factor"] == METER:
+            take_scale(new, cause)
         elif cause["region"] == body["region"] and start_us <= body["ended_us"] < end_us:
             new["pue_milli"] = cause["pue_milli"]
-    if all(new.get(name) == body.get(name) for name in ("ci", OTHER_CI, LATER, "pue_milli")):
+    if all(new.get(name) == body.get(name) for name in ("ci", OTHER_CI, LATER, "pue_milli", SCALES)):
         return None
-    figures = site_figures(pieces_of(new, new, energy_uj), new["pue_milli"])
+    if new.get(SCALES) != body.get(SCALES):
+        rescale(new)
+    figures = site_figures(pieces_of(new, new, it_uj(new) or 0), new["pue_milli"])
     return new | dict(zip(SITE, figures, strict=True)) | {"state": RESTATED}
 
 
@@ -115,6 +121,19 @@ def figures_of(bodies: Iterable[Body]) -> dict[str, int | None]:
                 sums[name] = (sums[name] or 0) + body[name]
     named = {f"{name.rpartition('_')[0]}_uncovered_uj": energy_uj for name, energy_uj in uncovered.items()}
     return sums | named
+
+
+def figures_of_pairs(pairs: Sequence[tuple[Body, Body]]) -> tuple[dict[str, int | None], dict[str, int | None]]:
+    """`figures_of` lines before and after; with their IT energy [uJ] (`energy_uj`) where that of any line changes."""
+    old, new = (figures_of(pair[place] for pair in pairs) for place in (0, 1))
+    if any(it_uj(before) != it_uj(after) for before, after in pairs):
+        old["energy_uj"], new["energy_uj"] = (sum(it_uj(pair[place]) or 0 for pair in pairs) for place in (0, 1))
+    return old, new
+
+
+def more_uj(body: Body) -> int:
+    """By how much a `restated` entry raises its lines' IT energy [uJ]; 0 where it leaves it."""
+    return int(body["new"].get("energy_uj", 0)) - int(body["old"].get("energy_uj", 0))
 
 
 def row_of(body: Body) -> RollupKey:
@@ -134,6 +153,7 @@ def restated_entry(
 ) -> Entry:
     """The `revision`-th restatement of a row: by which causes (indices), how many lines, the figures of these before
     and after. `closed`: whether the row's month was closed by then."""
+    old, new = figures_of_pairs(pairs)
     return entry_of(
         {
             "kind": RESTATED,
@@ -144,8 +164,8 @@ def restated_entry(
             "causes": list(causes),
             "closed": closed,
             "lines": len(pairs),
-            "old": figures_of(old for old, _ in pairs),
-            "new": figures_of(new for _, new in pairs),
+            "old": old,
+            "new": new,
             "v": VERSION,
         }
     )
@@ -155,8 +175,8 @@ def faults_of(body: Body, pairs: Sequence[tuple[Body, Body]]) -> Iterator[str]:
     """What a `restated` body says otherwise than its lines give."""
     if body["lines"] != len(pairs):
         yield f"says that it restates {body['lines']} lines, its causes change {len(pairs)}"
-    for name, place in (("old", 0), ("new", 1)):
-        if body[name] != (given := figures_of(pair[place] for pair in pairs)):
+    for name, given in zip(("old", "new"), figures_of_pairs(pairs), strict=True):
+        if body[name] != given:
             yield f"E9 and E11 give its lines the {name} figures {given}, stored are {body[name]}"
 
 

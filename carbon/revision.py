@@ -1,6 +1,6 @@
 """Later versions of a statement: what they replace, and every figure that changed, with the reason."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -75,7 +75,7 @@ def _reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     known = [told["first_index"] for told in before.get("restatements", ())]
     told = [one for one in after.get("restatements", ()) if one["first_index"] not in known]
     reasons += [f"restated by entries {one['first_index']} to {one['last_index']}: {one['reason']}" for one in told]
-    if before["proof"]["size"] != after["proof"]["size"] and not (told and _same_requests(before, after)):
+    if before["proof"]["size"] != after["proof"]["size"] and not (told and _same_requests(before, after, told)):
         reasons.append(
             f"the ledger went on from {before['proof']['size']} to {after['proof']['size']} entries: requests arrived "
             "or were settled"
@@ -83,9 +83,11 @@ def _reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return "; ".join(reasons) or f"made by {after['software']} instead of {before['software']}"
 
 
-def _same_requests(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether nothing but carbon differs, as far as the totals tell."""
-    names = ("requests", "energy_joules", "provisional_requests", "unmetered_requests")
+def _same_requests(before: Mapping[str, Any], after: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether nothing but what was restated differs, as far as the totals tell."""
+    names = ["requests", "provisional_requests", "unmetered_requests"]
+    if not any("energy_joules" in one["new"] for one in told):
+        names.append("energy_joules")
     return all(before["totals"].get(name) == after["totals"].get(name) for name in names)
 
 

@@ -18,11 +18,12 @@ from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
 from greenserve.carbon.restated_keys import CAUSES
-from greenserve.carbon.restating import RESTATED
+from greenserve.carbon.restating import RESTATED, more_uj
 from greenserve.carbon.shared import Shared
 from greenserve.carbon.statement_changes import Changes
 from greenserve.carbon.statement_document import BREAKDOWN, SCHEMA, document_of
 from greenserve.carbon.statement_line import Line
+from greenserve.carbon.tally import Tally
 from greenserve.carbon.terms import Terms
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry, Statement
@@ -32,12 +33,15 @@ Body = Mapping[str, Any]
 
 
 def build_statement(
-    entries: Iterable[tuple[int, Entry]], scope: Scope, restated: Iterable[RollupKey] = ()
+    entries: Iterable[tuple[int, Entry]],
+    scope: Scope,
+    restated: Iterable[RollupKey] = (),
+    kept: Iterable[tuple[RollupKey, Tally]] = (),
 ) -> Statement:
     """Fold all entries of the ledger, in order of index up to `scope.size`, into the tenant's statement.
 
-    `restated` are the rows that `restated` entries among them change."""
-    return statement_from(fold(entries, scope, restated))
+    `restated` are the rows that `restated` entries among them change, `kept` those that stand for erased lines."""
+    return statement_from(fold(entries, scope, restated, kept))
 
 
 def statement_from(folded: Folded) -> Statement:
@@ -52,13 +56,20 @@ def statement_from(folded: Folded) -> Statement:
     )
 
 
-def fold(entries: Iterable[tuple[int, Entry]], scope: Scope, restated: Iterable[RollupKey] = ()) -> Folded:
+def fold(
+    entries: Iterable[tuple[int, Entry]],
+    scope: Scope,
+    restated: Iterable[RollupKey] = (),
+    kept: Iterable[tuple[RollupKey, Tally]] = (),
+) -> Folded:
     """The sums of a statement from single entries, in order of index up to `scope.size`.
 
     LedgerUnavailable where a settled line has no open one before it, or a restatement's row is not in `restated`.
     """
     folding = _Fold(scope, HeldLines(restated))
     folding.run(entries)
+    for row, tally in kept:
+        folding.keep(row, tally)
     return folding.folded()
 
 
@@ -100,6 +111,32 @@ class _Fold:
             if own:
                 self._take(body, key)
 
+    def keep(self, row: RollupKey, tally: Tally) -> None:
+        """Take the sums of an hour whose lines were erased."""
+        if not self._scope.holds(row.hour * US_PER_HOUR):
+            return
+        own = self._scope.covers(row.tenant)
+        self._reconciliation.lose(tally.energy_uj - tally.provisional_uj - tally.unreconciled_uj)
+        self._uncharged += tally.not_charged if own else 0
+        if not tally.requests:
+            return
+        key = (iso(row.hour * US_PER_HOUR)[:10], row.model, row.variant, row.region)
+        if tally.facility_uj:
+            energy_uj = tally.energy_uj - tally.facility_unknown_uj
+            place = (row.hour, row.region)
+            self._market.add_sum(place, key if own else None, facility_uj=tally.facility_uj, energy_uj=energy_uj)
+        self._pooled.add_sums(tally, row.hour)
+        if own:
+            for line in (
+                self._total,
+                self._lines.setdefault(key, self._line()),
+                self._tenants.setdefault(row.tenant, self._line()),
+            ):
+                line.keep(tally)
+            self._counterfactual.not_compared += tally.requests
+            for fact, requests in tally.facts.items():
+                self._facts[row.region, fact] += requests
+
     def _take(self, body: Body, key: tuple[str, ...]) -> None:
         share_ng = embodied_ng(body, self._rates)
         lines = [self._total, self._lines.setdefault(key, self._line())]
@@ -120,7 +157,8 @@ class _Fold:
                 break
             if idx != expected:
                 # Rows between were erased: who had a part of their hours cannot be derived any more.
-                self._check.lose(idx)
+                self._check.lose()
+                self._reconciliation.lose()
             expected = idx + 1
             if entry.kind == "device_interval":
                 self._close(idx, entry.body)
@@ -174,6 +212,8 @@ class _Fold:
             self._held.restate(body)
         except ValueError as error:
             raise LedgerUnavailable(f"entry {idx} restates nothing: {error}; run `greenserve ledger verify`") from None
+        if self._scope.holds(body["hour"] * US_PER_HOUR):
+            self._reconciliation.restate(body["tenant"], more_uj(body))
         self._changes.restated(idx, body, self._held.causes)
 
     def _close(self, idx: int, body: Body) -> None:
@@ -190,6 +230,7 @@ class _Fold:
 
     def folded(self) -> Folded:
         """The sums, contracts applied."""
+        self._reconciliation.fill()
         return assembled(
             self._scope,
             self._terms,

@@ -88,6 +88,8 @@ def _bridge(document: Document) -> Iterator[str]:
     own = document["reconciliation_of_tenant"]
     names = ("reconciled_here", "of_requests_of_other_periods", "reconciled_in_other_periods", "provisional")
     parts = sum(Decimal(own[f"{name}_joules"]) for name in (*names, "unreconciled"))
+    # Statements without restated energy do not tell any.
+    parts += Decimal(own.get("restated_joules", 0))
     total = Decimal(document["totals"]["energy_joules"] or 0)
     if not parts == Decimal(own["total_joules"]) == total:
         yield f"reconciliation of the tenant: its parts sum to {parts:f} J, the total is {total:f} J"

@@ -1,6 +1,7 @@
 """What a statement says of changes behind its figures: restatements, and requests of months that were closed. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
@@ -8,6 +9,7 @@ from greenserve.carbon.budgets import iso
 from greenserve.carbon.entries import BOOKED, US_PER_HOUR, it_uj
 from greenserve.carbon.folded import Scope
 from greenserve.carbon.late import month_ended, month_text
+from greenserve.carbon.rescaling import METER
 from greenserve.carbon.restating import figures_of
 from greenserve.carbon.tally import decimal_g_per_kwh
 from greenserve.units import decimal_grams, decimal_joules
@@ -67,7 +69,9 @@ def _run(run: Sequence[tuple[int, Body, Sequence[tuple[int, Body]]]]) -> dict[st
     """One run of `greenserve ledger restate`: when, why, which entries, what it changed, and by which revisions."""
     bodies = [body for _, body, _ in run]
     causes = {at: cause for _, _, named in run for at, cause in named}
-    sums = [{name: _sum(body[when][name] for body in bodies) for name in bodies[0][when]} for when in ("old", "new")]
+    # Rows whose energy stays do not tell it.
+    names = {name for body in bodies for name in body["old"]}
+    sums = [{name: _sum(body[when].get(name) for body in bodies) for name in names} for when in ("old", "new")]
     return {
         "at": iso(bodies[0]["at_us"]),
         "reason": bodies[0]["reason"],
@@ -83,6 +87,14 @@ def _run(run: Sequence[tuple[int, Body, Sequence[tuple[int, Body]]]]) -> dict[st
 
 
 def _factor(cause: Body) -> dict[str, object]:
+    if cause["kind"] != "intensity" and cause["factor"] == METER:
+        shown = {
+            "factor": "energy",
+            "reason_code": cause["code"],
+            "scale": f"{Decimal(cause['scale_ppm']).scaleb(-6):f}",
+        }
+        concerned = {name: cause[name] for name in ("device", "model", "variant", "tier", "source")}
+        return {**shown, **concerned, **_time(cause), "revision": cause["revision"]}
     if cause["kind"] != "intensity":
         shown = {"factor": "PUE", "region": cause["region"], "pue": decimal_g_per_kwh(cause["pue_milli"])}
         return {**shown, "source": cause["source"], **_time(cause), "revision": cause["revision"]}

@@ -56,6 +56,18 @@ class Line:
             raise ValueError("embodied emissions are rounded per request: fold the single lines")
         self.tally.merge(tally)
 
+    def keep(self, tally: Tally) -> None:
+        """Take all requests of a row whose lines were erased: their share of the hardware cannot be known any more."""
+        self.tally.merge(tally)
+        self.histogram.merge(Histogram({bucket_of(bucket_bounds(one)[0]): n for one, n in tally.histogram.items()}))
+        if self._embodied:
+            self.embodied_unknown += tally.requests
+            return
+        self.scored += tally.loc_lifecycle_covered
+        self.scored_ng += tally.loc_lifecycle_ng
+        self.tokens += tally.scored_tokens
+        self.tokens_ng += tally.scored_tokens_ng
+
     def close(self) -> None:
         """After all rows were taken: what follows from their sums alone."""
         tally = self.tally

@@ -21,6 +21,8 @@ from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.market import MarketFold
 from greenserve.carbon.pooled import Pooled
 from greenserve.carbon.reconciliation import Reconciliation
+from greenserve.carbon.removed_keys import is_erased
+from greenserve.carbon.restating import more_uj
 from greenserve.carbon.shared import Shared
 from greenserve.carbon.statement_changes import Changes
 from greenserve.carbon.statement_line import Line
@@ -107,7 +109,10 @@ def fold_sums(sums: HourSums, scope: Scope) -> Folded:
     for body in sums.shares:
         shared.share(body)
     for tenant, energy_uj in sums.settled_uj.items():
-        reconciliation.place(tenant, energy_uj, ended_here=True, closed_here=sums.closes)
+        if is_erased(tenant):
+            reconciliation.lose(energy_uj)
+        else:
+            reconciliation.place(tenant, energy_uj, ended_here=True, closed_here=sums.closes)
     for stray in sums.strays:
         if stray.ended_here:
             reconciliation.place(stray.tenant, -stray.energy_uj, ended_here=True, closed_here=sums.closes)
@@ -115,12 +120,15 @@ def fold_sums(sums: HourSums, scope: Scope) -> Folded:
             reconciliation.place(
                 stray.tenant, stray.energy_uj, ended_here=stray.ended_here, closed_here=stray.closed_here
             )
-    budgets = Budgets(scope)
+    budgets, changes = Budgets(scope), Changes(scope)
     for body in sums.budgets:
         budgets.take(body)
-    changes = Changes(scope)
     for idx, body in sums.restated:
+        if scope.holds(body["hour"] * US_PER_HOUR) and (more := more_uj(body)):
+            reconciliation.restate(body["tenant"], more)
+            reconciliation.place(body["tenant"], -more, ended_here=True, closed_here=sums.closes)
         changes.restated(idx, body, sums.causes)
+    reconciliation.fill()
     return folding.folded(reconciliation, budgets, sums.indexes, (shared, changes))
 
 

@@ -16,6 +16,7 @@ from greenserve.carbon.board_power import DeclaredPowers, declared
 from greenserve.carbon.feeds.build import grid_from
 from greenserve.carbon.feeds.grid import Grid
 from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.intake import spools_of
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import SpoolWriter, boot_id, start_ticks_of
 from greenserve.carbon.meters.cpu_time import host_power
@@ -396,4 +397,4 @@ def metrics_folder(config: Config) -> Path:
 
 def spool_folder(ledger: Path) -> Path:
     """Where the gateways of a ledger spool their lines."""
-    return ledger.with_name(ledger.name + ".spool")
+    return spools_of(ledger)

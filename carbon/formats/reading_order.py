@@ -97,6 +97,7 @@ ORDER = (
     "provisional_joules",
     "unreconciled_requests",
     "unreconciled_joules",
+    "restated_joules",
     "embodied_low_gco2e",
     "embodied_high_gco2e",
     "embodied_unknown_requests",

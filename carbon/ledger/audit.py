@@ -22,6 +22,7 @@ from greenserve.carbon.hour_check import HourCheck
 from greenserve.carbon.late import late_faults
 from greenserve.carbon.ledger.conservation import Conservation
 from greenserve.carbon.ledger.pairs import Pairs, Request, Values
+from greenserve.carbon.ledger.removals import Removals
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, month_of, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
@@ -58,6 +59,7 @@ class Audit:
         self._thetas: dict[str, Theta | None] = {}
         self._recent: deque[str] = deque()
         self._hours = HourCheck()
+        self._removals = Removals()
 
     def see_all(self, rows: Iterable[Values]) -> None:
         """As `see` for each of them, in a fraction of the time where they are as they should be."""
@@ -84,8 +86,8 @@ class Audit:
             self._hourly(row, line)
             return
         self._note("hour", row, self._hours.between())
-        if line is None and row.kind == "usage" and row.revision:
-            self._hours.lose(row.idx)
+        if line is None and row.kind == "usage":
+            self._lose(row)
         if line is not None and line.kind == "usage":
             self._note("usage", row, self._used(row, line))
         elif line is not None and line.kind == "device_interval":
@@ -102,6 +104,8 @@ class Audit:
             self._hours.reserve(line.decoded)
         elif line is not None and line.kind in CAUSES:
             self._held.causes[row.idx] = line.decoded
+        elif line is not None and line.kind == "erased":
+            self._removals.erase(row.idx, line.decoded)
 
     def finish(
         self,
@@ -115,9 +119,14 @@ class Audit:
             self._add("hour", f"entry {self.size - 1}: {finding}")
         nothing = (sums_of(Tally()), Tally().to_json())
         folded = {key: (sums_of(tally), tally.to_json()) for key, tally in self._rollups.items()}
-        self._compare("rollup", folded, rollups, nothing)
+        self._compare("rollup", folded, self._removals.apart(rollups), nothing)
         if spends is not None:
-            self._compare("spend", spends_of(self._places), spends, Spend())
+            self._compare("spend", *self._removals.with_kept(spends_of(self._places), spends), Spend())
+            for finding in self._removals.findings(rollups, spends):
+                self._add("erased", finding)
+        if +self._conservation.missing != (erased := +self._removals.parts()):
+            found = dict(self._conservation.missing)
+            self._add("conservation", f"erased lines had {dict(erased)} of the intervals, which lack {found}")
         if left := self._conservation.left():
             self._add("conservation", f"entry {self.size - 1}: settled parts without a device interval: {left}")
         return [*self._findings, *self._cut_off()]
@@ -151,7 +160,7 @@ class Audit:
         first, end = (at_us // US_PER_HOUR for at_us in bounds_of(month, now_us=0, hours=None))
         rows = [(key, self._rollups[key]) for key in sorted(self._rollups) if first <= key.hour < end]
         self._months[body["period"]] = idx
-        if digest_of(rows) != body["rollup_sha256"]:
+        if digest_of(rows) != body["rollup_sha256"] and not self._removals.lacks(body["period"]):
             yield f"the sums of {month} here are not those that it was closed with"
 
     def _restated(self, body: Mapping[str, Any]) -> Iterator[str]:
@@ -214,6 +223,13 @@ class Audit:
         spend_line(self._places, body, replaced)
         if replaced is not None and self._held.wants(key):
             self._held.hold(key, request, {**replaced, **body})
+
+    def _lose(self, row: Row) -> None:
+        """A usage line whose body is gone: what follows from it is not claimed any more."""
+        self._removals.lose(row)
+        if row.revision:
+            self._hours.lose()
+            self._conservation.lose()
 
     def _hourly(self, row: Row, line: Prepared | None) -> None:
         if line is None:

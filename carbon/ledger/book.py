@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 from greenserve.carbon.budgets import Budget, window
 from greenserve.carbon.entries import PLATFORM, decode_entry
 from greenserve.carbon.ledger import schema
+from greenserve.carbon.ledger.archives import Archives
 from greenserve.carbon.ledger.driver import Driver, PostgresDriver, SqliteDriver
 from greenserve.carbon.ledger.late_lines import in_open_months
 from greenserve.carbon.ledger.notes import Signer, Verifier, key_path, make_key, read_key
@@ -64,7 +65,7 @@ class SqlLedger(ABC):
     """
 
     def __init__(self, *, engine: Engine, path: Path, clock: Clock) -> None:
-        self.path = path
+        self.path, self.archives = path, Archives(path)
         self.url = str(path)
         self._engine = engine
         self._thread_lock, self._unix_us = threading.Lock(), clock.unix_us
@@ -154,7 +155,7 @@ class SqlLedger(ABC):
         while True:
             statement = f"SELECT {_COLUMNS} FROM entry WHERE {scope} ORDER BY idx LIMIT {PAGE_ROWS}"
             page = self.query(statement, (*own, after))
-            yield from map(Row._make, page)
+            yield from self.archives.fill(map(Row._make, page))
             if len(page) < PAGE_ROWS:
                 return
             after = page[-1][0]
@@ -181,16 +182,16 @@ class SqlLedger(ABC):
         with self.reading() as connection:
             driver = driver_of(connection)
             if size_of(driver) < alone_below:
-                return verify_all(driver)
+                return verify_all(driver, self.archives)
         with TreeProcess(self.url, self.path) as tree, self.reading() as connection:
-            sums = verify_sums(driver_of(connection))
+            sums = verify_sums(driver_of(connection), self.archives)
             return [*tree.findings(), *sums]
 
     def verify_tree(self) -> Sequence[str]:
         """The findings of `verify` that need hashes or keys alone; `verify` has them from a process of its own."""
         with self.reading() as connection:
             driver = driver_of(connection)
-            return [*verify_tree(driver), *verify_keys(driver)]
+            return [*verify_tree(driver, self.archives), *verify_keys(driver)]
 
     def used(self, budget: Budget, now_us: int) -> int:
         """What the budget's window around `now_us` has used, in its unit's ledger integer (ng, uJ or a count)."""
@@ -242,7 +243,8 @@ class SqlLedger(ABC):
     def last_device_interval(self, device: str) -> Entry | None:
         """The newest interval of a device, None before its first."""
         statement = (
-            "SELECT body FROM entry WHERE tenant = ? AND kind = 'device_interval' ORDER BY hour DESC, idx DESC "
+            "SELECT body FROM entry WHERE tenant = ? AND kind = 'device_interval' AND body IS NOT NULL "
+            "ORDER BY hour DESC, idx DESC "
             f"LIMIT {PAGE_ROWS} OFFSET ?"
         )
         for offset in count(0, PAGE_ROWS):

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from greenserve.carbon.entries import US_PER_HOUR, VERSION, entry_of
+from greenserve.carbon.entries import US_PER_HOUR, VERSION, decode_entry, entry_of
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.rollup import digest_of
 from greenserve.carbon.periods import bounds_of
@@ -77,6 +77,5 @@ def _open_hours(ledger: SqlLedger, period: int) -> list[int]:
 
 def closed_periods(ledger: SqlLedger) -> list[Entry]:
     """The entries of closed months, in order of index."""
-    rows = ledger.query("SELECT idx FROM entry WHERE period = 0 AND kind = 'period' ORDER BY idx")
-    found = [next(iter(ledger.entries(after=idx - 1))) for (idx,) in rows]
-    return [entry for _, entry in found]
+    rows = ledger.query("SELECT body FROM entry WHERE period = 0 AND kind = 'period' ORDER BY idx")
+    return [decode_entry(bytes(body)) for (body,) in rows]

@@ -15,7 +15,8 @@ WASTE = "waste_uj"
 class Conservation:
     """Feed it what was settled and the intervals, in order of index.
 
-    State: energy [uJ] settled since a device's last interval, by part; what was pending after that interval; what the
+    State: energy [uJ] settled since a device's last interval, by part; what was pending after that interval; how many
+    lines were lost, in all and before each device's last interval; what the intervals have of these by part; what the
     node's own meter is compared with.
     """
 
@@ -23,6 +24,9 @@ class Conservation:
         self._parts: dict[str, Counter[str]] = {}
         self._pending_uj: dict[str, int] = {}
         self._node = NodeCheck()
+        self._lost = 0
+        self._lost_before: dict[str, int] = {}
+        self.missing: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         return f"<Conservation of {len(self._parts)} devices>"
@@ -42,6 +46,10 @@ class Conservation:
         for sums in settled.by_tenant.values():
             for name, value_uj in zip(PARTS, sums, strict=False):
                 parts[name] += value_uj
+
+    def lose(self) -> None:
+        """A settled line was erased: the next interval of any device may hold more than the lines before it."""
+        self._lost += 1
 
     def close(self, body: Mapping[str, Any]) -> Iterator[str]:
         """A device's interval: what in it does not follow."""
@@ -65,8 +73,12 @@ class Conservation:
         parts = self._parts.pop(device, Counter())
         if device != NODE and body.get("settled_by") != BY_SPANS:
             parts += self._parts.pop(BY_CPU_TIME, Counter())
+        lost = self._lost > self._lost_before.get(device, 0)
+        self._lost_before[device] = self._lost
         for part in (*PARTS, WASTE):
-            if body[part] != parts[part]:
+            if lost and body[part] > parts[part]:
+                self.missing[part] += body[part] - parts[part]
+            elif body[part] != parts[part]:
                 yield f"{part} is {body[part]}, the requests settled with it sum to {parts[part]}"
 
     def left(self) -> dict[str, dict[str, int]]:

@@ -1,17 +1,20 @@
 """Entries as files that others read: JSON lines, or a Parquet table."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.archives import sha256_of
+from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.row import Row, salt_of
+from greenserve.carbon.ledger.rows import tile_reader
+from greenserve.carbon.ledger.tiles import Tiles
 from greenserve.errors import DependencyMissing
 
+__all__ = ["leaf_at", "sha256_of", "write_lines", "write_parquet"]
 PAGE = 10_000
 _SUMMED = ("active_uj", "held_uj", "host_uj", "low_uj", "high_uj", "facility_uj", "loc_direct_ng", "loc_lifecycle_ng")
 _NAMED = ("state", "tier", "model", "variant", "region", "outcome", "cache")
@@ -20,14 +23,18 @@ _NAMED = ("state", "tier", "model", "variant", "region", "outcome", "cache")
 def write_lines(ledger: SqlLedger, file: BinaryIO, *, after: int = -1, tenant: str | None = None) -> int:
     """One JSON object a line: index, salt, leaf hash and the canonical body that it covers; how many.
 
-    The whole ledger's leaf hashes make its root again (RFC 6962). A tenant's own lines make nothing alone: ask for
-    proofs of them.
+    The whole ledger's leaf hashes make its root again (RFC 6962); of an erased entry that is all there is. A tenant's
+    own lines make nothing alone: ask for proofs of them.
     """
     count = 0
     for row, salt in _salted(ledger, ledger.rows(after=after, tenant=tenant)):
-        body = None if row.body is None else orjson.Fragment(row.body)
-        leaf = None if row.body is None else leaf_hash(salt, row.body).hex()
-        line = {"idx": row.idx, "salt": salt.hex(), "leaf": leaf, "body": body}
+        line: dict[str, object]
+        if row.body is None:
+            line = {"idx": row.idx, "salt": None, "leaf": leaf_at(ledger, row.idx).hex(), "body": None}
+        else:
+            assert salt is not None
+            leaf = leaf_hash(salt, row.body).hex()
+            line = {"idx": row.idx, "salt": salt.hex(), "leaf": leaf, "body": orjson.Fragment(row.body)}
         file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         count += 1
     return count
@@ -60,22 +67,25 @@ def write_parquet(ledger: SqlLedger, path: Path, *, after: int = -1, tenant: str
     return count
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def leaf_at(ledger: SqlLedger, index: int) -> bytes:
+    """The hash of an entry as it stands in the tree."""
+    with ledger.reading() as connection:
+        return Tiles(tile_reader(driver_of(connection))).node(0, index)
 
 
-def _salted(ledger: SqlLedger, rows: Iterable[Row]) -> Iterator[tuple[Row, bytes]]:
+def _salted(ledger: SqlLedger, rows: Iterable[Row]) -> Iterator[tuple[Row, bytes | None]]:
     secrets: dict[str, bytes] = {}
     for row in rows:
+        if row.body is None:
+            yield row, None
+            continue
         if row.tenant not in secrets:
             secrets |= ledger.salt_secrets((row.tenant,))
         yield row, salt_of(secrets[row.tenant], row.kind, row.key, row.attempt, row.revision)
 
 
-def _pages(rows: Iterable[tuple[Row, bytes]]) -> Iterator[list[tuple[Row, bytes]]]:
-    page: list[tuple[Row, bytes]] = []
+def _pages(rows: Iterable[tuple[Row, bytes | None]]) -> Iterator[list[tuple[Row, bytes | None]]]:
+    page: list[tuple[Row, bytes | None]] = []
     for row in rows:
         page.append(row)
         if len(page) == PAGE:
@@ -85,6 +95,6 @@ def _pages(rows: Iterable[tuple[Row, bytes]]) -> Iterator[list[tuple[Row, bytes]
         yield page
 
 
-def _record(row: Row, salt: bytes) -> dict[str, Any]:
+def _record(row: Row, salt: bytes | None) -> dict[str, Any]:
     body = orjson.loads(row.body) if row.body is not None and row.kind == "usage" else {}
     return row._asdict() | {"salt": salt} | {name: body.get(name) for name in (*_SUMMED, *_NAMED)}

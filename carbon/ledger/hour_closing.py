@@ -107,7 +107,7 @@ class HourCloser:
         elif row.kind == RESERVATION and row.body is not None:
             self._hours.reserve(orjson.loads(row.body))
         elif row.kind == "usage" and row.body is None:
-            self._hours.lose(row.idx)
+            self._hours.lose()
         elif row.kind == "usage" and row.body is not None:
             if row.revision == 0:
                 self._firsts[row.key, row.attempt] = row.body

@@ -105,6 +105,11 @@ class Intake:
         return newer or not is_running(header)
 
 
+def spools_of(ledger: Path) -> Path:
+    """Where the gateways of a ledger spool their lines."""
+    return ledger.with_name(ledger.name + ".spool")
+
+
 def unshipped_lines(folder: Path, cursors: Mapping[str, Cursor]) -> dict[Path, int]:
     """How many complete lines of each spool in a folder the ledger has not taken yet; spools without any left out."""
     left = {}

@@ -51,7 +51,7 @@ class Group(NamedTuple):
 def row_at(ledger: SqlLedger, index: int) -> Row | None:
     """One row by its index."""
     found = ledger.query(f"SELECT {_ROW} FROM entry WHERE idx = ?", (index,))
-    return Row._make(found[0]) if found else None
+    return ledger.archives.fill([Row._make(found[0])])[0] if found else None
 
 
 def line_at(ledger: SqlLedger, index: int) -> Line | None:
@@ -64,7 +64,7 @@ def lines_of(ledger: SqlLedger, request_id: str) -> list[Line]:
     """All lines of a request in order of index; `request_id` is a UUIDv7."""
     key, period = usage_key(request_id)
     statement = f"SELECT {_ROW} FROM entry WHERE period = ? AND kind = 'usage' AND key = ? ORDER BY idx"
-    rows = [Row._make(row) for row in ledger.query(statement, (period, key))]
+    rows = ledger.archives.fill([Row._make(row) for row in ledger.query(statement, (period, key))])
     secrets = ledger.salt_secrets({row.tenant for row in rows})
     return [line_of(row, secrets) for row in rows if row.body is not None]
 
@@ -78,8 +78,22 @@ def lines_of_request(ledger: SqlLedger, given: str) -> list[Line]:
         raise InvalidRequest(f"{given!r:.80} is no request's id; it is a UUID of version 7")
     lines = lines_of(ledger, given.lower())
     if not lines:
+        if (idx := erased_by(ledger, given.lower())) is not None:
+            raise NotFound(f"request {given} was erased with its tenant's entries: entry {idx} says when and why")
         raise NotFound(f"the ledger has no request {given}; an answer's line is in it a second or so after the answer")
     return lines
+
+
+def erased_by(ledger: SqlLedger, request_id: str) -> int | None:
+    """The index of the `erased` entry that speaks of a request; None where the ledger never had it, or still has."""
+    key, period = usage_key(request_id)
+    found = ledger.query(
+        "SELECT min(told.idx) FROM entry AS gone JOIN entry AS told ON told.period = 0 AND told.kind = 'erased' "
+        "WHERE gone.period = ? AND gone.kind = 'usage' AND gone.key = ? AND gone.body IS NULL "
+        "AND told.idx > gone.idx",
+        (period, key),
+    )
+    return None if found[0][0] is None else int(found[0][0])
 
 
 def line_of(row: Row, secrets: Mapping[str, bytes]) -> Line:
@@ -99,7 +113,7 @@ def line_of(row: Row, secrets: Mapping[str, bytes]) -> Line:
 def changes(ledger: SqlLedger, *, before: int | None, limit: int, kind: str | None, tenant: str | None) -> list[Line]:
     """Changes of tenants, keys and budgets, newest first, from the one before the index `before`."""
     # The plus keeps SQLite from walking the whole ledger backwards: all changes lie together in the unique index.
-    query = f"SELECT {_ROW} FROM entry WHERE period = 0 AND kind IN (?, ?, ?)"
+    query = f"SELECT {_ROW} FROM entry WHERE period = 0 AND kind IN (?, ?, ?) AND body IS NOT NULL"
     kinds = CHANGES if kind is None else (kind,) * len(CHANGES)
     parameters: list[str | int] = [*kinds]
     plain = "+" if ledger.is_sqlite else ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from greenserve.carbon.ledger.book import SqlLedger, driver_of
-from greenserve.carbon.ledger.lookup import line_of, lines_of, row_at
+from greenserve.carbon.ledger.lookup import erased_by, line_of, lines_of, row_at
 from greenserve.carbon.ledger.merkle import (
     consistency_path,
     inclusion_path,
@@ -43,6 +43,8 @@ def prove_request(ledger: SqlLedger, request_id: str) -> dict[str, object]:
     """That all lines of a request are in the ledger of the newest checkpoint; NotFound."""
     lines = lines_of(ledger, request_id)
     if not lines:
+        if (idx := erased_by(ledger, request_id)) is not None:
+            raise NotFound(f"request {request_id} was erased with its tenant's entries: entry {idx} says when and why")
         raise NotFound(f"the ledger has no request {request_id}; the answer's header and body name its id")
     return _inclusion(ledger, lines, request_id)
 
@@ -50,7 +52,9 @@ def prove_request(ledger: SqlLedger, request_id: str) -> dict[str, object]:
 def prove_entry(ledger: SqlLedger, index: int) -> dict[str, object]:
     """That one entry is in the ledger of the newest checkpoint; NotFound."""
     row = row_at(ledger, index)
-    if row is None or row.body is None:
+    if row is not None and row.body is None:
+        raise NotFound(f"the body of entry {index} was erased: its hash is in the tree, and nothing else is left of it")
+    if row is None:
         raise NotFound(f"the ledger has no entry {index}; it has {ledger.head().size}, counted from 0")
     return _inclusion(ledger, [line_of(row, ledger.salt_secrets((row.tenant,)))], None)
 

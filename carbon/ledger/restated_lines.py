@@ -26,7 +26,10 @@ def held_of(driver: Driver, tenant: str, hour: int, before: int) -> HeldLines:
     waiting: dict[tuple[bytes, int], Body] = {}
     for idx, kind, key, attempt, revision, data in driver.all(_OF_HOUR, (tenant, hour, before)):
         if data is None:
-            raise LedgerUnavailable(f"entry {idx} of {tenant} was erased: its hour cannot be restated any more")
+            raise LedgerUnavailable(
+                f"entry {idx} of {tenant} is archived: its hour can be restated once `greenserve ledger archive "
+                "--restore MONTH` has taken its month back"
+            )
         body = orjson.loads(bytes(data))
         if kind == "restated":
             add_causes(driver, held, body)
@@ -85,6 +88,11 @@ def restated_bodies(driver: Driver) -> Iterator[tuple[int, Body]]:
 def cause_bodies(driver: Driver) -> dict[int, Body]:
     """All entries of revised readings and factors, by index."""
     return {idx: body for kind in CAUSES for idx, body in _bodies(driver, kind)}
+
+
+def erased_bodies(driver: Driver) -> Iterator[tuple[int, Body]]:
+    """All `erased` entries in order of index."""
+    return _bodies(driver, "erased")
 
 
 def restated_rows(driver: Driver) -> frozenset[RollupKey]:

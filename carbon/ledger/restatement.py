@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from greenserve.carbon.entries import US_PER_HOUR
+from greenserve.carbon.entries import PLATFORM, US_PER_HOUR
 from greenserve.carbon.late import LATE_PERIOD
 from greenserve.carbon.ledger.book import SqlLedger, append_with, driver_of
 from greenserve.carbon.ledger.driver import Driver
@@ -15,10 +15,11 @@ from greenserve.carbon.ledger.restated_lines import held_of
 from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.ledger.row import columns_of, month_of, prepare
 from greenserve.carbon.ledger.rows import size_of
+from greenserve.carbon.removed_keys import is_erased
 from greenserve.carbon.restating import (
     bounds_of_cause,
     entered,
-    figures_of,
+    figures_of_pairs,
     restated_entry,
     revised,
     same_cause,
@@ -57,12 +58,13 @@ class Restatement:
     provisional: int
 
     def totals(self, name: str) -> tuple[int | None, int | None]:
-        """A figure of all changed lines before and after [uJ or ng]; None where none of them has it."""
+        """A figure of all changed lines before and after [uJ or ng]; None where none of them has it. `energy_uj` is
+        that of the rows whose IT energy changes."""
         old, new = ([one for one in values if one is not None] for values in self._columns(name))
         return sum(old) if old else None, sum(new) if new else None
 
     def _columns(self, name: str) -> tuple[list[int | None], list[int | None]]:
-        return [row.old[name] for row in self.rows], [row.new[name] for row in self.rows]
+        return [row.old.get(name) for row in self.rows], [row.new.get(name) for row in self.rows]
 
 
 def restate(
@@ -87,6 +89,17 @@ def restate(
     return found
 
 
+def devices_of(ledger: SqlLedger, start_us: int, end_us: int) -> dict[str, str | None]:
+    """The devices that were metered in [start_us, end_us) UTC, and how each is settled (`BY_SPANS`, None: by CPU
+    time)."""
+    hours = (PLATFORM, start_us // US_PER_HOUR, -(-end_us // US_PER_HOUR) + 1)
+    statement = "SELECT body FROM entry WHERE tenant = ? AND hour >= ? AND hour < ? AND kind = "
+    # Closed hours tell it in a thousandth of the rows; intervals are asked where none is closed.
+    found = ledger.query(f"{statement} 'device_hour'", hours) or ledger.query(f"{statement} 'device_interval'", hours)
+    bodies = [orjson.loads(bytes(data)) for (data,) in found]
+    return {body["device"]: body.get("settled_by") for body in bodies}
+
+
 def _planned(driver: Driver, causes: Sequence[Body], *, reason: str, now_us: int) -> Restatement:
     ordered = _each_once(causes)
     closed = closed_months(driver)
@@ -105,7 +118,7 @@ def _planned(driver: Driver, causes: Sequence[Body], *, reason: str, now_us: int
                 continue
             shut = month_of(hour) in closed
             entries.append((row, [idx for idx, _ in named], pairs, shut))
-            old, new = (figures_of(pair[place] for pair in pairs) for place in (0, 1))
+            old, new = figures_of_pairs(pairs)
             rows.append(RestatedRow(row=row, lines=len(pairs), closed=shut, old=old, new=new))
     written = [*numbers.new]
     for row, indexes, pairs, shut in entries:
@@ -159,6 +172,8 @@ def _places(driver: Driver, causes: Sequence[Body]) -> tuple[list[tuple[str, int
     places, provisional = set(), 0
     for *names, tally, waiting in driver.all(_ROWS, (min(first for first, _ in spans),)):
         row = RollupKey(*names)
+        if is_erased(row.tenant):
+            continue  # Its lines are gone, and its sums stay as they were.
         inside = any(first <= row.hour < end for first, end in spans)
         # Late requests lie in hours behind the one that they ended in.
         if inside or LATE_PERIOD.encode() in bytes(tally):

@@ -266,7 +266,7 @@ def _new_ones(driver: Driver, lines: Sequence[Prepared]) -> list[Prepared]:
         if known is None:
             new.append(line)
             seen[line.identity] = line.body
-        elif known != line.body:
+        elif known and known != line.body:  # Nothing is left to compare with what was erased.
             name = uuid_text(line.key) if line.kind == "usage" else line.key.hex()
             raise LedgerUnavailable(
                 f"{line.kind} {name} attempt {line.attempt} revision {line.revision} is in the ledger with another "

@@ -6,6 +6,7 @@ auditor's `replay` folds the entries, so neither way proves itself.
 """
 
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from greenserve.carbon.ledger.restated_lines import cause_bodies, restated_bodie
 from greenserve.carbon.ledger.rollup import RollupKey
 from greenserve.carbon.ledger.row import month_of
 from greenserve.carbon.ledger.rows import size_of
+from greenserve.carbon.removed_keys import SUBJECT, SUBJECT_END, is_erased
 from greenserve.carbon.statement import build_statement, statement_from
 from greenserve.carbon.statement_sums import HourSums, NeedsEntries, Stray, check_terms, fold_sums, settled_in
 from greenserve.carbon.tally import Tally
@@ -36,13 +38,23 @@ def stated(ledger: SqlLedger, scope: Scope) -> Statement:
     try:
         return from_sums(ledger, scope)
     except NeedsEntries:
-        return build_statement(ledger.entries(), scope, restated_in(ledger))
+        return build_statement(ledger.entries(), scope, restated_in(ledger), kept_in(ledger))
 
 
 def restated_in(ledger: SqlLedger) -> frozenset[RollupKey]:
     """The rows of the sums that restatements change: what a fold of the entries must know from its beginning."""
     with ledger.reading() as connection:
         return restated_rows(driver_of(connection))
+
+
+def kept_in(ledger: SqlLedger) -> list[tuple[RollupKey, Tally]]:
+    """The rows of the sums that stand for erased lines: what a fold of the entries takes in their place."""
+    found = ledger.query(
+        "SELECT tenant, key_id, hour, model, variant, region, role, tally FROM rollup WHERE tenant >= ? AND tenant < ?",
+        (SUBJECT, SUBJECT_END),
+    )
+    rows = [(RollupKey._make(names), Tally.from_json(bytes(tally))) for *names, tally in found]
+    return sorted(rows, key=itemgetter(0))
 
 
 def from_sums(ledger: SqlLedger, scope: Scope) -> Statement:
@@ -219,7 +231,7 @@ class _Reader:
         """The first and last row of the statement's own requests."""
         edges: dict[str, list[int]] = {"ASC": [], "DESC": []}
         for tenant, hour in self._pairs:
-            if not self._holds(hour) or not self._scope.covers(tenant):
+            if not self._holds(hour) or not self._scope.covers(tenant) or is_erased(tenant):
                 continue
             for order, found in edges.items():
                 rows = self._driver.all(f"SELECT idx {_USAGE} ORDER BY idx {order} LIMIT 1", (tenant, hour))

@@ -8,13 +8,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
+from greenserve.carbon.ledger.archive_entries import archive_findings, archived_bodies, lacks_archives
+from greenserve.carbon.ledger.archives import Archives
 from greenserve.carbon.ledger.audit import Audit
 from greenserve.carbon.ledger.chain import GENESIS, link
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Verifier, parse_note
 from greenserve.carbon.ledger.pairs import Values
-from greenserve.carbon.ledger.restated_lines import restated_rows
+from greenserve.carbon.ledger.removals import GoneRows
+from greenserve.carbon.ledger.restated_lines import erased_bodies, restated_rows
 from greenserve.carbon.ledger.rollup import RollupKey, Sums
 from greenserve.carbon.ledger.row import Row, Salting, salt_of
 from greenserve.carbon.ledger.spend import Spend, SpendKey
@@ -34,23 +37,26 @@ _TWICE = (
 )
 
 
-def verify_all(driver: Driver) -> list[str]:
+def verify_all(driver: Driver, archives: Archives) -> list[str]:
     """Findings, empty when everything re-derives: each names the first bad index. In a read transaction."""
-    return [*verify_tree(driver), *verify_sums(driver), *verify_keys(driver)]
+    return [*verify_tree(driver, archives), *verify_sums(driver, archives), *verify_keys(driver)]
 
 
-def verify_tree(driver: Driver) -> list[str]:
+def verify_tree(driver: Driver, archives: Archives) -> list[str]:
     """Findings of every row against the tree, and of the tree against its signed checkpoints."""
     tree = TreeAudit(driver)
-    for rows in _groups(driver):
+    for rows in _groups(driver, archives):
         tree.see_all(rows)
-    return tree.finish()
+    return [*tree.finish(), *archive_findings(driver, archives)]
 
 
-def verify_sums(driver: Driver) -> list[str]:
-    """Findings of every row against itself and those before it, and of the sums that are kept of them."""
+def verify_sums(driver: Driver, archives: Archives) -> list[str]:
+    """Findings of every row against itself and those before it, and of the sums that are kept of them; none where the
+    file of an archived month is not there, which `verify_tree` says."""
+    if lacks_archives(driver, archives):
+        return []
     audit = Audit(restated_rows(driver))
-    for rows in _groups(driver):
+    for rows in _groups(driver, archives):
         audit.see_all(rows)
     stored = {RollupKey(*row[:7]): (Sums(*row[7:13]), bytes(row[13])) for row in driver.all("SELECT * FROM rollup")}
     spent = {SpendKey(*row[:3]): Spend(*row[3:]) for row in driver.all("SELECT * FROM spend")}
@@ -62,14 +68,14 @@ def verify_keys(driver: Driver) -> list[str]:
     return [f"entry {row[0]}: its key stands twice" for row in driver.all(_TWICE.format(driver.table_only))]
 
 
-def _groups(driver: Driver) -> Iterator[Sequence[Values]]:
+def _groups(driver: Driver, archives: Archives) -> Iterator[Sequence[Values]]:
     usual = gc.get_threshold()
     # Nothing here refers in circles, and looking for that takes a sixth of the time.
     gc.set_threshold(COLLECT_EVERY, *usual[1:])
     rows = driver.each(_ROWS)
     try:
         while group := list(islice(rows, GROUP)):
-            yield group
+            yield archives.fill_values(group)
     finally:
         gc.set_threshold(*usual)
 
@@ -88,6 +94,7 @@ class TreeAudit:
         self._origin, self._chained, self._old_head = driver.all("SELECT name, chained, chain FROM origin")[0]
         self._chain = GENESIS
         self._ahead = deque(driver.all("SELECT size, root, note FROM checkpoint ORDER BY size"))
+        self._gone = GoneRows(erased_bodies(driver), archived_bodies(driver))
         self._signed_from = self._ahead[-SIGNATURES][0] if len(self._ahead) > SIGNATURES else 0
         self._stored = b""
 
@@ -123,7 +130,13 @@ class TreeAudit:
         expected = self._stored[at * HASH_BYTES : (at + 1) * HASH_BYTES]
         leaf = expected
         if row.body is None:
-            self._findings.append(f"entry {row.idx} ({row.name}): its body was erased; its hash is in the tree")
+            if row.idx < self._chained:
+                self._chained = 0  # The older format's chain cannot be made again without it.
+            if not self._gone.take(row):
+                self._findings.append(
+                    f"entry {row.idx} ({row.name}): its body was erased, which no erased entry speaks of; its hash is "
+                    "in the tree"
+                )
         elif row.tenant not in self._salts:
             self._findings.append(f"entry {row.idx} ({row.name}): the salt of tenant {row.tenant} is missing")
         else:
@@ -148,6 +161,7 @@ class TreeAudit:
 
     def finish(self) -> list[str]:
         """All findings."""
+        self._findings += self._gone.findings()
         self._compare(self._tree.open_tiles())
         count = self._driver.all("SELECT count(*) FROM tile")[0][0]
         if count != (expected := tiles_of(self._tree.size)):

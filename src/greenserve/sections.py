@@ -282,10 +282,12 @@ class Tenancy(Section):
 
 
 class Ledger(Section):
-    """Where entries go: a SQLite file, or a PostgreSQL database with `files` beside it."""
+    """Where entries go: a SQLite file, or a PostgreSQL database with `files` beside it; how long after its end a closed
+    month's bodies stay there before `greenserve ledger archive` moves them."""
 
     url: Annotated[str, Field(pattern=r"^(sqlite:///.+|postgresql://.+)")] = "sqlite:///greenserve.db"
     files: Path = Path("greenserve-ledger/ledger")
+    retention: Annotated[str, Field(pattern=r"^(keep|[1-9][0-9]{0,4}d)$")] = "keep"
 
     @property
     def path(self) -> Path:

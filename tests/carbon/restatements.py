@@ -6,7 +6,7 @@ from typing import Any
 from greenserve.carbon.entries import UsageLine, unmetered_entry, usage_entry
 from greenserve.carbon.feeds.levels import graded
 from greenserve.carbon.ledger.book import SqlLedger
-from greenserve.carbon.ledger.stating import from_sums, restated_in, stated
+from greenserve.carbon.ledger.stating import from_sums, kept_in, restated_in, stated
 from greenserve.carbon.restating import PueRevision, pue_body, reading_body
 from greenserve.carbon.statement import Scope, build_statement
 from greenserve.records import Entry, IntensityReading
@@ -49,7 +49,8 @@ def a_scope(book: SqlLedger, *, start_us: int = AT_US, end_us: int = AT_US + DAY
 
 def both_ways(book: SqlLedger, scope: Scope) -> Sequence[Mapping[str, Any]]:
     """The document from the hourly sums, and from the single entries."""
-    return from_sums(book, scope).document, build_statement(book.entries(), scope, restated_in(book)).document
+    entries = build_statement(book.entries(), scope, restated_in(book), kept_in(book))
+    return from_sums(book, scope).document, entries.document
 
 
 def document(book: SqlLedger, scope: Scope) -> Mapping[str, Any]:

@@ -210,7 +210,7 @@ def test_an_erased_line_leaves_the_tenants_unknown_and_the_pools_checked(a_line:
 
     def findings(told: Any) -> list[str]:
         check = HourCheck()
-        check.lose(1)
+        check.lose()
         check.close(2, about.body)
         return [*check.hour(3, told), *check.share(4, share), *check.between()]
 

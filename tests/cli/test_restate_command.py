@@ -7,7 +7,7 @@ from typing import Any
 from greenserve.carbon.entries import unmetered_entry
 from greenserve.carbon.feeds.store import ReadingStore
 from greenserve.records import Entry, IntensityReading
-from tests.carbon.statements import AT_US, HOUR_US
+from tests.carbon.statements import AT_US, HOUR_US, interval, settled
 from tests.cli.test_ledger_command import a_request, record
 
 HEADER = "timestamp_utc,region,carbon_intensity_gco2e_per_kwh\n"
@@ -84,3 +84,27 @@ def test_what_is_missing_or_wrong_is_said(folder: Path, greenserve: Any) -> None
     wanted.append("no region 'nroth'; there are")
     assert all(text in one.err for text, one in zip(wanted, refused, strict=True))
     assert "1 factor, 1 restated" in done.out
+
+
+def test_a_fault_of_a_meter_is_restated(folder: Path, greenserve: Any) -> None:
+    """By device and factor; what is missing or wrong is said, with the devices that there are."""
+    first = a_request()
+    record(folder, [first, settled(first, 60_000), interval(0, at_us=AT_US, active=60_000)])
+    energy = f"ledger restate --energy cpu=1.1 --code meter_fault --source calibration {RANGE}"
+
+    dry, done, again, verified = greenserve(f"{energy} --dry-run", energy, f"{energy} --json", "ledger verify")
+    refused = greenserve(
+        f"ledger restate --energy gpu7=1.1 --source s {RANGE}",
+        f"ledger restate --energy cpu=1,1 --source s {RANGE}",
+        f"ledger restate --energy cpu=1.1 {RANGE}",
+        f"ledger restate --pue north=1.2 --source s --model sentiment {RANGE}",
+    )
+
+    assert "2 would be written: 1 factor, 1 restated" in dry.out
+    assert "energy       0.060000 -> 0.066000 J of requests; intervals stay as they were read" in done.out
+    assert (0, 0) == (again.document["entries"], verified.code)
+    assert [2, 2, 2, 2] == [one.code for one in refused]
+    assert "no device 'gpu7'; the ledger's devices are cpu" in refused[0].err
+    assert "a factor is a decimal such as 1.07" in refused[1].err.replace("\n", " ")
+    assert "--energy needs --source TEXT" in refused[2].err
+    assert "--model, --variant and --tier go with --energy" in refused[3].err

@@ -1,21 +1,20 @@
-"""`greenserve ledger`: verify, prove, export, replay, close and describe the ledger. Also how other groups open it."""
+"""`greenserve ledger`: verify, prove, export, replay, close and describe the ledger."""
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import orjson
 import typer
 
-from greenserve.carbon.feeds.store import store_file
+from greenserve.carbon.ledger.archive import newest_archives
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.closing import close_period
+from greenserve.carbon.ledger.erasure import erasures
 from greenserve.carbon.ledger.export import sha256_of, write_lines, write_parquet
 from greenserve.carbon.ledger.lookup import lines_of_request
 from greenserve.carbon.ledger.notes import Verifier, parse_note
-from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.proofs import (
     check_proof,
     newest_note,
@@ -25,43 +24,22 @@ from greenserve.carbon.ledger.proofs import (
     verifiers,
 )
 from greenserve.carbon.ledger.replay import replay as replayed
-from greenserve.carbon.ledger.restatement import restate as restated
 from greenserve.carbon.ledger.verify import old_chain_at
-from greenserve.carbon.periods import moment_us
 from greenserve.carbon.receipt import receipt_document
+from greenserve.cli import archiving, erasing, restate
+from greenserve.cli.archiving import archived_document, archived_lines
+from greenserve.cli.erasing import removed_document, removed_lines
+from greenserve.cli.opening import DOES_NOT_VERIFY, AsJson, ConfigFile, opened
 from greenserve.cli.output import data, messages, print_json
 from greenserve.cli.receipt_lines import receipt_lines
-from greenserve.cli.restating import (
-    Series,
-    cause_of_pue,
-    causes_of_series,
-    causes_of_store,
-    checked_causes,
-    checked_region,
-    document_of,
-    show,
-)
 from greenserve.clock import SystemClock
-from greenserve.config import Config, load_config
-from greenserve.errors import InvalidRequest, NotFound
+from greenserve.errors import InvalidRequest
+
+__all__ = ["DOES_NOT_VERIFY", "AsJson", "ConfigFile", "app", "opened"]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Verify, prove, export and describe the ledger.")
-ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="The configuration file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-DOES_NOT_VERIFY = 5
-
-
-@contextmanager
-def opened(config: Path | None, *, must_exist: bool = True) -> Iterator[tuple[SqlLedger, Config]]:
-    """The configured ledger; what is not found counts as wrong usage, since a name was given that is none."""
-    loaded = load_config(config)
-    ledger = open_ledger(loaded.ledger.url, loaded.ledger.path, must_exist=must_exist)
-    try:
-        yield ledger, loaded
-    except NotFound as error:
-        raise InvalidRequest(str(error)) from None
-    finally:
-        ledger.close()
+for group in (restate, erasing, archiving):
+    app.registered_commands += group.app.registered_commands
 
 
 @app.callback()
@@ -83,15 +61,25 @@ def verify(
     """Derive again everything that can be: tree, signatures, columns, energies, emissions, sums. Exit 5 if not."""
     with opened(config) as (book, _):
         findings = [*_against(book, against), *book.verify()]
-        head = book.head()
+        head, gone = book.head(), erasures(book)
+        files = [(book.archives.path(month), entry) for month, entry in newest_archives(book)]
     if as_json:
-        print_json("ledger-verify", {"size": head.size, "chain": head.root, "findings": findings})
+        told: dict[str, object] = {
+            "size": head.size,
+            "chain": head.root,
+            "findings": findings,
+            "erased": removed_document(gone),
+        }
+        told["archived"] = archived_document(files)
+        print_json("ledger-verify", told)
     elif findings:
         for finding in findings:
             data.print(finding, markup=False)
     else:
         data.print(f"verified: {head.size} entries, head", markup=False)
         data.print(str(head), markup=False)
+        for line in [*removed_lines(gone), *archived_lines(files)]:
+            data.print(line, markup=False)
     if findings:
         messages.print(f"the ledger does not verify: {len(findings)} findings, the first index named is where to look")
         raise typer.Exit(DOES_NOT_VERIFY)
@@ -234,53 +222,6 @@ def close(
         print_json("ledger-close", body)
         return
     data.print(f"closed {month}: {body['requests']} requests, sums {body['rollup_sha256']}", markup=False)
-
-
-@app.command()
-def restate(
-    reason: Annotated[str, typer.Option(help="Why; entries and statements print it.")],
-    begin: Annotated[str, typer.Option("--from", metavar="TIME", help="2026-10-01 or 2026-10-01T05:00Z.")],
-    end: Annotated[str, typer.Option("--to", metavar="TIME", help="The first moment behind it.")],
-    intensity: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Revised hours as CSV or Parquet, as recorded series are.")
-    ] = None,
-    provider: Annotated[str | None, typer.Option(help="With --intensity: whose readings these replace.")] = None,
-    basis: Annotated[Literal["lifecycle", "direct"], typer.Option(help="With --intensity.")] = "lifecycle",
-    origin: Annotated[
-        Literal["observed", "estimated", "recorded"], typer.Option(help="With --intensity: how good they are.")
-    ] = "observed",
-    feeds: Annotated[
-        bool, typer.Option("--feeds", help="By what the gateway's feeds have fetched again since.")
-    ] = False,
-    pue: Annotated[list[str] | None, typer.Option(metavar="REGION=VALUE", help="A region's revised PUE.")] = None,
-    source: Annotated[str | None, typer.Option(help="With --pue: where the value comes from.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing, say what would change.")] = False,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Restate settled requests, of closed months too, by revised grid values or PUEs: new entries, nothing edited."""
-    start_us, end_us = moment_us(begin), moment_us(end)
-    if end_us <= start_us:
-        raise InvalidRequest(f"--to {end} is not after --from {begin}")
-    if (intensity is None) != (provider is None):
-        raise InvalidRequest("--intensity FILE and --provider NAME go together: only that provider's values give way")
-    causes: list[Mapping[str, Any]] = []
-    factors = [cause_of_pue(one, source, start_us, end_us) for one in pue or ()]
-    if intensity is not None and provider is not None:
-        series = Series(file=intensity, provider=provider, basis=basis, origin=origin)
-        causes += causes_of_series(series, start_us, end_us)
-    with opened(config) as (book, loaded):
-        if feeds:
-            causes += causes_of_store(store_file(loaded), start_us, end_us)
-        known = {region.name for region in loaded.regions}
-        known |= {str(region) for (region,) in book.query("SELECT DISTINCT region FROM rollup WHERE region <> ''")}
-        causes += [checked_region(one, known) for one in factors]
-        given = checked_causes(causes, start_us, end_us)
-        found = restated(book, given, reason=reason, now_us=SystemClock().unix_us(), dry_run=dry_run)
-    if as_json:
-        print_json("ledger-restate", document_of(found, dry_run=dry_run))
-    else:
-        show(found, dry_run=dry_run)
 
 
 @app.command()

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from greenserve.carbon.budgets import iso
+from greenserve.carbon.entries import BY_SPANS
 from greenserve.carbon.feeds.levels import LIVE, graded
 from greenserve.carbon.feeds.recorded import HOUR_US, RecordedFeed
 from greenserve.carbon.feeds.store import readings_between
 from greenserve.carbon.ledger.restatement import Restatement
+from greenserve.carbon.rescaling import Code, EnergyRevision, energy_body, scale_of
 from greenserve.carbon.restating import PueRevision, pue_body, reading_body
 from greenserve.cli.output import data
 from greenserve.errors import InvalidRequest
-from greenserve.records import Basis, IntensityReading, Origin
+from greenserve.records import Basis, IntensityReading, Origin, Tier
 from greenserve.units import MILLI, decimal_grams, decimal_joules
 
 LARGEST_PUE_MILLI = 10_000
@@ -76,6 +78,45 @@ def cause_of_pue(given: str, source: str | None, start_us: int, end_us: int) -> 
     return pue_body(PueRevision(region=region, start_us=start_us, end_us=end_us, pue_milli=int(milli), source=source))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What was found wrong with a meter or a power model: `cpu=1.07`, why, where it is known from, whom it concerns."""
+
+    given: str
+    code: Code
+    source: str | None
+    model: str | None
+    variant: str | None
+    tier: Tier | None
+
+
+def cause_of_fault(fault: Fault, settled_by: Mapping[str, str | None], start_us: int, end_us: int) -> Mapping[str, Any]:
+    """The cause that a fault is; `settled_by` says how each device of the ledger is settled."""
+    device, sign, text = fault.given.rpartition("=")
+    try:
+        scale_ppm = scale_of(text)
+    except ValueError as error:
+        raise InvalidRequest(f"--energy {fault.given}: write DEVICE=FACTOR, such as cpu=1.07: {error}") from None
+    if not sign or device not in settled_by:
+        there = ", ".join(sorted(settled_by)) or "none: nothing was metered yet"
+        raise InvalidRequest(f"--energy {fault.given}: no device {device!r}; the ledger's devices are {there}")
+    if not fault.source:
+        raise InvalidRequest("--energy needs --source TEXT: where the factor comes from, such as a calibration report")
+    revision = EnergyRevision(
+        device=device,
+        by_cpu_time=settled_by[device] != BY_SPANS,
+        start_us=start_us,
+        end_us=end_us,
+        scale_ppm=scale_ppm,
+        code=fault.code,
+        source=fault.source,
+        model=fault.model,
+        variant=fault.variant,
+        tier=fault.tier,
+    )
+    return energy_body(revision)
+
+
 def checked_region(cause: Mapping[str, Any], known: Collection[str]) -> Mapping[str, Any]:
     """The cause of a PUE; InvalidRequest for a region that neither the configuration nor the ledger has."""
     if cause["region"] not in known:
@@ -91,6 +132,7 @@ def show(found: Restatement, *, dry_run: bool) -> None:
         ("entries", f"{len(found.entries)} {'would be written' if dry_run else 'written'}: {_kinds(found)}"),
         ("requests", f"{sum(row.lines for row in found.rows)} restated in {len(found.rows)} hourly sums"),
         ("  of closed", f"{closed} hourly sums of closed months: their statements get a new version"),
+        *_energy(found),
         ("lifecycle", f"{_grams(old_ng)} -> {_grams(new_ng)} gCO2e, difference {_difference(old_ng, new_ng)}"),
         ("direct", " -> ".join(map(_grams, found.totals("loc_direct_ng"))) + " gCO2e"),
         ("at the site", " -> ".join(map(_joules, found.totals("facility_uj"))) + " J"),
@@ -103,6 +145,8 @@ def show(found: Restatement, *, dry_run: bool) -> None:
 def document_of(found: Restatement, *, dry_run: bool) -> dict[str, object]:
     """The same for other programs; unknown is null."""
     figures = {name: found.totals(name) for name in ("loc_lifecycle_ng", "loc_direct_ng", "facility_uj")}
+    if (energy := found.totals("energy_uj")) != (None, None):
+        figures["energy_uj"] = energy
     return {
         "dry_run": dry_run,
         "entries": len(found.entries),
@@ -131,6 +175,13 @@ def checked_causes(causes: Sequence[Mapping[str, Any]], start_us: int, end_us: i
 
 def _graded(reading: IntensityReading, origin: Origin) -> IntensityReading:
     return graded(replace(reading, origin=origin), LIVE if origin in ("observed", "estimated") else None)
+
+
+def _energy(found: Restatement) -> list[tuple[str, str]]:
+    old_uj, new_uj = found.totals("energy_uj")
+    if old_uj is None or new_uj is None:
+        return []
+    return [("energy", f"{_joules(old_uj)} -> {_joules(new_uj)} J of requests; intervals stay as they were read")]
 
 
 def _kinds(found: Restatement) -> str:
