@@ -7,7 +7,7 @@ follow from the entries and their order alone, so whoever reads them gets the sa
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from greenserve.carbon.entries import BY_SPANS, LATER_POOLS, POOLS, UNMETERED, US_PER_HOUR, it_uj
 from greenserve.carbon.pools import closes_at_us
@@ -37,6 +37,18 @@ class TenantPart:
     late_uj: int = 0
     busy_ns: int = 0
     lines: int = 0
+
+
+class Parts(Protocol):
+    """What a settled line tells of its tenant, its energies [uJ], site energy [uJ] and emissions [ng]."""
+
+    tenant: str
+    active_uj: int
+    held_uj: int
+    host_uj: int
+    facility_uj: int | None
+    loc_direct_ng: int | None
+    loc_lifecycle_ng: int | None
 
 
 class SettledLines:
@@ -77,6 +89,12 @@ class SettledLines:
         if lifecycle_ng is not None:
             grid[4] += energy_uj
             grid[5] += lifecycle_ng
+
+    def take(self, line: Parts, ended_hour: int, busy_ns: int) -> None:
+        """Add a line that ran on the CPU alone, and what it was priced by."""
+        parts = (line.active_uj, line.held_uj, line.host_uj)
+        self.add(line.tenant, ended_hour, parts, busy_ns)
+        self.price(sum(parts), line.facility_uj, line.loc_direct_ng, line.loc_lifecycle_ng)
 
     def join(self, other: "SettledLines") -> None:
         """Add the sums of others."""

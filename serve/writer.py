@@ -9,20 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from greenserve.carbon.ledger.ingest import Ingest, Node, Progress
+from greenserve.carbon.ledger.ingest import Ingest, Node, Progress, Written
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.spool import boot_id
 from greenserve.carbon.meters.own_cpu import OwnCpu
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
-from greenserve.records import Entry
 from greenserve.serve.metering import Metering
 from greenserve.serve.power_file import POWER_FILE, PowerPublisher
 from greenserve.serve.replica import metrics_folder, spool_folder
 from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.telemetry.publisher import Publisher
-from greenserve.serve.telemetry.settled import Tenants, count_settled
+from greenserve.serve.telemetry.settled import Tenants, count_intervals, count_settled, uses_of
 
 log = logging.getLogger("greenserve.writer")
 STEP_S = 0.1
@@ -95,18 +94,17 @@ class LedgerWriter:
         self._guarded(self._ingest.finish)
         self._ledger.close()
 
-    def _written(self, entries: Sequence[Entry]) -> None:
+    def _written(self, written: Sequence[Written]) -> None:
+        others = [one.entry for one in written if one.line.kind != "usage"]
         try:
-            self._powers.written(entries)
+            self._powers.written(others)
         except Exception:  # answers are then estimated by a board's average
             log.exception("the boards' models were not taken for publication")
-        self._count(entries)
-
-    def _count(self, entries: Sequence[Entry]) -> None:
         if self._publisher is None:
             return
         try:
-            count_settled(self._publisher, entries, self._tenants)
+            count_settled(self._publisher, uses_of(written), self._tenants)
+            count_intervals(self._publisher, others)
         except Exception:  # what cannot be counted is in the ledger all the same
             log.exception("settled entries were not counted")
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 
-from greenserve.carbon.entries import PLATFORM, US_PER_HOUR, hour_key
+from greenserve.carbon.entries import PLATFORM, UNMETERED, US_PER_HOUR, hour_key
 from greenserve.carbon.hour_entries import hour_entries
-from greenserve.carbon.hours import HourName, Hours
+from greenserve.carbon.hours import HourName, Hours, SettledLines
 from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.driver import Driver
+from greenserve.carbon.ledger.forms import Known, SettledLine
 from greenserve.carbon.ledger.row import KEY_BYTES, Row, month_of
 from greenserve.carbon.ledger.rows import Placed
 from greenserve.records import Entry
@@ -57,12 +58,23 @@ class HourCloser:
         if len(placed) != len(firsts):
             self.fall_behind()
             return
+        settled: SettledLines | None = None
         for (index, line), first in zip(placed, firsts, strict=True):
             if line.kind == "device_interval":
+                settled = self._take_lines(settled)
                 self._close(index, line.decoded)
+            elif first is not None and isinstance(line.form, SettledLine) and isinstance(first.line.form, Known):
+                if UNMETERED not in line.form.flags:
+                    settled = settled or SettledLines(index)
+                    settled.take(line.form, line.hour, first.line.form.line.held_ns or 0)
             elif first is not None and line.revision:
                 self._hours.settle(index, line.decoded, first.line.decoded)
+        self._take_lines(settled)
         self._next = placed[-1].idx + 1
+
+    def _take_lines(self, settled: SettledLines | None) -> None:
+        if settled is not None:
+            self._hours.take_lines(settled)
 
     def fall_behind(self) -> None:
         """Rows were written that it is not given: it reads on from where it is."""

@@ -6,7 +6,7 @@ Synchronous: the owner calls `step` in a loop (about ten times a second) and `fi
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenserve.carbon.cuts import edges_of
 from greenserve.carbon.device_entries import device_entry
@@ -15,8 +15,10 @@ from greenserve.carbon.gathering import Whole
 from greenserve.carbon.intervals import interval_between, is_restart
 from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, half_width_of
 from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.forms import Known, SettledLine
 from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.intake import Intake
+from greenserve.carbon.ledger.known import settled_form
 from greenserve.carbon.ledger.row import Prepared, canonical_body, prepare
 from greenserve.carbon.ledger.rows import Placed
 from greenserve.carbon.node_accounts import Round
@@ -72,10 +74,9 @@ class Ingest:
         node: Node,
         clock: Clock,
         pace: Pace | None = None,
-        written: Callable[[Sequence[Entry]], object] | None = None,
+        written: Callable[[Sequence["Written"]], object] | None = None,
     ) -> None:
-        """`written` is told of settled requests and intervals once the ledger holds them: each request's body merged
-        over its first line."""
+        """`written` is told of settled requests and intervals once the ledger holds them."""
         self._written = written
         self._ledger, self._node, self._clock, self._pace = ledger, node, clock, pace or Pace()
         self._lock = ledger.lock_writer()
@@ -194,6 +195,10 @@ class Ingest:
             if line.kind != "usage" or line.revision:
                 self._hours.fall_behind()
                 continue
+            form = line.form
+            if isinstance(form, Known):
+                self._await(placed, form)
+                continue
             body = line.decoded
             cpu_ns, host_cpu_ns, held_ns = body["cpu_ns"], body["host_cpu_ns"], body["held_ns"]
             spans = body.get("spans", ())
@@ -218,6 +223,26 @@ class Ingest:
             if spans:
                 shares = [SpanShare.of(members) for members in spans]
                 self._boards.accounts.add_request(name, shares, charged=body["charged"], edges_ns=edges_of(body))
+
+    def _await(self, placed: Placed, known: Known) -> None:
+        """As `_track` for one line of a request that ran on the CPU alone."""
+        line = known.line
+        cpu_ns, host_cpu_ns, held_ns = line.cpu_ns, line.host_cpu_ns, line.held_ns
+        if line.run_id != self._node.run_id or (cpu_ns is None and host_cpu_ns is None and held_ns is None):
+            self._unwritten.append(_unmetered(placed))
+            return
+        name = f"{line.request_id}#{line.attempt}"
+        self._open[name] = placed
+        self._settler.add_request(
+            Pending(
+                request_id=name,
+                start_ns=line.start_ns,
+                end_ns=line.end_ns,
+                cpu_ns=cpu_ns or 0,
+                host_cpu_ns=host_cpu_ns or 0,
+                held_ns=held_ns or 0,
+            )
+        )
 
     def _measure(self, now_ns: int) -> None:
         """Read the meter; the time since the last good reading becomes an interval."""
@@ -302,18 +327,36 @@ class Ingest:
         written, self._unwritten = self._unwritten, []
         self._hours.took(placed, [first for _, first in written])
         if self._written is not None:
-            self._written([_told(line, first) for line, first in written])
+            self._written([Written(line, None if first is None else first.line) for line, first in written])
+
+
+class Written(NamedTuple):
+    """An entry that the ledger holds now; of a settled line also the first one."""
+
+    line: Prepared
+    first: Prepared | None
+
+    @property
+    def entry(self) -> Entry:
+        """The entry, a settled line's body merged over its first line's."""
+        first = {} if self.first is None else self.first.decoded
+        return entry_of({**first, **self.line.decoded})
 
 
 def _short(first: Placed, body: Body) -> Prepared:
     """The row of a settled body: the columns are its first line's, one revision on."""
-    period, kind, key, attempt, _, tenant, hour, _, _ = first.line
+    period, kind, key, attempt, _, tenant, hour = first.line[:7]
     return Prepared(period, kind, key, attempt, 1, tenant, hour, canonical_body(body, body["request_id"]), body)
 
 
 def _settled(settled: Settled, first: Placed, half_width_pct: int | None) -> tuple[Prepared, Placed]:
     """The settled line of a request of the CPU alone, with its 90 % interval by the meter's half width."""
     low_uj, high_uj = bounds(settled.active_uj + settled.held_uj + settled.host_uj, half_width_pct)
+    known = first.line.form
+    if isinstance(known, Known) and not settled.cut:
+        form, data = settled_form(known, first.idx, settled, (low_uj, high_uj))
+        period, kind, key, attempt, _, tenant, hour = first.line[:7]
+        return Prepared(period, kind, key, attempt, 1, tenant, hour, data, None, form), first
     usage = Usage(
         request_id=first.line.decoded["request_id"],
         active_uj=settled.active_uj,
@@ -330,10 +373,6 @@ def _settled(settled: Settled, first: Placed, half_width_pct: int | None) -> tup
 
 def _unmetered(first: Placed) -> tuple[Prepared, Placed]:
     return _short(first, unmetered_body(first.line.decoded, first=first.idx)), first
-
-
-def _told(line: Prepared, first: Placed | None) -> Entry:
-    return entry_of(dict(line.decoded) if first is None else {**first.line.decoded, **line.decoded})
 
 
 def _released(last: Body, at_us: int) -> Entry:

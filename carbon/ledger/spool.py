@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -44,8 +45,7 @@ class SpoolHeader:
         return f"{self.writer_id}.{self.number}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(NamedTuple):
     """One complete frame; `end` is the file offset [bytes] behind it."""
 
     sequence: int
@@ -170,7 +170,7 @@ class SpoolReader:
                 break
             sequence, body, here = found
             expected = sequence + 1
-            yield Frame(sequence=sequence, body=body, end=self._offset + here)
+            yield Frame(sequence, body, self._offset + here)
         if found is not None or _good_frame_follows(data, here, expected):
             raise LedgerUnavailable(
                 f"{self._path}: the frame at byte {self._offset + here} is damaged and good ones follow it; "

@@ -1,15 +1,18 @@
 """What the ledger's writer has settled, as series: energy and emissions of requests, and where metered energy went."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from greenserve.carbon.ledger.forms import Known, SettledLine
+from greenserve.carbon.ledger.ingest import Written
 from greenserve.records import Entry
 from greenserve.serve.telemetry.publisher import Publisher
 from greenserve.units import decimal_grams, decimal_joules
 
-PARTS = (("active", "active_uj"), ("held", "held_uj"), ("host", "host_uj"))
-COLUMNS = (("loc_lifecycle", "loc_lifecycle_ng"), ("loc_direct", "loc_direct_ng"))
+PARTS = ("active", "held", "host")
+COLUMNS = ("loc_lifecycle", "loc_direct")
+_AMOUNTS = (*(f"{part}_uj" for part in PARTS), *(f"{column}_ng" for column in COLUMNS))
 OTHER = "other"
 POOLS = ("idle", "waste", "background", "foreign", "gap")
 
@@ -30,29 +33,41 @@ class Tenants:
         return tenant
 
 
-def count_settled(publisher: Publisher, entries: Sequence[Entry], tenants: Tenants) -> None:
-    """Count entries that the ledger took: settled usage by model, variant and region; intervals by device.
+class Use(NamedTuple):
+    """What of settled requests is counted, apart: whose, where, by which evidence."""
 
-    `tenants` tells which of them have a label of their own. Unknown energy and emissions count nowhere. A restatement
-    changes the ledger, not a counter.
+    tenant: str
+    model: str
+    variant: str
+    region: str
+    tier: str | None
+
+
+Amounts = Sequence[int | None]
+"""The energies of PARTS [uJ] and the emissions of COLUMNS [ng]; None is unknown."""
+
+
+def count_settled(publisher: Publisher, uses: Iterable[tuple[Use, Amounts]], tenants: Tenants) -> None:
+    """Count settled and charged requests. `tenants` tells which of them have a label of their own. Unknown energy and
+    emissions count nowhere. A restatement changes the ledger, not a counter.
     """
+    sums: dict[Use, list[int | None]] = {}
+    for use, amounts in uses:
+        before = sums.get(use)
+        sums[use] = list(amounts) if before is None else list(map(_plus, before, amounts))
     joules: Counter[tuple[str, str, str, str, str]] = Counter()
     grams: Counter[tuple[str, str, str, str]] = Counter()
     by_tenant: Counter[str] = Counter()
-    for entry in entries:
-        body: Mapping[str, Any] = entry.body
-        if entry.kind == "usage" and entry.revision == 1 and body["charged"]:
-            place = (body["model"], body["variant"] or "", body["region"] or "")
-            for part, name in PARTS:
-                if (energy_uj := body[name]) is not None:
-                    joules[*place, part, body["tier"]] += energy_uj
-            for column, name in COLUMNS:
-                if (emitted_ng := body[name]) is not None:
-                    grams[*place, column] += emitted_ng
-            if (emitted_ng := body["loc_lifecycle_ng"]) is not None:
-                by_tenant[tenants.label(entry.tenant)] += emitted_ng
-        elif entry.kind == "device_interval":
-            _count_interval(publisher, body)
+    for use, totals in sums.items():
+        place = (use.model, use.variant, use.region)
+        for part, energy_uj in zip(PARTS, totals, strict=False):
+            if energy_uj is not None:
+                joules[*place, part, str(use.tier)] += energy_uj
+        for column, emitted_ng in zip(COLUMNS, totals[len(PARTS) :], strict=True):
+            if emitted_ng is not None:
+                grams[*place, column] += emitted_ng
+        if (lifecycle_ng := totals[len(PARTS)]) is not None:
+            by_tenant[tenants.label(use.tenant)] += lifecycle_ng
     for (model, variant, region, part, tier), energy_uj in joules.items():
         publisher.count(
             "greenserve_energy_joules_total",
@@ -65,9 +80,39 @@ def count_settled(publisher: Publisher, entries: Sequence[Entry], tenants: Tenan
             float(decimal_grams(emitted_ng)),
             model=model, variant=variant, region=region, column=column,
         )  # fmt: skip
-
     for tenant, emitted_ng in by_tenant.items():
         publisher.count("greenserve_tenant_carbon_grams_total", float(decimal_grams(emitted_ng)), tenant=tenant)
+
+
+def uses_of(written: Iterable[Written]) -> Iterator[tuple[Use, Amounts]]:
+    """The settled and charged requests among what the ledger took."""
+    for line, first in written:
+        if line.kind != "usage" or line.revision != 1 or first is None:
+            continue
+        if isinstance(line.form, SettledLine) and isinstance(first.form, Known):
+            own, form = first.form.line, line.form
+            if form.charged:
+                use = Use(own.tenant, own.model, own.variant or "", own.region or "", form.tier)
+                yield (
+                    use,
+                    (form.active_uj, form.held_uj, form.host_uj, form.loc_lifecycle_ng, form.loc_direct_ng),
+                )
+            continue
+        body: Mapping[str, Any] = {**first.decoded, **line.decoded}
+        if body["charged"]:
+            use = Use(line.tenant, body["model"], body["variant"] or "", body["region"] or "", body["tier"])
+            yield use, [body[name] for name in _AMOUNTS]
+
+
+def count_intervals(publisher: Publisher, entries: Iterable[Entry]) -> None:
+    """Count the devices' intervals among entries that the ledger took."""
+    for entry in entries:
+        if entry.kind == "device_interval":
+            _count_interval(publisher, entry.body)
+
+
+def _plus(before: int | None, more: int | None) -> int | None:
+    return more if before is None else before + (more or 0)
 
 
 def _count_interval(publisher: Publisher, body: Mapping[str, Any]) -> None:
