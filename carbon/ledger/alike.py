@@ -4,8 +4,10 @@ The same sums as counting each request in a `Tally` and a `Spend` by itself (a p
 for who counts millions of them: the ledger's writer, and whoever verifies it.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -23,12 +25,21 @@ from greenserve.carbon.windows import US_PER_QUARTER
 
 MOST_KINDS = 4_096
 """How many kinds of alike requests are remembered."""
+MOST_LINES = 10_000
+"""How many lines wait to be added up where nobody asks before."""
+_energies = attrgetter("active_uj", "held_uj", "host_uj", "low_uj", "high_uj")
+_rows, _tokens = attrgetter("rows"), attrgetter("tokens_in")
+_FIGURES = tuple(
+    (name, attrgetter(name))
+    for name in ("facility_uj", "loc_lifecycle_ng", "loc_direct_ng", "market_ng", "embodied_ng")
+)
+"""Figures that are null in all lines of a kind, or in none."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Alike:
     """Charged requests with known energy that differ in their figures alone. State: the sums since they were last added
-    up, which `count` adds to. Lines that were taken away again count negative.
+    up, which `take` adds to. Lines that were taken away again count negative.
 
     `first` is one of them by its first line, `newest` the same one by its newest line merged over the first. All have
     these in common: whose and which model, variant and region; outcome, cache, reason, code; PUE and grid readings;
@@ -65,24 +76,24 @@ class Alike:
         """Energy at the site's meter [uJ]; IT energy where the site's PUE is unknown."""
         return self.energy_uj if self.newest["facility_uj"] is None else self.facility_uj
 
-    def count(self, own: FirstLine, line: FirstLine | SettledLine, sign: int = 1) -> None:
-        """Add one of them: its first line and its newest; with -1 take it away."""
-        active_uj, held_uj, host_uj = line.active_uj, line.held_uj, line.host_uj
-        bucket, histogram = bucket_of(active_uj + held_uj + host_uj), self.histogram
-        histogram[bucket] = histogram.get(bucket, 0) + sign
-        self.requests += sign
-        self.rows += sign * own.rows
-        self.tokens += sign * (own.tokens_in or 0)
-        self.active_uj += sign * active_uj
-        self.held_uj += sign * held_uj
-        self.host_uj += sign * host_uj
-        self.low_uj += sign * line.low_uj
-        self.high_uj += sign * line.high_uj
-        self.facility_uj += sign * (line.facility_uj or 0)
-        self.loc_lifecycle_ng += sign * (line.loc_lifecycle_ng or 0)
-        self.loc_direct_ng += sign * (line.loc_direct_ng or 0)
-        self.market_ng += sign * (line.market_ng or 0)
-        self.embodied_ng += sign * (line.embodied_ng or 0)
+    def take(self, sign: int, owns: Sequence[FirstLine], lines: Sequence[FirstLine | SettledLine]) -> None:
+        """Add such requests: their first lines and their newest ones; with -1 take them away."""
+        active_uj, held_uj, host_uj, low_uj, high_uj = zip(*map(_energies, lines), strict=True)
+        histogram = self.histogram
+        for bucket, requests in Counter(map(bucket_of, map(sum, zip(active_uj, held_uj, host_uj, strict=True)))).items():
+            histogram[bucket] = histogram.get(bucket, 0) + sign * requests
+        self.requests += sign * len(lines)
+        self.rows += sign * sum(map(_rows, owns))
+        self.active_uj += sign * sum(active_uj)
+        self.held_uj += sign * sum(held_uj)
+        self.host_uj += sign * sum(host_uj)
+        self.low_uj += sign * sum(low_uj)
+        self.high_uj += sign * sum(high_uj)
+        if self.first["tokens_in"] is not None:
+            self.tokens += sign * sum(map(_tokens, owns))
+        for name, figure in _FIGURES:
+            if self.newest[name] is not None:
+                setattr(self, name, getattr(self, name) + sign * sum(map(figure, lines)))
 
     def clear(self) -> None:
         """Begin at nothing again."""
@@ -93,48 +104,54 @@ class Alike:
 
 
 class Kinds:
-    """Requests by kind. State: the kinds that were seen, and which of them hold sums that are not added up yet."""
+    """Requests by kind. State: the kinds that were seen, and the lines that are not added up yet."""
 
     def __init__(self) -> None:
-        self._known: dict[object, Alike] = {}
-        self._counted: dict[object, Alike] = {}
+        self._known: dict[tuple[Any, ...], Alike] = {}
+        self._waiting: dict[tuple[Any, ...], tuple[list[FirstLine], list[FirstLine | SettledLine], Known]] = {}
+        self._lines = 0
 
     def __repr__(self) -> str:
-        return f"<Kinds: {len(self._counted)} of {len(self._known)} hold sums>"
+        return f"<Kinds: {self._lines} lines of {len(self._waiting)} kinds wait, {len(self._known)} kinds known>"
 
-    def __len__(self) -> int:
-        """How many kinds wait to be added up."""
-        return len(self._counted)
+    def needs_room(self) -> bool:
+        """Whether so many lines wait that they should be added up."""
+        return self._lines > MOST_LINES
 
     def count(self, first: Known, line: FirstLine | SettledLine, sign: int = 1) -> None:
         """Count a request by its newest line; with -1 take it away as it was counted by that line before."""
         kind = (
-            first.kind, line.state, line.tier, line.flags, line.facility_uj is None, line.loc_lifecycle_ng is None,
+            sign, first.kind, line.state, line.tier, line.flags, line.facility_uj is None, line.loc_lifecycle_ng is None,
             line.loc_direct_ng is None, line.market_ng is None, line.embodied_ng is None,
         )  # fmt: skip
-        alike = self._counted.get(kind)
-        if alike is None:
-            alike = self._known.get(kind)
-            if alike is None:
-                alike = self._known[kind] = _alike(first, line)
-            self._counted[kind] = alike
-        alike.count(first.line, line, sign)
+        waiting = self._waiting.get(kind)
+        if waiting is None:
+            waiting = self._waiting[kind] = ([], [], first)
+        waiting[0].append(first.line)
+        waiting[1].append(line)
+        self._lines += 1
 
     def add_up(self, tally: Callable[[RollupKey], Tally], places: Places) -> set[RollupKey]:
         """Add what was counted to the rows of the hourly sums (`tally` gives one) and to the sums that budgets are read
         from; the rows."""
-        rows = set()
-        for alike in self._counted.values():
+        counted: dict[int, Alike] = {}
+        for (sign, *kind), (owns, lines, known) in self._waiting.items():
+            alike = self._known.get(name := tuple(kind))
+            if alike is None:
+                alike = self._known[name] = _alike(known, lines[0])
+            alike.take(sign, owns, lines)
+            counted[id(alike)] = alike
+        for alike in counted.values():
             add_to(tally(alike.row), alike)
             sums = places.setdefault(alike.place, [0, 0, 0, 0, 0])
             for at, value in enumerate(spent_by(alike)):
                 sums[at] += value
-            rows.add(alike.row)
             alike.clear()
-        self._counted.clear()
+        self._waiting.clear()
+        self._lines = 0
         if len(self._known) > MOST_KINDS:
             self._known.clear()
-        return rows
+        return {alike.row for alike in counted.values()}
 
 
 def add_to(tally: Tally, alike: Alike) -> None:

@@ -32,6 +32,7 @@ from greenserve.ports import Clock
 from greenserve.records import Entry
 
 PAGE_ROWS = 1_000
+PUBLISH_EVERY_US = 1_000_000
 APPENDER = "greenserve_appender"
 _COLUMNS = "idx, period, kind, key, attempt, revision, tenant, hour, body"
 _SPENT = (
@@ -68,6 +69,8 @@ class SqlLedger(ABC):
         self.url = str(path)
         self._engine = engine
         self._thread_lock, self._unix_us = threading.Lock(), clock.unix_us
+        self._published_us = self._publish_every_us = 0
+        self._note: str | None = None
         self._appender = Appender(signer=self._find_signer, unix_us=clock.unix_us)
 
     def __repr__(self) -> str:
@@ -88,10 +91,10 @@ class SqlLedger(ABC):
                         yield connection
             except BaseException:
                 self._appender.forget()
+                self._appender.note = None
                 raise
-            note, self._appender.note = self._appender.note, None
-            if note is not None:
-                self._publish(note)
+            self._note, self._appender.note = self._appender.note or self._note, None
+            self.publish(every_us=self._publish_every_us)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -122,7 +125,9 @@ class SqlLedger(ABC):
         return placed
 
     def take_over(self, holder: str) -> int:
-        """Become the writer: the epoch to append with; writers before can append no more."""
+        """Become the writer: the epoch to append with; writers before can append no more. Its checkpoints reach their
+        file once a second, with an entry or with `publish`."""
+        self._publish_every_us = PUBLISH_EVERY_US
         with self.writing() as connection:
             driver = driver_of(connection)
             driver.many("UPDATE writer SET epoch = epoch + 1, holder = ? WHERE one = 1", [(holder,)])
@@ -291,8 +296,13 @@ class SqlLedger(ABC):
             )
         return signer
 
-    def _publish(self, note: str) -> None:
-        """The newest checkpoint as a file, for whoever keeps copies of it; the table has it durably."""
+    def publish(self, *, every_us: int = 0) -> None:
+        """Write the newest checkpoint to its file, for whoever keeps copies of it, where that has not been done since
+        and so much time has passed [us]; the table has it durably."""
+        note, now_us = self._note, self._unix_us()
+        if note is None or 0 <= now_us - self._published_us < every_us:
+            return
+        self._published_us, self._note = now_us, None
         path = self.path.with_name(self.path.name + ".checkpoint")
         draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:

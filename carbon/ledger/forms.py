@@ -115,12 +115,12 @@ class GridReading(NamedTuple):
 
 class Known(NamedTuple):
     """A first line of a charged request with all that follows from it alone. `other` is None where the line does not
-    have the member; `kind` is equal for requests that differ in their figures alone."""
+    have the member; requests with the same `kind` differ in their figures alone."""
 
     line: FirstLine
     ci: GridReading
     other: GridReading | None
-    kind: tuple[object, ...]
+    kind: object
 
 
 _encode = msgspec.json.Encoder().encode

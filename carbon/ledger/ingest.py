@@ -14,7 +14,7 @@ from greenserve.carbon.entries import Body, entry_of, settled_body, unmetered_bo
 from greenserve.carbon.gathering import Whole
 from greenserve.carbon.intervals import interval_between, is_restart
 from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, half_width_of
-from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.book import PUBLISH_EVERY_US, SqlLedger
 from greenserve.carbon.ledger.forms import Known, SettledLine
 from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.intake import Intake
@@ -117,6 +117,7 @@ class Ingest:
             self._measure(now_ns)
             settled = self._close(now_ns)
         self._close_hours()
+        self._ledger.publish(every_us=PUBLISH_EVERY_US)
         if damage:
             raise LedgerUnavailable("\n".join(damage))
         return Progress(added=added, settled=settled, waiting=len(self._open), meter_fault=self._meter_fault)
@@ -137,6 +138,7 @@ class Ingest:
             self._unwritten += [_unmetered(first) for first in left.values()]
             self._write()
             self._close_hours()
+            self._ledger.publish()
         finally:
             self._lock.release()
         if damage:

@@ -24,7 +24,7 @@ from greenserve.errors import LedgerUnavailable
 from greenserve.units import MILLI
 
 MOST_READINGS = 4_096
-"""How many grid readings are remembered."""
+"""How many grid readings, and how many kinds of requests, are remembered."""
 _NO_READING = GridReading(None, None)
 _in_common = attrgetter(
     "tenant", "key_id", "model", "variant", "region", "org", "project", "outcome", "cache", "reason", "code",
@@ -33,10 +33,11 @@ _in_common = attrgetter(
 
 
 class Readings:
-    """Grid readings by their bytes, each looked at once. State: those seen."""
+    """Grid readings by their bytes, each looked at once. State: those seen, and what requests had in common."""
 
     def __init__(self) -> None:
         self._seen: dict[bytes, GridReading | None] = {b"null": _NO_READING}
+        self._kinds: dict[object, object] = {}
 
     def __repr__(self) -> str:
         return f"<Readings: {len(self._seen)}>"
@@ -51,7 +52,12 @@ class Readings:
             return None
         tokens = line.tokens_in
         quarter = line.ended_us // US_PER_QUARTER
-        kind = (_in_common(line), quarter, tokens and 1, ci.data, other.data, absent)
+        common = (_in_common(line), quarter, tokens and 1, ci.data, other.data, absent)
+        kind = self._kinds.get(common)
+        if kind is None:
+            if len(self._kinds) > MOST_READINGS:
+                self._kinds.clear()
+            kind = self._kinds[common] = object()
         return Known(line, ci, None if absent else other, kind)
 
     def prepare(self, data: bytes) -> Prepared:

@@ -12,7 +12,7 @@ import orjson
 
 from greenserve.carbon.entries import UNMETERED, US_PER_HOUR
 from greenserve.carbon.hours import SettledLines
-from greenserve.carbon.ledger.alike import MOST_KINDS, Kinds
+from greenserve.carbon.ledger.alike import Kinds
 from greenserve.carbon.ledger.forms import Known, body_of, first_line, settled_line
 from greenserve.carbon.ledger.known import Readings, figures_hold
 from greenserve.carbon.ledger.rollup import Rollups
@@ -72,7 +72,7 @@ class Pairs:
 
     def needs_room(self) -> bool:
         """Whether so much waits to be added to the sums that it should be."""
-        return len(self._kinds) > MOST_KINDS
+        return self._kinds.needs_room()
 
     def add_up(self, rollups: Rollups, places: Places) -> None:
         """Add what was settled to the hourly sums and to those that budgets are read from."""

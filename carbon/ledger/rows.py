@@ -16,6 +16,7 @@ from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.forms import Known
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Checkpoint, Signer
+from greenserve.carbon.ledger.packing import stored
 from greenserve.carbon.ledger.restated_lines import Restater
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, add_line, rollup_key, sums_of
 from greenserve.carbon.ledger.row import Prepared, Salting, prepare_bytes, uuid_text
@@ -106,9 +107,9 @@ class Appender:
             return []
         tree = self._current(driver)
         placed = _numbered(tree.size, lines)
-        if not driver.insert_entries([(one.idx, *one.line[:8]) for one in placed]):
+        if not driver.insert_entries(_rows(placed)):
             placed = _numbered(tree.size, _new_ones(driver, lines))
-            if not driver.insert_entries([(one.idx, *one.line[:8]) for one in placed]):
+            if not driver.insert_entries(_rows(placed)):
                 raise LedgerUnavailable("another process wrote the same entries at the same time; try again")
         if placed:
             self._add_up(driver, placed)
@@ -187,8 +188,8 @@ class Appender:
 
     def _tally(self, driver: Driver, key: RollupKey) -> Tally:
         if key not in self._tallies:
-            stored = driver.all(_TALLY, key)
-            self._tallies[key] = Tally.from_json(bytes(stored[0][0])) if stored else Tally()
+            found = driver.all(_TALLY, key)
+            self._tallies[key] = Tally.from_json(bytes(found[0][0])) if found else Tally()
         return self._tallies[key]
 
     def _counted_alike(self, line: Prepared, first: Placed | None) -> bool:
@@ -277,6 +278,10 @@ def _numbered(size: int, lines: Iterable[Prepared]) -> list[Placed]:
     return [Placed(idx, line) for idx, line in enumerate(lines, size)]
 
 
+def _rows(placed: Iterable[Placed]) -> list[tuple[Any, ...]]:
+    return [(idx, *line[:7], stored(line)) for idx, line in placed]
+
+
 def _new_ones(driver: Driver, lines: Sequence[Prepared]) -> list[Prepared]:
     """Those whose key is not in the ledger yet, each once; LedgerUnavailable where a key has another body there."""
     seen: dict[tuple[int, str, bytes, int, int], bytes] = {}
@@ -284,8 +289,8 @@ def _new_ones(driver: Driver, lines: Sequence[Prepared]) -> list[Prepared]:
     for line in lines:
         known = seen.get(line.identity)
         if known is None:
-            stored = driver.all(_FIND, line.identity)
-            known = bytes(stored[0][1] or b"") if stored else None
+            found = driver.all(_FIND, line.identity)
+            known = bytes(found[0][1] or b"") if found else None
         if known is None:
             new.append(line)
             seen[line.identity] = line.body

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -207,6 +208,7 @@ def start_ticks_of(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
+@cache
 def boot_id() -> str:
     """The kernel's random id of this boot: monotonic times of one boot compare, of two do not."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from greenserve.carbon.ledger.forms import Known, SettledLine
+from greenserve.carbon.ledger.forms import FirstLine, Known, SettledLine
 from greenserve.carbon.ledger.ingest import Written
 from greenserve.records import Entry
 from greenserve.serve.telemetry.publisher import Publisher
@@ -13,6 +14,7 @@ from greenserve.units import decimal_grams, decimal_joules
 PARTS = ("active", "held", "host")
 COLUMNS = ("loc_lifecycle", "loc_direct")
 _AMOUNTS = (*(f"{part}_uj" for part in PARTS), *(f"{column}_ng" for column in COLUMNS))
+_amounts, _amounts_of = attrgetter(*_AMOUNTS), itemgetter(*_AMOUNTS)
 OTHER = "other"
 POOLS = ("idle", "waste", "background", "foreign", "gap")
 
@@ -85,23 +87,25 @@ def count_settled(publisher: Publisher, uses: Iterable[tuple[Use, Amounts]], ten
 
 
 def uses_of(written: Iterable[Written]) -> Iterator[tuple[Use, Amounts]]:
-    """The settled and charged requests among what the ledger took."""
+    """The settled and charged requests among what the ledger took, those that are alike as one."""
+    known: dict[tuple[object, str], tuple[FirstLine, list[SettledLine]]] = {}
     for line, first in written:
         if line.kind != "usage" or line.revision != 1 or first is None:
             continue
-        if isinstance(line.form, SettledLine) and isinstance(first.form, Known):
-            own, form = first.form.line, line.form
-            if form.charged:
-                use = Use(own.tenant, own.model, own.variant or "", own.region or "", form.tier)
-                yield (
-                    use,
-                    (form.active_uj, form.held_uj, form.host_uj, form.loc_lifecycle_ng, form.loc_direct_ng),
-                )
+        form, of_first = line.form, first.form
+        if isinstance(form, SettledLine) and isinstance(of_first, Known) and form.charged:
+            key = (of_first.kind, form.tier)
+            found = known.get(key)
+            if found is None:
+                found = known[key] = (of_first.line, [])
+            found[1].append(form)
             continue
         body: Mapping[str, Any] = {**first.decoded, **line.decoded}
         if body["charged"]:
-            use = Use(line.tenant, body["model"], body["variant"] or "", body["region"] or "", body["tier"])
-            yield use, [body[name] for name in _AMOUNTS]
+            yield _use(line.tenant, body["model"], body["variant"], body["region"], body["tier"]), _amounts_of(body)
+    for own, forms in known.values():
+        use = _use(own.tenant, own.model, own.variant, own.region, forms[0].tier)
+        yield use, [_total(column) for column in zip(*map(_amounts, forms), strict=True)]
 
 
 def count_intervals(publisher: Publisher, entries: Iterable[Entry]) -> None:
@@ -109,6 +113,15 @@ def count_intervals(publisher: Publisher, entries: Iterable[Entry]) -> None:
     for entry in entries:
         if entry.kind == "device_interval":
             _count_interval(publisher, entry.body)
+
+
+def _use(tenant: str, model: str, variant: str | None, region: str | None, tier: str | None) -> Use:
+    return Use(tenant, model, variant or "", region or "", tier)
+
+
+def _total(amounts: Amounts) -> int | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
 
 
 def _plus(before: int | None, more: int | None) -> int | None:
