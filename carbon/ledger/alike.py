@@ -17,7 +17,8 @@ from greenserve.carbon.counters import count_in
 from greenserve.carbon.entries import OTHER_CI, UNMETERED, US_PER_HOUR
 from greenserve.carbon.facts import fact_of
 from greenserve.carbon.grades import grade_of, stand_apart
-from greenserve.carbon.ledger.forms import FirstLine, Known, SettledLine, body_of
+from greenserve.carbon.ledger.forms import FirstLine, Known, SettledLine
+from greenserve.carbon.ledger.packing import body_of
 from greenserve.carbon.ledger.rollup import RollupKey, rollup_key
 from greenserve.carbon.ledger.spend import Place, Places
 from greenserve.carbon.tally import Tally

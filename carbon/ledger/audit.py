@@ -20,7 +20,9 @@ from greenserve.carbon.held_lines import HeldLines
 from greenserve.carbon.hour_check import HourCheck
 from greenserve.carbon.late import late_faults
 from greenserve.carbon.ledger.conservation import Conservation
+from greenserve.carbon.ledger.packing import is_packed, packed
 from greenserve.carbon.ledger.pairs import Pairs, Request, Values
+from greenserve.carbon.ledger.pairs import row_of as kept_row
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, month_of, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, Spend, SpendKey, spend_line, spends_of
@@ -66,7 +68,10 @@ class Audit:
             if usual and not (months and month_of(values[7]) in months) and pairs.take(values):
                 self.size += 1
             else:
-                self.see(Row._make(values))
+                row = kept_row(values)
+                self.see(row)
+                if row.body is not None and is_packed(values[8]) and packed(row.body) != values[8]:
+                    self._add("body", f"entry {row.idx}: what is kept of the body is not in canonical form")
                 short = self._is_plain()
         if pairs.needs_room():
             pairs.add_up(self._rollups, self._places)

@@ -62,8 +62,14 @@ def unpacked(data: bytes) -> bytes:
         line = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return data
-    named = _first_named if isinstance(line, FirstRow) else _settled_named
-    return bytes(_encode(named(*_values(line))))
+    return body_of(line)
+
+
+def body_of(line: FirstLine | SettledLine) -> bytes:
+    """The body of a line, however it was kept."""
+    if isinstance(line, FirstRow):
+        return bytes(_encode(_first_named(*_values(line))))
+    return bytes(_encode(_settled_named(*_values(line)) if isinstance(line, SettledRow) else line))
 
 
 def is_packed(data: bytes) -> bool:

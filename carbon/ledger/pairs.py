@@ -13,16 +13,17 @@ import orjson
 from greenserve.carbon.entries import UNMETERED, US_PER_HOUR
 from greenserve.carbon.hours import SettledLines
 from greenserve.carbon.ledger.alike import Kinds
-from greenserve.carbon.ledger.forms import Known, body_of, first_line, settled_line
+from greenserve.carbon.ledger.forms import Known
 from greenserve.carbon.ledger.known import Readings, figures_hold
+from greenserve.carbon.ledger.packing import body_of, first_row, settled_row, unpacked
 from greenserve.carbon.ledger.rollup import Rollups
-from greenserve.carbon.ledger.row import KEY_BYTES, month_of, uuid_text
+from greenserve.carbon.ledger.row import KEY_BYTES, Row, month_of, uuid_text
 from greenserve.carbon.ledger.spend import Places
 from greenserve.carbon.tally import Tally
 
 _MS_PER_HOUR = US_PER_HOUR // 1_000
 Values = Sequence[Any]
-"""A row's columns, in the order of `Row`."""
+"""A row's columns, in the order of `Row`, its body as it is kept."""
 Request = tuple[bytes, int]
 
 
@@ -89,7 +90,7 @@ class Pairs:
 
     def _take_first(self, row: Values) -> bool:
         idx, period, _, key, attempt, _, tenant, hour, body = row
-        line, request = first_line(body), (key, attempt)
+        line, request = first_row(body), (key, attempt)
         if line is None or request in self._open or request in self._elsewhere:
             return False
         if len(key) != KEY_BYTES or key[6] >> 4 != 7 or line.request_id != uuid_text(key):
@@ -110,7 +111,7 @@ class Pairs:
         first = self._open.get(request)
         if first is None or request in self._elsewhere:
             return False
-        own, line = first.known.line, settled_line(body)
+        own, line = first.known.line, settled_row(body)
         if line is None or not line.charged or line.request_id != own.request_id:
             return False
         if (period, hour, tenant) != (first.period, first.hour, own.tenant):
@@ -128,3 +129,9 @@ class Pairs:
             self._settled.take(line, hour, own.held_ns or 0)
         self._kinds.count(first.known, line)
         return True
+
+
+def row_of(values: Values) -> Row:
+    """A row with its body unpacked."""
+    body = values[8]
+    return Row._make(values if body is None else (*values[:8], unpacked(bytes(body))))

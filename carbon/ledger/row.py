@@ -110,6 +110,8 @@ def prepare_bytes(data: bytes) -> Prepared:
     """The row of a serialised body: the same bytes where they are canonical, as a gateway's spool has them."""
     try:
         body = orjson.loads(data)
+        if type(body) is not dict:
+            raise TypeError(f"a body is an object with members, not {type(body).__name__}")
         canonical = canonical_body(body, "a spooled line")
         if body["kind"] == "usage":
             key, period = usage_key(body["request_id"])

@@ -13,7 +13,8 @@ from greenserve.carbon.ledger.chain import GENESIS, link
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Verifier, parse_note
-from greenserve.carbon.ledger.pairs import Values
+from greenserve.carbon.ledger.packing import unpacked
+from greenserve.carbon.ledger.pairs import Values, row_of
 from greenserve.carbon.ledger.restated_lines import restated_rows
 from greenserve.carbon.ledger.rollup import RollupKey, Sums
 from greenserve.carbon.ledger.row import Row, Salting, salt_of
@@ -26,7 +27,7 @@ GROUP = 2 * WIDTH
 """How many rows are read at once: a whole number of tiles, and what a core's cache holds."""
 SIGNATURES = 1_000
 """Of how many checkpoints, from the newest, the signature is checked; the older ones' roots are in the same tree."""
-_ROWS = "SELECT idx, period, kind, key, attempt, revision, tenant, hour, body FROM entry ORDER BY idx"
+_ROWS = "SELECT idx, period, kind, key, attempt, revision, tenant, hour, body AS kept FROM entry ORDER BY idx"
 # The unique index cannot show what stands twice in the table.
 _TWICE = (
     "SELECT max(idx) FROM entry {} GROUP BY period, kind, key, attempt, revision HAVING count(*) > 1 "
@@ -97,7 +98,7 @@ class TreeAudit:
             of_tile = rows[first : first + WIDTH]
             if not self._take(of_tile):
                 for values in of_tile:
-                    self.see(Row._make(values))
+                    self.see(row_of(values))
 
     def _take(self, rows: Sequence[Values]) -> bool:
         """Whether these rows make up the next tile as it is stored, and are in the tree now."""
@@ -191,7 +192,7 @@ def leaves_of(rows: Iterable[Values], salts: Mapping[str, Salting]) -> list[byte
         salting = salts.get(tenant)
         if salting is None or body is None:
             return None
-        leaves.append(leaf_hash(salting.salt(kind.encode(), key, attempt, revision), body))
+        leaves.append(leaf_hash(salting.salt(kind.encode(), key, attempt, revision), unpacked(body)))
     return leaves
 
 

@@ -29,7 +29,7 @@ class Node:
         self.world.run(ms=50)
         self.file = folder / "run" / "power.json"
         self.publisher = PowerPublisher(self.file, run_id="run-1", names={"cuda:0": "GPU-0000"}, clock=self.world.clock)
-        self.ingest = self.world.open(self.publisher.written)
+        self.ingest = self.world.open(lambda written: self.publisher.written([one.entry for one in written]))
         self.reader = PowerReader(self.file, run_id=run_id)
         self.recorder = Recorder(
             spool=SpoolWriter(folder / "spool", "replica"),
