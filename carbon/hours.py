@@ -5,9 +5,10 @@ follow from the entries and their order alone, so whoever reads them gets the sa
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from operator import attrgetter
+from typing import Any
 
 from greenserve.carbon.entries import BY_SPANS, LATER_POOLS, POOLS, UNMETERED, US_PER_HOUR, it_uj
 from greenserve.carbon.pools import closes_at_us
@@ -24,6 +25,8 @@ GRID = ("it_uj", "facility_uj", *(f"{basis}_{unit}" for basis in BASES for unit 
 known intensity and its emissions."""
 HourName = tuple[str, int]
 Body = Mapping[str, Any]
+parts_of = attrgetter("active_uj", "held_uj", "host_uj", "facility_uj", "loc_direct_ng", "loc_lifecycle_ng")
+"""A settled line's energies [uJ], site energy [uJ] and emissions [ng]: what `SettledLines` adds up."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,18 +40,6 @@ class TenantPart:
     late_uj: int = 0
     busy_ns: int = 0
     lines: int = 0
-
-
-class Parts(Protocol):
-    """What a settled line tells of its tenant, its energies [uJ], site energy [uJ] and emissions [ng]."""
-
-    tenant: str
-    active_uj: int
-    held_uj: int
-    host_uj: int
-    facility_uj: int | None
-    loc_direct_ng: int | None
-    loc_lifecycle_ng: int | None
 
 
 class SettledLines:
@@ -90,11 +81,19 @@ class SettledLines:
             grid[4] += energy_uj
             grid[5] += lifecycle_ng
 
-    def take(self, line: Parts, ended_hour: int, busy_ns: int) -> None:
-        """Add a line that ran on the CPU alone, and what it was priced by."""
-        parts = (line.active_uj, line.held_uj, line.host_uj)
-        self.add(line.tenant, ended_hour, parts, busy_ns)
-        self.price(sum(parts), line.facility_uj, line.loc_direct_ng, line.loc_lifecycle_ng)
+    def take_all(self, tenant: str, ended_hour: int, lines: Sequence[Sequence[Any]]) -> None:
+        """Add a tenant's lines that ended in an hour and ran on the CPU alone, and what they were priced by: `parts_of`
+        each, and its busy time [ns] behind."""
+        active_uj, held_uj, host_uj, *priced, busy_ns = zip(*lines, strict=True)
+        self.add(tenant, ended_hour, (sum(active_uj), sum(held_uj), sum(host_uj)), sum(busy_ns), len(lines))
+        energies_uj = list(map(sum, zip(active_uj, held_uj, host_uj, strict=True)))
+        for place, amounts in enumerate(priced):
+            known = energies_uj
+            if None in amounts:
+                known = [energy_uj for energy_uj, amount in zip(energies_uj, amounts, strict=True) if amount is not None]
+                amounts = [amount for amount in amounts if amount is not None]
+            self.grid[2 * place] += sum(known)
+            self.grid[2 * place + 1] += sum(amounts)
 
     def join(self, other: "SettledLines") -> None:
         """Add the sums of others."""

@@ -28,13 +28,14 @@ MOST_KINDS = 4_096
 """How many kinds of alike requests are remembered."""
 MOST_LINES = 10_000
 """How many lines wait to be added up where nobody asks before."""
-_energies = attrgetter("active_uj", "held_uj", "host_uj", "low_uj", "high_uj")
-_rows, _tokens = attrgetter("rows"), attrgetter("tokens_in")
-_FIGURES = tuple(
-    (name, attrgetter(name))
-    for name in ("facility_uj", "loc_lifecycle_ng", "loc_direct_ng", "market_ng", "embodied_ng")
-)
-"""Figures that are null in all lines of a kind, or in none."""
+_OF_NEWEST = (
+    "active_uj", "held_uj", "host_uj", "low_uj", "high_uj", "facility_uj", "loc_lifecycle_ng", "loc_direct_ng",
+    "market_ng", "embodied_ng",
+)  # fmt: skip
+FIGURES = (*_OF_NEWEST, "rows", "tokens")
+"""The figures of a request: of its newest line, and of its first one."""
+Figures = tuple[Any, ...]
+_newest_figures, _first_figures = attrgetter(*_OF_NEWEST), attrgetter("rows", "tokens_in")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,24 +78,17 @@ class Alike:
         """Energy at the site's meter [uJ]; IT energy where the site's PUE is unknown."""
         return self.energy_uj if self.newest["facility_uj"] is None else self.facility_uj
 
-    def take(self, sign: int, owns: Sequence[FirstLine], lines: Sequence[FirstLine | SettledLine]) -> None:
-        """Add such requests: their first lines and their newest ones; with -1 take them away."""
-        active_uj, held_uj, host_uj, low_uj, high_uj = zip(*map(_energies, lines), strict=True)
+    def take(self, sign: int, figures: Sequence[Figures]) -> None:
+        """Add such requests, each by its figures; with -1 take them away."""
+        columns = list(zip(*figures, strict=True))
         histogram = self.histogram
-        for bucket, requests in Counter(map(bucket_of, map(sum, zip(active_uj, held_uj, host_uj, strict=True)))).items():
+        for bucket, requests in Counter(map(bucket_of, map(sum, zip(*columns[:3], strict=True)))).items():
             histogram[bucket] = histogram.get(bucket, 0) + sign * requests
-        self.requests += sign * len(lines)
-        self.rows += sign * sum(map(_rows, owns))
-        self.active_uj += sign * sum(active_uj)
-        self.held_uj += sign * sum(held_uj)
-        self.host_uj += sign * sum(host_uj)
-        self.low_uj += sign * sum(low_uj)
-        self.high_uj += sign * sum(high_uj)
-        if self.first["tokens_in"] is not None:
-            self.tokens += sign * sum(map(_tokens, owns))
-        for name, figure in _FIGURES:
-            if self.newest[name] is not None:
-                setattr(self, name, getattr(self, name) + sign * sum(map(figure, lines)))
+        self.requests += sign * len(figures)
+        for name, column in zip(FIGURES, columns, strict=True):
+            # What is null in one of them is null in all.
+            if column[0] is not None:
+                setattr(self, name, getattr(self, name) + sign * sum(column))
 
     def clear(self) -> None:
         """Begin at nothing again."""
@@ -109,7 +103,7 @@ class Kinds:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], Alike] = {}
-        self._waiting: dict[tuple[Any, ...], tuple[list[FirstLine], list[FirstLine | SettledLine], Known]] = {}
+        self._waiting: dict[tuple[Any, ...], tuple[list[Figures], Known, FirstLine | SettledLine]] = {}
         self._lines = 0
 
     def __repr__(self) -> str:
@@ -127,20 +121,19 @@ class Kinds:
         )  # fmt: skip
         waiting = self._waiting.get(kind)
         if waiting is None:
-            waiting = self._waiting[kind] = ([], [], first)
-        waiting[0].append(first.line)
-        waiting[1].append(line)
+            waiting = self._waiting[kind] = ([], first, line)
+        waiting[0].append(_newest_figures(line) + _first_figures(first.line))
         self._lines += 1
 
     def add_up(self, tally: Callable[[RollupKey], Tally], places: Places) -> set[RollupKey]:
         """Add what was counted to the rows of the hourly sums (`tally` gives one) and to the sums that budgets are read
         from; the rows."""
         counted: dict[int, Alike] = {}
-        for (sign, *kind), (owns, lines, known) in self._waiting.items():
+        for (sign, *kind), (figures, known, line) in self._waiting.items():
             alike = self._known.get(name := tuple(kind))
             if alike is None:
-                alike = self._known[name] = _alike(known, lines[0])
-            alike.take(sign, owns, lines)
+                alike = self._known[name] = _alike(known, line)
+            alike.take(sign, figures)
             counted[id(alike)] = alike
         for alike in counted.values():
             add_to(tally(alike.row), alike)

@@ -20,7 +20,6 @@ from greenserve.carbon.held_lines import HeldLines
 from greenserve.carbon.hour_check import HourCheck
 from greenserve.carbon.late import late_faults
 from greenserve.carbon.ledger.conservation import Conservation
-from greenserve.carbon.ledger.packing import is_packed, packed
 from greenserve.carbon.ledger.pairs import Pairs, Request, Values
 from greenserve.carbon.ledger.pairs import row_of as kept_row
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
@@ -52,7 +51,7 @@ class Audit:
         self._findings: list[str] = []
         self._count_by_check: dict[str, int] = {}
         self._open: dict[Request, tuple[int, Mapping[str, Any]]] = {}
-        self._pairs = Pairs(self._open)
+        self._pairs = Pairs(self._open, self._held)
         self._rollups: Rollups = {}
         self._places: Places = {}
         self._conservation = Conservation()
@@ -68,10 +67,7 @@ class Audit:
             if usual and not (months and month_of(values[7]) in months) and pairs.take(values):
                 self.size += 1
             else:
-                row = kept_row(values)
-                self.see(row)
-                if row.body is not None and is_packed(values[8]) and packed(row.body) != values[8]:
-                    self._add("body", f"entry {row.idx}: what is kept of the body is not in canonical form")
+                self.see(kept_row(values))
                 short = self._is_plain()
         if pairs.needs_room():
             pairs.add_up(self._rollups, self._places)
@@ -234,8 +230,8 @@ class Audit:
             self._open[request] = first
 
     def _is_plain(self) -> bool:
-        """Whether the short way sees all that the long way does: it knows no restated rows and no closings."""
-        return not self._held and not self._hours.at_hand
+        """Whether the short way sees all that the long way does: it knows no closings."""
+        return not self._hours.at_hand
 
     def _take_settled(self) -> None:
         if (settled := self._pairs.take_settled()) is not None:

@@ -107,19 +107,21 @@ class SettledLine(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=
 
 
 class GridReading(NamedTuple):
-    """A grid reading as bytes and decoded; null is None in both."""
+    """A grid reading as bytes and decoded, its intensity [mg/kWh], and whether that is direct; null is None in all."""
 
     data: bytes | None
     members: Mapping[str, Any] | None
+    mg_per_kwh: int | None
+    is_direct: bool | None
 
 
 class Known(NamedTuple):
-    """A first line of a charged request with all that follows from it alone. `other` is None where the line does not
-    have the member; requests with the same `kind` differ in their figures alone."""
+    """A first line of a charged request with all that follows from it alone: its grid reading, the intensity [mg/kWh] in
+    the other basis. Requests with the same `kind` differ in their figures alone."""
 
     line: FirstLine
     ci: GridReading
-    other: GridReading | None
+    other_mg: int | None
     kind: object
 
 

@@ -6,7 +6,7 @@ import msgspec
 import orjson
 
 from greenserve.carbon.closed import Settled
-from greenserve.carbon.cuts import whole_figures
+from greenserve.carbon.emissions import site_and_emissions
 from greenserve.carbon.entries import METHOD, SHORT_VERSION, US_PER_HOUR
 from greenserve.carbon.ledger.forms import (
     FirstLine,
@@ -23,9 +23,10 @@ from greenserve.carbon.windows import US_PER_QUARTER
 from greenserve.errors import LedgerUnavailable
 from greenserve.units import MILLI
 
+_stored = attrgetter("facility_uj", "loc_direct_ng", "loc_lifecycle_ng")
 MOST_READINGS = 4_096
 """How many grid readings, and how many kinds of requests, are remembered."""
-_NO_READING = GridReading(None, None)
+_NO_READING = GridReading(None, None, None, None)
 _in_common = attrgetter(
     "tenant", "key_id", "model", "variant", "region", "org", "project", "outcome", "cache", "reason", "code",
     "pue_milli", "emulated",
@@ -58,7 +59,7 @@ class Readings:
             if len(self._kinds) > MOST_READINGS:
                 self._kinds.clear()
             kind = self._kinds[common] = object()
-        return Known(line, ci, None if absent else other, kind)
+        return Known(line, ci, other.mg_per_kwh, kind)
 
     def prepare(self, data: bytes) -> Prepared:
         """As `row.prepare_bytes`: the row of a serialised body, in a quarter of the time where it is a first line."""
@@ -82,8 +83,11 @@ class Readings:
 def figures_of(first: Known, it_uj: int) -> tuple[int | None, int | None, int | None]:
     """Site energy [uJ], direct and lifecycle emissions [ng] of a request's IT energy [uJ] (E9, E11), by the PUE and the
     readings of its first line."""
-    other = None if first.other is None else first.other.members
-    return whole_figures(first.ci.members, other, it_uj, first.line.pue_milli)
+    pue_milli, ci = first.line.pue_milli, first.ci
+    if pue_milli is None:
+        return None, None, None
+    site_uj, own_ng, other_ng = site_and_emissions(it_uj, pue_milli, ci.mg_per_kwh, first.other_mg)
+    return (site_uj, own_ng, other_ng) if ci.is_direct else (site_uj, other_ng, own_ng)
 
 
 def figures_hold(first: Known, line: FirstLine | SettledLine) -> bool:
@@ -91,8 +95,7 @@ def figures_hold(first: Known, line: FirstLine | SettledLine) -> bool:
     pue_milli = first.line.pue_milli
     if pue_milli is not None and pue_milli < MILLI:
         return False
-    figures = figures_of(first, line.active_uj + line.held_uj + line.host_uj)
-    return figures == (line.facility_uj, line.loc_direct_ng, line.loc_lifecycle_ng)
+    return _stored(line) == figures_of(first, line.active_uj + line.held_uj + line.host_uj)
 
 
 def settled_form(
@@ -150,4 +153,4 @@ def _read(data: bytes) -> GridReading | None:
             return None
     except (orjson.JSONDecodeError, KeyError, LedgerUnavailable):
         return None
-    return GridReading(data, members)
+    return GridReading(data, members, members["mg_per_kwh"], members["basis"] == "direct")

@@ -72,20 +72,25 @@ def body_of(line: FirstLine | SettledLine) -> bytes:
     return bytes(_encode(_settled_named(*_values(line)) if isinstance(line, SettledRow) else line))
 
 
-def is_packed(data: bytes) -> bool:
-    """Whether bytes begin as a packed line does."""
-    return data.startswith(_PACKED)
+def own_body(data: bytes) -> bytes | None:
+    """As `unpacked`; None where a packed line is not kept as `packed` would keep it, byte for byte."""
+    if not data.startswith(_PACKED):
+        return data
+    try:
+        line = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return data
+    return body_of(line) if _encode(line) == data else None
 
 
 def first_row(data: bytes) -> FirstLine | None:
-    """As `forms.first_line`, for what is kept of a first line."""
+    """As `forms.first_line`, for what is kept of a first line. Whether that is the one way to keep it, `own_body` says."""
     if not data.startswith(_PACKED):
         return first_line(data)
     try:
-        line = _decode_first(data)
+        return _decode_first(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return line if _encode(line) == data else None
 
 
 def settled_row(data: bytes) -> SettledLine | None:
@@ -93,10 +98,9 @@ def settled_row(data: bytes) -> SettledLine | None:
     if not data.startswith(_PACKED):
         return settled_line(data)
     try:
-        line = _decode_settled(data)
+        return _decode_settled(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return line if _encode(line) == data else None
 
 
 def _pack(line: FirstLine | SettledLine, body: bytes) -> bytes:

@@ -5,18 +5,19 @@ the long way would; whatever is unusual it leaves to the long way, which says wh
 """
 
 from collections.abc import Container, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import orjson
 
 from greenserve.carbon.entries import UNMETERED, US_PER_HOUR
-from greenserve.carbon.hours import SettledLines
+from greenserve.carbon.held_lines import HeldLines
+from greenserve.carbon.hours import SettledLines, parts_of
 from greenserve.carbon.ledger.alike import Kinds
-from greenserve.carbon.ledger.forms import Known
+from greenserve.carbon.ledger.forms import FirstLine, Known
 from greenserve.carbon.ledger.known import Readings, figures_hold
 from greenserve.carbon.ledger.packing import body_of, first_row, settled_row, unpacked
-from greenserve.carbon.ledger.rollup import Rollups
+from greenserve.carbon.ledger.rollup import OWN, RollupKey, Rollups
 from greenserve.carbon.ledger.row import KEY_BYTES, Row, month_of, uuid_text
 from greenserve.carbon.ledger.spend import Places
 from greenserve.carbon.tally import Tally
@@ -27,26 +28,22 @@ Values = Sequence[Any]
 Request = tuple[bytes, int]
 
 
-class _First(NamedTuple):
-    """A first line that waits for its settled one."""
-
-    idx: int
-    period: int
-    hour: int
-    known: Known
+_First = tuple[int, int, int, Known]
+"""A first line that waits for its settled one: its index, period, hour, and what is known of it."""
 
 
 class Pairs:
     """Takes usage rows in order. State: first lines that are open, the sums of settled requests that are not yet in
     the hourly ones, and the energy settled since it was last asked for."""
 
-    def __init__(self, elsewhere: Container[Request]) -> None:
-        """`elsewhere` are the requests that are open on the long way."""
-        self._elsewhere = elsewhere
+    def __init__(self, elsewhere: Container[Request], held: HeldLines | None = None) -> None:
+        """`elsewhere` are the requests that are open on the long way; the lines of rows that `held` wants go there."""
+        self._elsewhere, self._held = elsewhere, held or None
         self._open: dict[Request, _First] = {}
         self._kinds = Kinds()
         self._readings = Readings()
-        self._settled: SettledLines | None = None
+        self._settled: dict[tuple[str, int], list[tuple[int | None, ...]]] = {}
+        self._sums: SettledLines | None = None
 
     def __repr__(self) -> str:
         return f"<Pairs: {len(self._open)} open>"
@@ -60,7 +57,7 @@ class Pairs:
     def give_up(self, request: Request) -> tuple[int, Mapping[str, Any]] | None:
         """The index and body of an open request's first line, which is the long way's from now on; it is in no sum."""
         first = self._open.pop(request, None)
-        return None if first is None else (first.idx, orjson.loads(body_of(first.known.line)))
+        return None if first is None else (first[0], orjson.loads(body_of(first[3].line)))
 
     def open_requests(self) -> list[Request]:
         """Whose first lines wait for their settled ones."""
@@ -68,7 +65,8 @@ class Pairs:
 
     def take_settled(self) -> SettledLines | None:
         """The sums of what was settled since this was last asked; None for nothing."""
-        settled, self._settled = self._settled, None
+        self._sum_settled()
+        settled, self._sums = self._sums, None
         return settled
 
     def needs_room(self) -> bool:
@@ -78,15 +76,22 @@ class Pairs:
     def add_up(self, rollups: Rollups, places: Places) -> None:
         """Add what was settled to the hourly sums and to those that budgets are read from."""
         self._kinds.add_up(lambda key: rollups.setdefault(key, Tally()), places)
+        self._sum_settled()
 
     def finish(self, rollups: Rollups, places: Places) -> None:
         """As `add_up`, with the requests that were never settled."""
-        for first in self._open.values():
-            self._kinds.count(first.known, first.known.line)
+        for _, _, _, known in self._open.values():
+            self._kinds.count(known, known.line)
             if self.needs_room():
                 self.add_up(rollups, places)
         self._open.clear()
         self.add_up(rollups, places)
+
+    def _sum_settled(self) -> None:
+        for (tenant, hour), parts in self._settled.items():
+            assert self._sums is not None
+            self._sums.take_all(tenant, hour, parts)
+        self._settled.clear()
 
     def _take_first(self, row: Values) -> bool:
         idx, period, _, key, attempt, _, tenant, hour, body = row
@@ -99,10 +104,12 @@ class Pairs:
             return False
         if (line.attempt, line.tenant, line.ended_us // US_PER_HOUR) != (attempt, tenant, hour):
             return False
+        if self._held and self._held.wants(_row_of(line)):
+            return False
         known = self._readings.known(line)
         if known is None or not figures_hold(known, line):
             return False
-        self._open[request] = _First(idx, period, hour, known)
+        self._open[request] = (idx, period, hour, known)
         return True
 
     def _take_settled(self, row: Values) -> bool:
@@ -111,24 +118,33 @@ class Pairs:
         first = self._open.get(request)
         if first is None or request in self._elsewhere:
             return False
-        own, line = first.known.line, settled_row(body)
+        first_idx, first_period, first_hour, known = first
+        own, line = known.line, settled_row(body)
         if line is None or not line.charged or line.request_id != own.request_id:
             return False
-        if (period, hour, tenant) != (first.period, first.hour, own.tenant):
+        if (period, hour, tenant) != (first_period, first_hour, own.tenant):
             return False
         if (line.attempt, line.tenant, line.ended_us) != (attempt, tenant, own.ended_us):
             return False
-        if line.first is not msgspec.UNSET and line.first is not None and line.first != first.idx:
+        if line.first is not msgspec.UNSET and line.first is not None and line.first != first_idx:
             return False
-        if not figures_hold(first.known, line):
+        if not figures_hold(known, line):
             return False
         del self._open[request]
         if UNMETERED not in line.flags:
-            if self._settled is None:
-                self._settled = SettledLines(row[0])
-            self._settled.take(line, hour, own.held_ns or 0)
-        self._kinds.count(first.known, line)
+            if self._sums is None:
+                self._sums = SettledLines(row[0])
+            parts = self._settled.get((tenant, hour))
+            if parts is None:
+                parts = self._settled[tenant, hour] = []
+            parts.append((*parts_of(line), own.held_ns or 0))
+        self._kinds.count(known, line)
         return True
+
+
+def _row_of(line: FirstLine) -> RollupKey:
+    hour = line.ended_us // US_PER_HOUR
+    return RollupKey(line.tenant, line.key_id or "", hour, line.model, line.variant or "", line.region or "", OWN)
 
 
 def row_of(values: Values) -> Row:
