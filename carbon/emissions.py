@@ -29,7 +29,9 @@ def site_and_emissions(
     As `facility_uj` and `emissions_ng`, in one step for who derives millions of lines.
     """
     if it_uj < 0 or pue_milli < MILLI or (own_mg or 0) < 0 or (other_mg or 0) < 0:
-        raise ValueError(f"needs energy >= 0 uJ, PUE >= 1.000, mg/kWh >= 0, got {it_uj}, {pue_milli}, {own_mg}, {other_mg}")
+        raise ValueError(
+            f"needs energy >= 0 uJ, PUE >= 1.000, mg/kWh >= 0, got {it_uj}, {pue_milli}, {own_mg}, {other_mg}"
+        )
     site_uj, rest = divmod(it_uj * pue_milli, MILLI)
     if rest > MILLI // 2 or (rest == MILLI // 2 and site_uj & 1):
         site_uj += 1

@@ -88,12 +88,12 @@ class SettledLines:
         self.add(tenant, ended_hour, (sum(active_uj), sum(held_uj), sum(host_uj)), sum(busy_ns), len(lines))
         energies_uj = list(map(sum, zip(active_uj, held_uj, host_uj, strict=True)))
         for place, amounts in enumerate(priced):
-            known = energies_uj
-            if None in amounts:
-                known = [energy_uj for energy_uj, amount in zip(energies_uj, amounts, strict=True) if amount is not None]
-                amounts = [amount for amount in amounts if amount is not None]
-            self.grid[2 * place] += sum(known)
-            self.grid[2 * place + 1] += sum(amounts)
+            pairs = zip(energies_uj, amounts, strict=True)
+            known = [pair for pair in pairs if pair[1] is not None]
+            if known:
+                energies, figures = zip(*known, strict=True)
+                self.grid[2 * place] += sum(energies)
+                self.grid[2 * place + 1] += sum(figures)
 
     def join(self, other: "SettledLines") -> None:
         """Add the sums of others."""

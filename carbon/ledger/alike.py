@@ -116,8 +116,8 @@ class Kinds:
     def count(self, first: Known, line: FirstLine | SettledLine, sign: int = 1) -> None:
         """Count a request by its newest line; with -1 take it away as it was counted by that line before."""
         kind = (
-            sign, first.kind, line.state, line.tier, line.flags, line.facility_uj is None, line.loc_lifecycle_ng is None,
-            line.loc_direct_ng is None, line.market_ng is None, line.embodied_ng is None,
+            sign, first.kind, line.state, line.tier, line.flags, line.facility_uj is None,
+            line.loc_lifecycle_ng is None, line.loc_direct_ng is None, line.market_ng is None, line.embodied_ng is None,
         )  # fmt: skip
         waiting = self._waiting.get(kind)
         if waiting is None:

@@ -116,8 +116,8 @@ class GridReading(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A first line of a charged request with all that follows from it alone: its grid reading, the intensity [mg/kWh] in
-    the other basis. Requests with the same `kind` differ in their figures alone."""
+    """A first line of a charged request with all that follows from it alone: its grid reading, and the intensity
+    [mg/kWh] in the other basis. Requests with the same `kind` differ in their figures alone."""
 
     line: FirstLine
     ci: GridReading

@@ -15,7 +15,7 @@ from greenserve.carbon.gathering import Whole
 from greenserve.carbon.intervals import interval_between, is_restart
 from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, half_width_of
 from greenserve.carbon.ledger.book import PUBLISH_EVERY_US, SqlLedger
-from greenserve.carbon.ledger.forms import Known, SettledLine
+from greenserve.carbon.ledger.forms import Known
 from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.intake import Intake
 from greenserve.carbon.ledger.known import settled_form

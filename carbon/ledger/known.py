@@ -98,9 +98,7 @@ def figures_hold(first: Known, line: FirstLine | SettledLine) -> bool:
     return _stored(line) == figures_of(first, line.active_uj + line.held_uj + line.host_uj)
 
 
-def settled_form(
-    first: Known, idx: int, settled: Settled, bounds_uj: tuple[int, int]
-) -> tuple[SettledLine, bytes]:
+def settled_form(first: Known, idx: int, settled: Settled, bounds_uj: tuple[int, int]) -> tuple[SettledLine, bytes]:
     """The settled line of a request that ran on the CPU alone, in its form and as bytes: what `entries.settled_body`
     tells of the first line at `idx`, of its energy and of the bounds [uJ] of that.
 

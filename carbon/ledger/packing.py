@@ -1,8 +1,8 @@
 """How the tables keep the lines of a request: the members' values in order of name, without the names. Pure.
 
-Names are three fifths of such a line, and the same in all of them. A packed line is a JSON array: the number of its form,
-then the values as the body has them. Only what a form of `forms` takes is packed, so that names and bytes follow from
-the values; everything else is kept as it is. A body begins with a brace, a packed one with a bracket.
+Names are up to three fifths of such a line, and the same in all of them. A packed line is a JSON array: the number of
+its form, then the values as the body has them. Only what a form of `forms` takes is packed, so that names and bytes
+follow from the values; everything else is kept as it is. A body begins with a brace, a packed one with a bracket.
 
 What is hashed, signed, exported and proved is the body. Bytes that are no packed line are given back as they are: who
 reads them finds a body that the tree does not know.
@@ -84,7 +84,7 @@ def own_body(data: bytes) -> bytes | None:
 
 
 def first_row(data: bytes) -> FirstLine | None:
-    """As `forms.first_line`, for what is kept of a first line. Whether that is the one way to keep it, `own_body` says."""
+    """As `forms.first_line`, for what is kept of a first line; `own_body` says whether that is kept as it should be."""
     if not data.startswith(_PACKED):
         return first_line(data)
     try:

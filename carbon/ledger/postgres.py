@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from greenserve.carbon.entries import US_PER_HOUR
 from greenserve.carbon.ledger import postgres_tables, schema
-from greenserve.carbon.ledger.book import SqlLedger, driver_of
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.upgrade import admit_signer
 from greenserve.clock import SystemClock
 from greenserve.errors import DependencyMissing, InvalidRequest, LedgerUnavailable

@@ -214,9 +214,7 @@ class Appender:
             spend_line(places, body, replaced)
             return add_line(self._tallies, key, body, replaced)
         except (KeyError, TypeError, ValueError) as error:
-            raise LedgerUnavailable(
-                f"{_name(line)} does not add up: {type(error).__name__} {error}"
-            ) from None
+            raise LedgerUnavailable(f"{_name(line)} does not add up: {type(error).__name__} {error}") from None
 
     def _first_of(self, driver: Driver, line: Prepared) -> Placed:
         """The line that a settled one takes the place of."""
@@ -225,13 +223,15 @@ class Appender:
             rows = driver.all(_FIND, (*line.identity[:4], line.revision - 1)) if line.revision == 1 else []
             if not rows:
                 raise LedgerUnavailable(
-                    f"{_name(line)} follows no revision {line.revision - 1}; a request has a provisional line (0) and a "
-                    "settled one (1)"
+                    f"{_name(line)} follows no revision {line.revision - 1}; a request has a provisional line (0) and "
+                    "a settled one (1)"
                 )
             found = Placed(rows[0][0], prepare_bytes(bytes(rows[0][1])))
         told = line.decoded.get("first") if line.form is None or isinstance(line.form, Known) else line.form.first
         if told is not None and told is not msgspec.UNSET and told != found.idx:
-            raise LedgerUnavailable(f"{_name(line)} says that it settles entry {told}, its first line is entry {found.idx}")
+            raise LedgerUnavailable(
+                f"{_name(line)} says that it settles entry {told}, its first line is entry {found.idx}"
+            )
         return found
 
 

@@ -101,7 +101,9 @@ class TreeAudit:
                     row = row_of(values)
                     self.see(row)
                     if row.body is not None and own_body(values[8]) is None:
-                        self._findings.append(f"entry {row.idx} ({row.name}): its body is kept in another way than packed")
+                        self._findings.append(
+                            f"entry {row.idx} ({row.name}): its body is kept in another way than packed"
+                        )
 
     def _take(self, rows: Sequence[Values]) -> bool:
         """Whether these rows make up the next tile as it is stored, and are in the tree now."""
