@@ -69,8 +69,7 @@ class SqlLedger(ABC):
         self.url = str(path)
         self._engine = engine
         self._thread_lock, self._unix_us = threading.Lock(), clock.unix_us
-        self._published_us = self._publish_every_us = 0
-        self._note: str | None = None
+        self._published_us, self._publish_every_us, self._note = 0, 0, ""
         self._appender = Appender(signer=self._find_signer, unix_us=clock.unix_us)
 
     def __repr__(self) -> str:
@@ -297,19 +296,12 @@ class SqlLedger(ABC):
         return signer
 
     def publish(self, *, every_us: int = 0) -> None:
-        """Write the newest checkpoint to its file, for whoever keeps copies of it, where that has not been done since
-        and so much time has passed [us]; the table has it durably."""
+        """Write the newest checkpoint to its file, for whoever keeps copies, where so much time has passed since [us]."""
         note, now_us = self._note, self._unix_us()
-        if note is None or 0 <= now_us - self._published_us < every_us:
+        if not note or 0 <= now_us - self._published_us < every_us:
             return
-        self._published_us, self._note = now_us, None
-        path = self.path.with_name(self.path.name + ".checkpoint")
-        draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
-        try:
-            draft.write_text(note)
-            draft.replace(path)
-        except OSError as error:
-            raise LedgerUnavailable(f"the checkpoint {path} cannot be written ({error.strerror})") from error
+        self._published_us, self._note = now_us, ""
+        _show(self.path.with_name(self.path.name + ".checkpoint"), note)
 
     @abstractmethod
     def _mapped(self) -> AbstractContextManager[None]:
@@ -326,6 +318,15 @@ def append_with(connection: Connection, lines: Sequence[Prepared]) -> list[Place
     """Append inside a transaction of `SqlLedger.writing`, with what else it changes."""
     appender: Appender = connection.get_execution_options()[APPENDER]
     return appender.append(driver_of(connection), lines)
+
+
+def _show(path: Path, note: str) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        draft.write_text(note)
+        draft.replace(path)
+    except OSError as error:
+        raise LedgerUnavailable(f"the checkpoint {path} cannot be written ({error.strerror})") from error
 
 
 def _check_epoch(driver: Driver, epoch: int) -> None:

@@ -210,18 +210,7 @@ class Ingest:
                 continue
             name = f"{body['request_id']}#{line.attempt}"
             self._open[name] = placed
-            self._settler.add_request(
-                Pending(
-                    request_id=name,
-                    start_ns=body["start_ns"],
-                    end_ns=body["end_ns"],
-                    cpu_ns=cpu_ns or 0,
-                    host_cpu_ns=host_cpu_ns or 0,
-                    held_ns=held_ns or 0,
-                    charged=body["charged"],
-                    edges_ns=edges_of(body),
-                )
-            )
+            self._settler.add_request(_pending(name, body))
             if spans:
                 shares = [SpanShare.of(members) for members in spans]
                 self._boards.accounts.add_request(name, shares, charged=body["charged"], edges_ns=edges_of(body))
@@ -235,16 +224,8 @@ class Ingest:
             return
         name = f"{line.request_id}#{line.attempt}"
         self._open[name] = placed
-        self._settler.add_request(
-            Pending(
-                request_id=name,
-                start_ns=line.start_ns,
-                end_ns=line.end_ns,
-                cpu_ns=cpu_ns or 0,
-                host_cpu_ns=host_cpu_ns or 0,
-                held_ns=held_ns or 0,
-            )
-        )
+        weights = {"cpu_ns": cpu_ns or 0, "host_cpu_ns": host_cpu_ns or 0, "held_ns": held_ns or 0}
+        self._settler.add_request(Pending(request_id=name, start_ns=line.start_ns, end_ns=line.end_ns, **weights))
 
     def _measure(self, now_ns: int) -> None:
         """Read the meter; the time since the last good reading becomes an interval."""
@@ -343,6 +324,20 @@ class Written(NamedTuple):
         """The entry, a settled line's body merged over its first line's."""
         first = {} if self.first is None else self.first.decoded
         return entry_of({**first, **self.line.decoded})
+
+
+def _pending(name: str, body: Body) -> Pending:
+    """What the settler is to know of a first line."""
+    return Pending(
+        request_id=name,
+        start_ns=body["start_ns"],
+        end_ns=body["end_ns"],
+        cpu_ns=body["cpu_ns"] or 0,
+        host_cpu_ns=body["host_cpu_ns"] or 0,
+        held_ns=body["held_ns"] or 0,
+        charged=body["charged"],
+        edges_ns=edges_of(body),
+    )
 
 
 def _short(first: Placed, body: Body) -> Prepared:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from greenserve.carbon.device_entries import device_entry
 from greenserve.carbon.ledger.ingest import Written
@@ -13,7 +14,7 @@ from greenserve.serve.telemetry.settled import Tenants, count_intervals, count_s
 PLACE = {"model": "tiny", "variant": "fp32", "region": "north"}
 
 
-def a_settled(tenant: str = "acme", revision: int = 1, **changes: object) -> Written:
+def a_settled(tenant: str = "acme", revision: int = 1, **changes: Any) -> Written:
     """A settled request of 1 + 2 + 3 J and 5 g."""
     body: dict[str, object] = {
         **PLACE,
@@ -58,7 +59,7 @@ def test_settled_energy_and_emissions_are_counted_by_part_and_column(tmp_path: P
 def test_what_is_not_settled_usage_counts_nowhere(tmp_path: Path) -> None:
     """A provisional line comes again settled; one that is not charged is in the device's pools; unknown is unknown."""
     publisher = Publisher(tmp_path, "writer")
-    unknown = dict.fromkeys(("active_uj", "held_uj", "host_uj", "loc_lifecycle_ng"))
+    unknown: dict[str, Any] = dict.fromkeys(("active_uj", "held_uj", "host_uj", "loc_lifecycle_ng"))
 
     count_settled(
         publisher, uses_of([a_settled(revision=0), a_settled(charged=False), a_settled(**unknown)]), Tenants(9)
