@@ -296,7 +296,7 @@ class SqlLedger(ABC):
         return signer
 
     def publish(self, *, every_us: int = 0) -> None:
-        """Write the newest checkpoint to its file, for whoever keeps copies, where so much time has passed since [us]."""
+        """Write the newest checkpoint to its file, for who keeps copies, where so much time has passed since [us]."""
         note, now_us = self._note, self._unix_us()
         if not note or 0 <= now_us - self._published_us < every_us:
             return

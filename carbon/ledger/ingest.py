@@ -15,7 +15,7 @@ from greenserve.carbon.gathering import Whole
 from greenserve.carbon.intervals import interval_between, is_restart
 from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, half_width_of
 from greenserve.carbon.ledger.book import PUBLISH_EVERY_US, SqlLedger
-from greenserve.carbon.ledger.forms import Known
+from greenserve.carbon.ledger.forms import FirstLine, Known
 from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.intake import Intake
 from greenserve.carbon.ledger.known import settled_form
@@ -224,8 +224,7 @@ class Ingest:
             return
         name = f"{line.request_id}#{line.attempt}"
         self._open[name] = placed
-        weights = {"cpu_ns": cpu_ns or 0, "host_cpu_ns": host_cpu_ns or 0, "held_ns": held_ns or 0}
-        self._settler.add_request(Pending(request_id=name, start_ns=line.start_ns, end_ns=line.end_ns, **weights))
+        self._settler.add_request(_pending_line(name, line))
 
     def _measure(self, now_ns: int) -> None:
         """Read the meter; the time since the last good reading becomes an interval."""
@@ -324,6 +323,18 @@ class Written(NamedTuple):
         """The entry, a settled line's body merged over its first line's."""
         first = {} if self.first is None else self.first.decoded
         return entry_of({**first, **self.line.decoded})
+
+
+def _pending_line(name: str, line: FirstLine) -> Pending:
+    """As `_pending`, for a line in its form: charged, and not cut."""
+    return Pending(
+        request_id=name,
+        start_ns=line.start_ns,
+        end_ns=line.end_ns,
+        cpu_ns=line.cpu_ns or 0,
+        host_cpu_ns=line.host_cpu_ns or 0,
+        held_ns=line.held_ns or 0,
+    )
 
 
 def _pending(name: str, body: Body) -> Pending:
