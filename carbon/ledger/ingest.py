@@ -337,7 +337,7 @@ def _pending_line(name: str, line: FirstLine) -> Pending:
     )
 
 
-def _pending(name: str, body: Body) -> Pending:
+def _pending(name: str, body: Mapping[str, Any]) -> Pending:
     """What the settler is to know of a first line."""
     return Pending(
         request_id=name,
