@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from greenserve.carbon.cuts import Slots
+from greenserve.record import record
 from greenserve.records import Tier
 
 
@@ -15,7 +16,7 @@ class SlotPart(NamedTuple):
     held_uj: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Settled:
     """A request's part [uJ] of a device's metered energy, with the weakest tier of the intervals that it came from.
 

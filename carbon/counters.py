@@ -151,8 +151,8 @@ class Counters:
             self.not_charged += sign
             return
         self.requests += sign
-        _count(self.outcomes, body["outcome"], sign)
-        _count(self.cache, body["cache"], sign)
+        count_in(self.outcomes, body["outcome"], sign)
+        count_in(self.cache, body["cache"], sign)
         self.rows += sign * body["rows"]
         tokens = body["tokens_in"]
         if tokens is None:
@@ -160,7 +160,7 @@ class Counters:
         else:
             self.tokens += sign * tokens
         for flag in body["flags"]:
-            _count(self.flags, flag, sign)
+            count_in(self.flags, flag, sign)
         if stand_apart(body):
             self.apart += sign
         self._add_energy(body, sign)
@@ -168,7 +168,7 @@ class Counters:
     def describe(self, body: Mapping[str, Any], sign: int = 1) -> None:
         """Note what a statement says of a request beside its sums; only `restate` changes it."""
         if body["charged"] and OTHER_CI in body:
-            _count(self.facts, fact_of(body), sign)
+            count_in(self.facts, fact_of(body), sign)
 
     def restate(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """A whole settled body takes the place of another, its readings and factors too."""
@@ -191,9 +191,9 @@ class Counters:
             return
         if old["flags"] or new["flags"]:
             for flag in old["flags"]:
-                _count(self.flags, flag, -1)
+                count_in(self.flags, flag, -1)
             for flag in new["flags"]:
-                _count(self.flags, flag, 1)
+                count_in(self.flags, flag, 1)
         unknown = [old[name] is None for name in _NULLABLE]
         if LATER in old or unknown[0] or unknown != [new[name] is None for name in _NULLABLE]:
             self._add_energy(old, -1)
@@ -210,7 +210,7 @@ class Counters:
         for name in COUNTERS:
             own = getattr(self, name)
             for key, value in getattr(other, name).items():
-                _count(own, key, value)
+                count_in(own, key, value)
 
     def to_json(self) -> bytes:
         """The sums as canonical JSON: members in order of name, those that are zero or empty left out."""
@@ -247,7 +247,7 @@ class Counters:
         self.low_uj += sign * body["low_uj"]
         self.high_uj += sign * body["high_uj"]
         _count_tier(self, body["tier"], energy_uj, sign)
-        _count(self.histogram, bucket_of(energy_uj), sign)
+        count_in(self.histogram, bucket_of(energy_uj), sign)
         _count_state(self, body, energy_uj, sign)
         self._add_carbon(body, signed_uj, sign, first or body)
 
@@ -262,9 +262,9 @@ class Counters:
             _count_pieces(self, first, body, sign)
         else:
             _count_grades(self, first, energy_uj)
-            _count(self.by_origin, "unknown" if reading is None else reading["origin"], energy_uj)
+            count_in(self.by_origin, "unknown" if reading is None else reading["origin"], energy_uj)
             if reading is not None and body["facility_uj"] is not None:
-                _count(self.intensities, reading["mg_per_kwh"], site_uj)
+                count_in(self.intensities, reading["mg_per_kwh"], site_uj)
         lifecycle, direct = body["loc_lifecycle_ng"], body["loc_direct_ng"]
         if lifecycle is None:
             self.loc_lifecycle_uncovered_uj += energy_uj
@@ -290,7 +290,7 @@ class Counters:
             self.embodied_covered += sign
 
 
-def _count(counter: Counter[Any], key: str | int, value: int) -> None:
+def count_in(counter: Counter[Any], key: str | int, value: int) -> None:
     """Add to a counter; what comes to nothing leaves no trace."""
     if value:
         total = counter.get(key, 0) + value
@@ -313,14 +313,14 @@ def _move_energy(sums: "Counters", old: Mapping[str, Any], new: Mapping[str, Any
     sums.low_uj += new["low_uj"] - old["low_uj"]
     sums.high_uj += new["high_uj"] - old["high_uj"]
     if old["tier"] == new["tier"]:
-        _count(sums.by_tier, new["tier"], more_uj)
+        count_in(sums.by_tier, new["tier"], more_uj)
     else:
         _count_tier(sums, old["tier"], old_uj, -1)
         _count_tier(sums, new["tier"], energy_uj, 1)
     before, after = bucket_of(old_uj), bucket_of(energy_uj)
     if before != after:
-        _count(sums.histogram, before, -1)
-        _count(sums.histogram, after, 1)
+        count_in(sums.histogram, before, -1)
+        count_in(sums.histogram, after, 1)
     _count_state(sums, old, old_uj, -1)
     _count_state(sums, new, energy_uj, 1)
     reading, more_site_uj = old["ci"], more_uj
@@ -331,8 +331,8 @@ def _move_energy(sums: "Counters", old: Mapping[str, Any], new: Mapping[str, Any
         more_site_uj = new["facility_uj"] - old["facility_uj"]
         sums.facility_uj += more_site_uj
         if reading is not None:
-            _count(sums.intensities, reading["mg_per_kwh"], more_site_uj)
-    _count(sums.by_origin, "unknown" if reading is None else reading["origin"], more_uj)
+            count_in(sums.intensities, reading["mg_per_kwh"], more_site_uj)
+    count_in(sums.by_origin, "unknown" if reading is None else reading["origin"], more_uj)
     if new["loc_lifecycle_ng"] is None:
         sums.loc_lifecycle_uncovered_uj += more_uj
         sums.ci_unknown_uj += more_site_uj
@@ -358,10 +358,10 @@ def _count_pieces(sums: "Counters", first: Mapping[str, Any], body: Mapping[str,
     for piece in pieces_of(first, body, body["active_uj"] + body["held_uj"] + body["host_uj"]):
         energy_uj = sign * piece.energy_uj
         _count_grades(sums, {"ci": piece.ci, OTHER_CI: piece.ci_other}, energy_uj)
-        _count(sums.by_origin, "unknown" if piece.ci is None else piece.ci["origin"], energy_uj)
+        count_in(sums.by_origin, "unknown" if piece.ci is None else piece.ci["origin"], energy_uj)
         if piece.ci is not None and first["pue_milli"] is not None:
             site_uj = sign * facility_uj(piece.energy_uj, first["pue_milli"])
-            _count(sums.intensities, piece.ci["mg_per_kwh"], site_uj)
+            count_in(sums.intensities, piece.ci["mg_per_kwh"], site_uj)
 
 
 def _count_grades(sums: "Counters", first: Mapping[str, Any], energy_uj: int) -> None:
@@ -370,12 +370,12 @@ def _count_grades(sums: "Counters", first: Mapping[str, Any], energy_uj: int) ->
     for counter, reading in ((sums.grades, first["ci"]), (sums.other_grades, first.get(OTHER_CI))):
         grade = None if reading is None else grade_of(reading)
         if grade is not None:
-            _count(counter, grade, energy_uj)
+            count_in(counter, grade, energy_uj)
 
 
 def _count_tier(sums: "Counters", tier: str, energy_uj: int, sign: int) -> None:
-    _count(sums.tiers, tier, sign)
-    _count(sums.by_tier, tier, sign * energy_uj)
+    count_in(sums.tiers, tier, sign)
+    count_in(sums.by_tier, tier, sign * energy_uj)
 
 
 def _count_state(sums: "Counters", body: Mapping[str, Any], energy_uj: int, sign: int) -> None:

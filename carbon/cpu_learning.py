@@ -4,7 +4,7 @@ Answers estimate by it until the meter has spoken: the slope of E1 that the mete
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenserve.carbon.entries import UNMETERED
 from greenserve.carbon.power_model import MW_NS_PER_UJ, CpuPower
@@ -23,6 +23,19 @@ UNFIT = frozenset({UNMETERED, METER_GAP, "gap", "late"})
 BP_PER_PERCENT = 100
 
 
+class CpuUse(NamedTuple):
+    """What settled requests had of the CPU: the last one's end [monotonic ns] and their tier, CPU energy [uJ] and time
+    [ns], energy [uJ] and time [ns] of holding the node, how many they are."""
+
+    end_ns: int
+    tier: Tier
+    cpu_uj: int
+    cpu_ns: int
+    held_uj: int
+    held_ns: int
+    lines: int = 1
+
+
 class CpuLearner:
     """State, by `take` alone: sums over settled requests, halved every five minutes of their own time: CPU energy [uJ]
     and time [ns], energy [uJ] and time [ns] of holding the node; how many; the last one's end and tier."""
@@ -38,25 +51,21 @@ class CpuLearner:
     def __repr__(self) -> str:
         return f"<CpuLearner of {self._lines} requests, {self._cpu_ns / NS_PER_S:.1f} s of CPU time>"
 
-    def take(self, body: Mapping[str, Any]) -> None:
-        """A request's settled line merged over its first one; those that tell nothing are left out."""
-        part = _on_cpu(body)
-        if part is None or body["cpu_ns"] is None or body["host_cpu_ns"] is None:
+    def take(self, use: CpuUse) -> None:
+        """Learn from settled requests; a simulated meter teaches nothing about this machine."""
+        if METER_BP[use.tier] is None:
             return
-        end_ns, tier = body["end_ns"], next(one for one in TIERS if one == part["tier"])
-        if METER_BP[tier] is None:
-            return  # a simulated meter teaches nothing about this machine
-        if self._end_ns is not None and end_ns > self._end_ns:
-            kept = 0.5 ** ((end_ns - self._end_ns) / HALF_LIFE_NS)
+        if self._end_ns is not None and use.end_ns > self._end_ns:
+            kept = 0.5 ** ((use.end_ns - self._end_ns) / HALF_LIFE_NS)
             self._cpu_uj, self._cpu_ns = self._cpu_uj * kept, self._cpu_ns * kept
             self._held_uj, self._held_ns = self._held_uj * kept, self._held_ns * kept
-        self._end_ns = max(end_ns, self._end_ns or end_ns)
-        self._cpu_uj += part["active_uj"] + part["host_uj"]
-        self._cpu_ns += body["cpu_ns"] + body["host_cpu_ns"]
-        self._held_uj += part["held_uj"]
-        self._held_ns += body["held_ns"] or 0
-        self._lines += 1
-        self._tier = tier
+        self._end_ns = max(use.end_ns, self._end_ns or use.end_ns)
+        self._cpu_uj += use.cpu_uj
+        self._cpu_ns += use.cpu_ns
+        self._held_uj += use.held_uj
+        self._held_ns += use.held_ns
+        self._lines += use.lines
+        self._tier = use.tier
 
     def power(self, meter_half_width_pct: int | None = None) -> CpuPower | None:
         """The learned power, `meter_half_width_pct` [%] being the meter's own (None: its tier's); None before enough
@@ -76,6 +85,26 @@ class CpuLearner:
             half_width_pct=-(-width_bp // BP_PER_PERCENT),
             source="learned from settled requests",
         )
+
+
+def cpu_use_of(body: Mapping[str, Any]) -> CpuUse | None:
+    """Of a request's settled line merged over its first one; None where it does not say what its time cost."""
+    part = _on_cpu(body)
+    if part is None or body["cpu_ns"] is None or body["host_cpu_ns"] is None:
+        return None
+    return CpuUse(
+        end_ns=body["end_ns"],
+        tier=tier_of(part["tier"]),
+        cpu_uj=part["active_uj"] + part["host_uj"],
+        cpu_ns=body["cpu_ns"] + body["host_cpu_ns"],
+        held_uj=part["held_uj"],
+        held_ns=body["held_ns"] or 0,
+    )
+
+
+def tier_of(name: str) -> Tier:
+    """The tier of that name; StopIteration for none."""
+    return next(one for one in TIERS if one == name)
 
 
 def _on_cpu(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

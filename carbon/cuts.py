@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from greenserve.carbon.apportion import apportion_list
-from greenserve.carbon.emissions import emissions_ng, facility_uj
+from greenserve.carbon.emissions import facility_uj, site_and_emissions
 from greenserve.records import Basis, IntensityReading, Origin
 
 LATER, SLOTS = "ci_later", "slots"
@@ -121,12 +121,11 @@ def whole_figures(
     """As `site_figures` for energy that met one reading in each basis."""
     if pue_milli is None:
         return None, None, None
-    facility = facility_uj(energy_uj, pue_milli)
     if ci is None:
-        return facility, None, None
-    own_ng = emissions_ng(facility, ci["mg_per_kwh"])
-    other_ng = None if ci_other is None else emissions_ng(facility, ci_other["mg_per_kwh"])
-    return (facility, own_ng, other_ng) if ci["basis"] == "direct" else (facility, other_ng, own_ng)
+        return facility_uj(energy_uj, pue_milli), None, None
+    other_mg = None if ci_other is None else ci_other["mg_per_kwh"]
+    figures = site_and_emissions(energy_uj, pue_milli, ci["mg_per_kwh"], other_mg)
+    return figures if ci["basis"] == "direct" else (figures[0], figures[2], figures[1])
 
 
 def site_figures(pieces: Sequence[Piece], pue_milli: int | None) -> tuple[int | None, int | None, int | None]:

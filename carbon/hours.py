@@ -5,8 +5,9 @@ follow from the entries and their order alone, so whoever reads them gets the sa
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from greenserve.carbon.entries import BY_SPANS, LATER_POOLS, POOLS, UNMETERED, US_PER_HOUR, it_uj
@@ -26,6 +27,8 @@ GRID = ("it_uj", "facility_uj", *(f"{basis}_{unit}" for basis in BASES for unit 
 known intensity and its emissions."""
 HourName = tuple[str, int]
 Body = Mapping[str, Any]
+parts_of = attrgetter("active_uj", "held_uj", "host_uj", "facility_uj", "loc_direct_ng", "loc_lifecycle_ng")
+"""A settled line's energies [uJ], site energy [uJ] and emissions [ng]: what `SettledLines` adds up."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +83,20 @@ class SettledLines:
         if lifecycle_ng is not None:
             grid[4] += energy_uj
             grid[5] += lifecycle_ng
+
+    def take_all(self, tenant: str, ended_hour: int, lines: Sequence[Sequence[Any]]) -> None:
+        """Add a tenant's lines that ended in an hour and ran on the CPU alone, and what they were priced by: `parts_of`
+        each, and its busy time [ns] behind."""
+        active_uj, held_uj, host_uj, *priced, busy_ns = zip(*lines, strict=True)
+        self.add(tenant, ended_hour, (sum(active_uj), sum(held_uj), sum(host_uj)), sum(busy_ns), len(lines))
+        energies_uj = list(map(sum, zip(active_uj, held_uj, host_uj, strict=True)))
+        for place, amounts in enumerate(priced):
+            pairs = zip(energies_uj, amounts, strict=True)
+            known = [pair for pair in pairs if pair[1] is not None]
+            if known:
+                energies, figures = zip(*known, strict=True)
+                self.grid[2 * place] += sum(energies)
+                self.grid[2 * place + 1] += sum(figures)
 
     def join(self, other: "SettledLines") -> None:
         """Add the sums of others."""

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from greenserve.carbon.entries import BOOKED, US_PER_HOUR
+from greenserve.carbon.ledger.forms import Known
 from greenserve.carbon.ledger.row import Prepared, canonical_body, month_of, uuid_text
 from greenserve.carbon.periods import bounds_of
 
@@ -25,14 +26,16 @@ def month_text(month: int) -> str:
 def booked_late(line: Prepared, closed: Collection[int], now_us: int) -> Prepared:
     """A first line of a closed month as it is entered: flagged, and counting at `now_us` [us UTC], or where the first
     open month after it begins. Its request's id, time and figures stay. Any other line as it is."""
-    if line.kind != "usage" or line.revision or month_ended(line.decoded) not in closed or BOOKED in line.decoded:
+    if line.kind != "usage" or line.revision or (isinstance(line.form, Known) and _month_of(line.form) not in closed):
+        return line
+    if month_ended(line.decoded) not in closed or BOOKED in line.decoded:
         return line
     booked_us = now_us
     while (month := month_of(booked_us // US_PER_HOUR)) in closed:
         booked_us = bounds_of(month_text(month), now_us=now_us, hours=None)[1]
     body = {**line.decoded, BOOKED: booked_us, "flags": [*line.decoded["flags"], LATE_PERIOD]}
     hour = booked_us // US_PER_HOUR
-    return line._replace(hour=hour, body=canonical_body(body, uuid_text(line.key)), decoded=body)
+    return line._replace(hour=hour, body=canonical_body(body, uuid_text(line.key)), members=body, form=None)
 
 
 def is_booked_form(stored: Body, given: Body) -> bool:
@@ -58,3 +61,7 @@ def late_faults(body: Body, closed: Mapping[int, int]) -> Iterator[str]:
         yield f"is booked in {month_text(booked)} though {month_text(month)} was not closed, or without its flag"
     if booked in closed:
         yield f"is booked in {month_text(booked)}, which entry {closed[booked]} closed"
+
+
+def _month_of(known: Known) -> int:
+    return month_of(known.line.ended_us // US_PER_HOUR)

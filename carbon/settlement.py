@@ -2,19 +2,19 @@
 
 import heapq
 from collections import deque
-from dataclasses import dataclass
 from typing import Literal
 
 from greenserve.carbon.apportion import apportion_list
 from greenserve.carbon.closed import Closed, DeviceClosed, Settled
 from greenserve.carbon.cuts import cut_amounts
+from greenserve.record import record
 from greenserve.records import TIERS, Interval, Tier
 
 __all__ = ["METER_GAP", "Closed", "DeviceClosed", "Pending", "Settled", "Settler", "estimated_tier"]
 METER_GAP = "meter_gap"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Pending:
     """A request that waits for the meter: its window [start_ns, end_ns), monotonic [ns], and its weights.
 

@@ -7,20 +7,21 @@ comes later.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from greenserve.carbon.cpu_learning import CpuLearner
+from greenserve.carbon.cpu_learning import UNFIT, CpuLearner, CpuUse, cpu_use_of, tier_of
 from greenserve.carbon.ledger.boards import half_width_of
+from greenserve.carbon.ledger.forms import FirstLine, Known, SettledLine
+from greenserve.carbon.ledger.settled_rows import Written
 from greenserve.carbon.power_model import MW_NS_PER_UJ, CpuPower
 from greenserve.carbon.provisional import CPU
 from greenserve.carbon.published import BoardPower, PublishedPowers
 from greenserve.carbon.theta import Theta
 from greenserve.ports import Clock
-from greenserve.records import Entry
 from greenserve.units import NS_PER_S
 
 log = logging.getLogger("greenserve.power")
@@ -49,18 +50,19 @@ class PowerPublisher:
     def __repr__(self) -> str:
         return f"<PowerPublisher of {len(self._thetas)} boards>"
 
-    def written(self, entries: Sequence[Entry]) -> None:
+    def written(self, written: Sequence[Written]) -> None:
         """Take what the ledger now holds."""
-        for entry in entries:
-            body: Mapping[str, Any] = entry.body
-            if entry.kind == "theta":
+        for line, _ in written:
+            if line.kind == "theta":
+                body = line.decoded
                 self._thetas[body["device"]] = (Theta.of_document(body["theta"]), body["sha256"])
-            elif entry.kind == "meter":
-                self._meters[body["device"]] = body["meter"]
-            elif entry.kind == "usage" and self._cpu is not None:
-                self._cpu.take(body)
-            elif entry.kind == "device_interval" and _metered_ns(body) > 0:
-                self._rest[body["device"]] = body
+            elif line.kind == "meter":
+                self._meters[line.decoded["device"]] = line.decoded["meter"]
+            elif line.kind == "device_interval" and _metered_ns(line.decoded) > 0:
+                self._rest[line.decoded["device"]] = line.decoded
+        if self._cpu is not None:
+            for use in cpu_uses_of(written):
+                self._cpu.take(use)
 
     def publish(self) -> bool:
         """Replace the file where a second has passed; whether it was. Blocking; raises OSError."""
@@ -91,6 +93,34 @@ class PowerPublisher:
             tier=rest["tier"],
             meter_bp=None if half_width_pct is None else half_width_pct * BASIS_POINTS_PER_PCT,
         )
+
+
+def cpu_uses_of(written: Sequence[Written]) -> Iterator[CpuUse]:
+    """What of the settled requests among these tells the CPU's power; those that were kept in their form by tier."""
+    by_tier: dict[str, list[tuple[FirstLine, SettledLine]]] = {}
+    for line, first in written:
+        if line.kind != "usage" or line.revision != 1 or first is None:
+            continue
+        if not (isinstance(line.form, SettledLine) and isinstance(first.form, Known)):
+            use = cpu_use_of({**first.decoded, **line.decoded})
+            if use is not None:
+                yield use
+        elif _tells(first.form.line) and UNFIT.isdisjoint(line.form.flags):
+            by_tier.setdefault(line.form.tier, []).append((first.form.line, line.form))
+    for tier, pairs in by_tier.items():
+        yield CpuUse(
+            end_ns=max(first.end_ns for first, _ in pairs),
+            tier=tier_of(tier),
+            cpu_uj=sum(settled.active_uj + settled.host_uj for _, settled in pairs),
+            cpu_ns=sum((first.cpu_ns or 0) + (first.host_cpu_ns or 0) for first, _ in pairs),
+            held_uj=sum(settled.held_uj for _, settled in pairs),
+            held_ns=sum(first.held_ns or 0 for first, _ in pairs),
+            lines=len(pairs),
+        )
+
+
+def _tells(first: FirstLine) -> bool:
+    return first.cpu_ns is not None and first.host_cpu_ns is not None
 
 
 class PowerReader:

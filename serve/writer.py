@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from greenserve.carbon.ledger.ingest import Ingest, Node, Progress
 from greenserve.carbon.ledger.opening import open_ledger
+from greenserve.carbon.ledger.settled_rows import Written
 from greenserve.carbon.ledger.spool import boot_id
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.meters.meter_cpu import MeterCpu
@@ -19,13 +20,12 @@ from greenserve.carbon.reservations import WHOLE_PPM, Reservation
 from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import GreenServeError
-from greenserve.records import Entry
 from greenserve.serve.metering import Metering
 from greenserve.serve.power_file import POWER_FILE, PowerPublisher
 from greenserve.serve.replica import metrics_folder, power_of, spool_folder
 from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.telemetry.publisher import Publisher
-from greenserve.serve.telemetry.settled import Tenants, count_settled
+from greenserve.serve.telemetry.settled import Tenants, count_intervals, count_settled, uses_of
 
 log = logging.getLogger("greenserve.writer")
 STEP_S = 0.1
@@ -114,18 +114,17 @@ class LedgerWriter:
         self._guarded(self._ingest.finish)
         self._ledger.close()
 
-    def _written(self, entries: Sequence[Entry]) -> None:
+    def _written(self, written: Sequence[Written]) -> None:
+        others = [one.entry for one in written if one.line.kind != "usage"]
         try:
-            self._powers.written(entries)
+            self._powers.written(written)
         except Exception:  # answers are then estimated as before
             log.exception("what was settled was not learned from")
-        self._count(entries)
-
-    def _count(self, entries: Sequence[Entry]) -> None:
         if self._publisher is None:
             return
         try:
-            count_settled(self._publisher, entries, self._tenants)
+            count_settled(self._publisher, uses_of(written), self._tenants)
+            count_intervals(self._publisher, others)
         except Exception:  # what cannot be counted is in the ledger all the same
             log.exception("settled entries were not counted")
 

@@ -17,6 +17,7 @@ from greenserve.carbon.ledger.archives import ROWS_PER_GROUP, Archives, archive_
 from greenserve.carbon.ledger.book import SqlLedger, append_with, driver_of
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.merkle import leaf_hash
+from greenserve.carbon.ledger.packing import packed
 from greenserve.carbon.ledger.rewriting import overwrite, rewriting
 from greenserve.carbon.ledger.row import Row, prepare, salt_of
 from greenserve.carbon.ledger.rows import tile_reader
@@ -83,7 +84,7 @@ def restore(ledger: SqlLedger, month: int, *, actor: str | None, now_us: int) ->
             archives.forget(month)
             rows = archives.fill(gone_rows(driver, month))
             _check_rows(driver, rows, str(path))
-            driver.many("UPDATE entry SET body = ? WHERE idx = ?", [(row.body, row.idx) for row in rows])
+            driver.many("UPDATE entry SET body = ? WHERE idx = ?", _kept(rows))
             entry = archived_entry(
                 month, Leaves(), file=path.name, sha256=None, revision=newest.revision + 1, at_us=now_us, actor=actor
             )
@@ -91,6 +92,10 @@ def restore(ledger: SqlLedger, month: int, *, actor: str | None, now_us: int) ->
     finally:
         lock.release()
     return Archived(entry=entry, bodies=len(rows), size_bytes=sum(len(row.body or b"") for row in rows), path=path)
+
+
+def _kept(rows: Sequence[Row]) -> list[tuple[bytes | None, int]]:
+    return [(None if row.body is None else packed(row.body), row.idx) for row in rows]
 
 
 def newest_archives(ledger: SqlLedger) -> list[tuple[int, Entry]]:

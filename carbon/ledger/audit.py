@@ -22,6 +22,7 @@ from greenserve.carbon.hour_check import HourCheck
 from greenserve.carbon.late import late_faults
 from greenserve.carbon.ledger.conservation import Conservation
 from greenserve.carbon.ledger.pairs import Pairs, Request, Values
+from greenserve.carbon.ledger.pairs import row_of as kept_row
 from greenserve.carbon.ledger.removals import Removals
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, Sums, digest_of, fold_line, sums_of
 from greenserve.carbon.ledger.row import Prepared, Row, month_of, prepare_bytes
@@ -52,7 +53,7 @@ class Audit:
         self._findings: list[str] = []
         self._count_by_check: dict[str, int] = {}
         self._open: dict[Request, tuple[int, Mapping[str, Any]]] = {}
-        self._pairs = Pairs(self._open)
+        self._pairs = Pairs(self._open, self._held)
         self._rollups: Rollups = {}
         self._places: Places = {}
         self._conservation = Conservation()
@@ -69,7 +70,7 @@ class Audit:
             if usual and not (months and month_of(values[7]) in months) and pairs.take(values):
                 self.size += 1
             else:
-                self.see(Row._make(values))
+                self.see(kept_row(values))
                 short = self._is_plain()
         if pairs.needs_room():
             pairs.add_up(self._rollups, self._places)
@@ -248,8 +249,8 @@ class Audit:
             self._open[request] = first
 
     def _is_plain(self) -> bool:
-        """Whether the short way sees all that the long way does: it knows no restated rows and no closings."""
-        return not self._held and not self._hours.at_hand
+        """Whether the short way sees all that the long way does: it knows no closings."""
+        return not self._hours.at_hand
 
     def _take_settled(self) -> None:
         if (settled := self._pairs.take_settled()) is not None:

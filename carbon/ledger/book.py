@@ -33,7 +33,9 @@ from greenserve.ports import Clock
 from greenserve.records import Entry
 
 PAGE_ROWS = 1_000
+PUBLISH_EVERY_US = 1_000_000
 APPENDER = "greenserve_appender"
+_HOLDS = "SELECT 1 FROM entry WHERE period = ? AND kind = 'usage' AND key = ? AND attempt = 0 AND revision = 0"
 _COLUMNS = "idx, period, kind, key, attempt, revision, tenant, hour, body"
 _SPENT = (
     "SELECT coalesce(sum(requests), 0), coalesce(sum(tokens), 0), coalesce(sum(energy_uj), 0), "
@@ -69,6 +71,7 @@ class SqlLedger(ABC):
         self.url = str(path)
         self._engine = engine
         self._thread_lock, self._unix_us = threading.Lock(), clock.unix_us
+        self._published_us, self._publish_every_us, self._note = 0, 0, ""
         self._appender = Appender(signer=self._find_signer, unix_us=clock.unix_us)
 
     def __repr__(self) -> str:
@@ -89,10 +92,10 @@ class SqlLedger(ABC):
                         yield connection
             except BaseException:
                 self._appender.forget()
+                self._appender.note = None
                 raise
-            note, self._appender.note = self._appender.note, None
-            if note is not None:
-                self._publish(note)
+            self._note, self._appender.note = self._appender.note or self._note, None
+            self.publish(every_us=self._publish_every_us)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -123,7 +126,9 @@ class SqlLedger(ABC):
         return placed
 
     def take_over(self, holder: str) -> int:
-        """Become the writer: the epoch to append with; writers before can append no more."""
+        """Become the writer: the epoch to append with; writers before can append no more. Its checkpoints reach their
+        file once a second, with an entry or with `publish`."""
+        self._publish_every_us = PUBLISH_EVERY_US
         with self.writing() as connection:
             driver = driver_of(connection)
             driver.many("UPDATE writer SET epoch = epoch + 1, holder = ? WHERE one = 1", [(holder,)])
@@ -217,10 +222,7 @@ class SqlLedger(ABC):
     def holds_usage(self, request_id: str) -> bool:
         """Whether a request's first line is in the ledger."""
         key, period = usage_key(request_id)
-        statement = (
-            "SELECT 1 FROM entry WHERE period = ? AND kind = 'usage' AND key = ? AND attempt = 0 AND revision = 0"
-        )
-        return bool(self.query(statement, (period, key)))
+        return bool(self.query(_HOLDS, (period, key)))
 
     def cursors(self) -> dict[str, Cursor]:
         """How far each spool was taken."""
@@ -293,15 +295,13 @@ class SqlLedger(ABC):
             )
         return signer
 
-    def _publish(self, note: str) -> None:
-        """The newest checkpoint as a file, for whoever keeps copies of it; the table has it durably."""
-        path = self.path.with_name(self.path.name + ".checkpoint")
-        draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
-        try:
-            draft.write_text(note)
-            draft.replace(path)
-        except OSError as error:
-            raise LedgerUnavailable(f"the checkpoint {path} cannot be written ({error.strerror})") from error
+    def publish(self, *, every_us: int = 0) -> None:
+        """Write the newest checkpoint to its file, for who keeps copies, where so much time has passed since [us]."""
+        note, now_us = self._note, self._unix_us()
+        if not note or 0 <= now_us - self._published_us < every_us:
+            return
+        self._published_us, self._note = now_us, ""
+        _show(self.path.with_name(self.path.name + ".checkpoint"), note)
 
     @abstractmethod
     def _mapped(self) -> AbstractContextManager[None]:
@@ -318,6 +318,15 @@ def append_with(connection: Connection, lines: Sequence[Prepared]) -> list[Place
     """Append inside a transaction of `SqlLedger.writing`, with what else it changes."""
     appender: Appender = connection.get_execution_options()[APPENDER]
     return appender.append(driver_of(connection), lines)
+
+
+def _show(path: Path, note: str) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        draft.write_text(note)
+        draft.replace(path)
+    except OSError as error:
+        raise LedgerUnavailable(f"the checkpoint {path} cannot be written ({error.strerror})") from error
 
 
 def _check_epoch(driver: Driver, epoch: int) -> None:

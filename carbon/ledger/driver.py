@@ -4,7 +4,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from greenserve.carbon.ledger.packing import unpacked
+
 Values = Sequence[Any]
+BODY = "body"
 _INSERT = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ENTRY_TYPES = ("int8", "int4", "text", "bytea", "int4", "int4", "text", "int8", "bytea")
 _UNIQUE_VIOLATION = "23505"
@@ -13,7 +16,8 @@ _UNIQUE_VIOLATION = "23505"
 class Driver(Protocol):
     """A connection below SQLAlchemy, for statements that run thousands of times a second.
 
-    `table_only` behind a table's name in a query keeps its indices out of it.
+    `table_only` behind a table's name in a query keeps its indices out of it. A column that a query calls `body` comes
+    unpacked; by another name it comes as it is kept (`packing.stored`).
     """
 
     table_only: str
@@ -44,11 +48,13 @@ class SqliteDriver:
 
     def all(self, statement: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        return self._connection.execute(statement, values).fetchall()
+        cursor = self._connection.execute(statement, values)
+        return list(_unpacked(cursor, _place(cursor.description)))
 
     def each(self, statement: str, values: Values = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query too large to hold."""
-        return self._connection.execute(statement, values)
+        cursor = self._connection.execute(statement, values)
+        return _unpacked(cursor, _place(cursor.description))
 
     def many(self, statement: str, rows: Iterable[Values]) -> None:
         """A statement once per row."""
@@ -82,15 +88,15 @@ class PostgresDriver:
 
     def all(self, statement: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        rows: list[tuple[Any, ...]] = self._connection.execute(_positional(statement), values).fetchall()
-        return rows
+        cursor = self._connection.execute(_positional(statement), values)
+        return list(_unpacked(cursor, _place(cursor.description)))
 
     def each(self, statement: str, values: Values = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query too large to hold."""
         with self._connection.cursor(name="each") as cursor:
             cursor.itersize = 5_000
             cursor.execute(_positional(statement), values)
-            yield from cursor
+            yield from _unpacked(cursor, _place(cursor.description))
 
     def many(self, statement: str, rows: Iterable[Values]) -> None:
         """A statement once per row."""
@@ -114,6 +120,20 @@ class PostgresDriver:
             return False
         self._connection.execute("RELEASE entries")
         return True
+
+
+def _place(description: Sequence[Sequence[Any]] | None) -> int | None:
+    """Where in its rows a query has the column `body`."""
+    names = [column[0] for column in description or ()]
+    return names.index(BODY) if BODY in names else None
+
+
+def _unpacked(rows: Iterable[tuple[Any, ...]], place: int | None) -> Iterator[tuple[Any, ...]]:
+    if place is None:
+        return iter(rows)
+    return (
+        row if row[place] is None else (*row[:place], unpacked(bytes(row[place])), *row[place + 1 :]) for row in rows
+    )
 
 
 def _positional(statement: str) -> str:

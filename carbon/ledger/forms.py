@@ -1,11 +1,12 @@
 """The two lines of a request as this version writes them, decoded straight into their members. Pure.
 
-An audit reads millions of them: a line of exactly this form is checked for its types, its members and their order by
-one decoding and one encoding in C. Whatever is not of this form is no error here; it is read the general way
+Writer and audit see millions of them: a line of exactly this form is checked for its types, its members and their order
+by one decoding and one encoding in C. Whatever is not of this form is no error here; it is read the general way
 (`row.prepare_bytes`), which says what is wrong, if anything is.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -103,6 +104,25 @@ class SettledLine(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=
     tenant: str
     tier: str
     v: Whole
+
+
+class GridReading(NamedTuple):
+    """A grid reading as bytes and decoded, its intensity [mg/kWh], and whether that is direct; null is None in all."""
+
+    data: bytes | None
+    members: Mapping[str, Any] | None
+    mg_per_kwh: int | None
+    is_direct: bool | None
+
+
+class Known(NamedTuple):
+    """A first line of a charged request with all that follows from it alone: its grid reading, and the intensity
+    [mg/kWh] in the other basis. Requests with the same `kind` differ in their figures alone."""
+
+    line: FirstLine
+    ci: GridReading
+    other_mg: int | None
+    kind: object
 
 
 _encode = msgspec.json.Encoder().encode

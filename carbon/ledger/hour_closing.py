@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 
-from greenserve.carbon.entries import PLATFORM, RESERVATION, US_PER_HOUR, hour_key
+from greenserve.carbon.entries import PLATFORM, RESERVATION, UNMETERED, US_PER_HOUR, hour_key
 from greenserve.carbon.hour_entries import hour_entries
-from greenserve.carbon.hours import HourName, Hours
+from greenserve.carbon.hours import HourName, Hours, SettledLines, parts_of
 from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.driver import Driver
+from greenserve.carbon.ledger.forms import Known, SettledLine
 from greenserve.carbon.ledger.reserving import newest_reservations
 from greenserve.carbon.ledger.row import KEY_BYTES, Row, month_of
 from greenserve.carbon.ledger.rows import Placed
@@ -60,14 +61,29 @@ class HourCloser:
         if len(placed) != len(firsts):
             self.fall_behind()
             return
+        known: dict[tuple[str, int], tuple[int, list[tuple[int | None, ...]]]] = {}
         for (index, line), first in zip(placed, firsts, strict=True):
             if line.kind == "device_interval":
+                self._take_lines(known)
                 self._close(index, line.decoded)
             elif line.kind == RESERVATION:
                 self._hours.reserve(line.decoded)
+            elif first is not None and isinstance(line.form, SettledLine) and isinstance(first.line.form, Known):
+                if UNMETERED not in line.form.flags:
+                    busy_ns = first.line.form.line.held_ns or 0
+                    parts = known.setdefault((line.tenant, line.hour), (index, []))[1]
+                    parts.append((*parts_of(line.form), busy_ns))
             elif first is not None and line.revision:
                 self._hours.settle(index, line.decoded, first.line.decoded)
+        self._take_lines(known)
         self._next = placed[-1].idx + 1
+
+    def _take_lines(self, known: dict[tuple[str, int], tuple[int, list[tuple[int | None, ...]]]]) -> None:
+        for (tenant, hour), (first_index, parts) in known.items():
+            settled = SettledLines(first_index)
+            settled.take_all(tenant, hour, parts)
+            self._hours.take_lines(settled)
+        known.clear()
 
     def fall_behind(self) -> None:
         """Rows were written that it is not given: it reads on from where it is."""

@@ -3,30 +3,31 @@
 Synchronous: the owner calls `step` in a loop (about ten times a second) and `finish` at the end.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from greenserve.carbon.cuts import edges_of
 from greenserve.carbon.device_entries import device_entry
-from greenserve.carbon.entries import Body, entry_of, settled_body, unmetered_body
-from greenserve.carbon.gathering import Whole
+from greenserve.carbon.entries import Body
 from greenserve.carbon.intervals import interval_between, is_restart
-from greenserve.carbon.ledger.boards import Boards, Metered, Writer, bounds, half_width_of
-from greenserve.carbon.ledger.book import SqlLedger
+from greenserve.carbon.ledger.boards import Boards, Metered, Writer, half_width_of
+from greenserve.carbon.ledger.book import PUBLISH_EVERY_US, SqlLedger
+from greenserve.carbon.ledger.forms import Known
 from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.intake import Intake
 from greenserve.carbon.ledger.reserving import reservations_to_tell
-from greenserve.carbon.ledger.row import Prepared, canonical_body, prepare
+from greenserve.carbon.ledger.row import Prepared, prepare
 from greenserve.carbon.ledger.rows import Placed
+from greenserve.carbon.ledger.settled_rows import Written, pending, pending_line, settled_row, unmetered_row, whole_row
 from greenserve.carbon.node_accounts import Round
 from greenserve.carbon.reservations import Reservation, named
-from greenserve.carbon.settlement import Closed, Pending, Settled, Settler
+from greenserve.carbon.settlement import Closed, Settler
 from greenserve.carbon.shares import SpanShare
 from greenserve.errors import LedgerUnavailable, MeterUnavailable
 from greenserve.ports import Clock, EnergyMeter
-from greenserve.records import Entry, Reading, Usage
+from greenserve.records import Entry, Reading
 from greenserve.units import NS_PER_S
 
 
@@ -77,10 +78,9 @@ class Ingest:
         node: Node,
         clock: Clock,
         pace: Pace | None = None,
-        written: Callable[[Sequence[Entry]], object] | None = None,
+        written: Callable[[Sequence[Written]], object] | None = None,
     ) -> None:
-        """`written` is told of settled requests and intervals once the ledger holds them: each request's body merged
-        over its first line."""
+        """`written` is told of settled requests and intervals once the ledger holds them."""
         self._written = written
         self._ledger, self._node, self._clock, self._pace = ledger, node, clock, pace or Pace()
         self._lock = ledger.lock_writer()
@@ -121,6 +121,7 @@ class Ingest:
             self._measure(now_ns)
             settled = self._close(now_ns)
         self._close_hours()
+        self._ledger.publish(every_us=PUBLISH_EVERY_US)
         if damage:
             raise LedgerUnavailable("\n".join(damage))
         return Progress(added=added, settled=settled, waiting=len(self._open), meter_fault=self._meter_fault)
@@ -138,9 +139,10 @@ class Ingest:
             closed = self._settler.finish()
             settled = self._settle(closed, self._boards.accounts.finish(closed), node_ns=1)
             left, self._open = self._open, {}
-            self._unwritten += [_unmetered(first) for first in left.values()]
+            self._unwritten += [unmetered_row(first) for first in left.values()]
             self._write()
             self._close_hours()
+            self._ledger.publish()
         finally:
             self._lock.release()
         if damage:
@@ -200,30 +202,34 @@ class Ingest:
             if line.kind != "usage" or line.revision:
                 self._hours.fall_behind()
                 continue
+            form = line.form
+            if isinstance(form, Known):
+                self._await(placed, form)
+                continue
             body = line.decoded
             cpu_ns, host_cpu_ns, held_ns = body["cpu_ns"], body["host_cpu_ns"], body["held_ns"]
             spans = body.get("spans", ())
             unknown = cpu_ns is None and host_cpu_ns is None and held_ns is None and not spans
             if body["run_id"] != self._node.run_id or unknown:
-                self._unwritten.append(_unmetered(placed))
+                self._unwritten.append(unmetered_row(placed))
                 continue
             name = f"{body['request_id']}#{line.attempt}"
             self._open[name] = placed
-            self._settler.add_request(
-                Pending(
-                    request_id=name,
-                    start_ns=body["start_ns"],
-                    end_ns=body["end_ns"],
-                    cpu_ns=cpu_ns or 0,
-                    host_cpu_ns=host_cpu_ns or 0,
-                    held_ns=held_ns or 0,
-                    charged=body["charged"],
-                    edges_ns=edges_of(body),
-                )
-            )
+            self._settler.add_request(pending(name, body))
             if spans:
                 shares = [SpanShare.of(members) for members in spans]
                 self._boards.accounts.add_request(name, shares, charged=body["charged"], edges_ns=edges_of(body))
+
+    def _await(self, placed: Placed, known: Known) -> None:
+        """As `_track` for one line of a request that ran on the CPU alone."""
+        line = known.line
+        cpu_ns, host_cpu_ns, held_ns = line.cpu_ns, line.host_cpu_ns, line.held_ns
+        if line.run_id != self._node.run_id or (cpu_ns is None and host_cpu_ns is None and held_ns is None):
+            self._unwritten.append(unmetered_row(placed))
+            return
+        name = f"{line.request_id}#{line.attempt}"
+        self._open[name] = placed
+        self._settler.add_request(pending_line(name, line))
 
     def _measure(self, now_ns: int) -> None:
         """Read the meter; the time since the last good reading becomes an interval."""
@@ -265,12 +271,14 @@ class Ingest:
         at_us = self._clock.unix_us()
         self._unwritten += [(prepare(entry), None) for entry in self._boards.models(settled.thetas, at_us)]
         self._unwritten += [
-            _settled(one, self._open.pop(one.request_id), self._half_width_pct) for one in settled.settled
+            settled_row(one, self._open.pop(one.request_id), self._half_width_pct) for one in settled.settled
         ]
         if settled.wholes:
             widths = self._boards.half_widths() | {self._device: self._half_width_pct}
-            self._unwritten += [self._whole(whole, widths) for whole in settled.wholes]
-        self._unwritten += [_unmetered(self._open.pop(name)) for name in settled.unmetered]
+            self._unwritten += [
+                whole_row(self._boards, whole, self._open.pop(whole.request_id), widths) for whole in settled.wholes
+            ]
+        self._unwritten += [unmetered_row(self._open.pop(name)) for name in settled.unmetered]
         for interval in settled.intervals:
             told = asdict(interval)
             entry = self._interval(told, at_us) if interval.device == self._device else None
@@ -296,14 +304,6 @@ class Ingest:
         node = self._node
         return device_entry(closed | {"flags": []}, at_us=at_us, run_id=node.run_id, boot_id=node.boot_id, end=end)
 
-    def _whole(self, whole: Whole, half_widths: Mapping[str, int | None]) -> tuple[Prepared, Placed]:
-        first = self._open.pop(whole.request_id)
-        provisional = first.line.decoded
-        usage = self._boards.usage(whole, provisional["request_id"], half_widths)
-        parts = self._boards.parts(whole)
-        body = settled_body(provisional, usage, whole.flags, first=first.idx, devices=parts, slots=whole.cut)
-        return _short(first, body), first
-
     def _write(self) -> None:
         """Write what is settled; where that fails it stays here, and the next step writes it."""
         if not self._unwritten:
@@ -312,43 +312,12 @@ class Ingest:
         written, self._unwritten = self._unwritten, []
         self._hours.took(placed, [first for _, first in written])
         if self._written is not None:
-            self._written([_told(line, first) for line, first in written])
+            self._written([Written(line, None if first is None else first.line) for line, first in written])
 
 
 def _reserved(ledger: SqlLedger, node: Node, clock: Clock) -> list[Entry]:
     wanted, at_us = named(node.reservations, node.metered.names if node.metered else {}), clock.unix_us()
     return reservations_to_tell(ledger, wanted, at_us=at_us, run_id=node.run_id, boot_id=node.boot_id)
-
-
-def _short(first: Placed, body: Body) -> Prepared:
-    """The row of a settled body: the columns are its first line's, one revision on."""
-    period, kind, key, attempt, _, tenant, hour, _, _ = first.line
-    return Prepared(period, kind, key, attempt, 1, tenant, hour, canonical_body(body, body["request_id"]), body)
-
-
-def _settled(settled: Settled, first: Placed, half_width_pct: int | None) -> tuple[Prepared, Placed]:
-    """The settled line of a request of the CPU alone, with its 90 % interval by the meter's half width."""
-    low_uj, high_uj = bounds(settled.active_uj + settled.held_uj + settled.host_uj, half_width_pct)
-    usage = Usage(
-        request_id=first.line.decoded["request_id"],
-        active_uj=settled.active_uj,
-        held_uj=settled.held_uj,
-        host_uj=settled.host_uj,
-        low_uj=low_uj,
-        high_uj=high_uj,
-        tier=settled.tier,
-        state="settled",
-    )
-    body = settled_body(first.line.decoded, usage, settled.flags, first=first.idx, slots=settled.cut)
-    return _short(first, body), first
-
-
-def _unmetered(first: Placed) -> tuple[Prepared, Placed]:
-    return _short(first, unmetered_body(first.line.decoded, first=first.idx)), first
-
-
-def _told(line: Prepared, first: Placed | None) -> Entry:
-    return entry_of(dict(line.decoded) if first is None else {**first.line.decoded, **line.decoded})
 
 
 def _released(last: Body, at_us: int) -> Entry:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenserve.carbon.ledger.row import Prepared, prepare_bytes
+from greenserve.carbon.ledger.known import Readings
+from greenserve.carbon.ledger.row import Prepared
 from greenserve.carbon.ledger.rows import Cursor
 from greenserve.carbon.ledger.spool import SpoolHeader, SpoolReader, is_running, start_ticks_of
 from greenserve.errors import LedgerUnavailable
@@ -27,12 +28,14 @@ class Waiting:
 
 
 class Intake:
-    """Tails every `*.spool` in a folder. State: the files' headers, and the cursors as last acknowledged."""
+    """Tails every `*.spool` in a folder. State: the files' headers, the cursors as last acknowledged, and grid readings
+    that were seen."""
 
     def __init__(self, folder: Path, cursors: Mapping[str, Cursor]) -> None:
         self._folder = folder
         self._cursors = dict(cursors)
         self._headers: dict[Path, SpoolHeader] = {}
+        self._readings = Readings()
         folder.mkdir(parents=True, exist_ok=True)
 
     def __repr__(self) -> str:
@@ -41,6 +44,7 @@ class Intake:
     def look(self) -> Waiting:
         """What is complete in the spools and not yet acknowledged by `took`, up to LARGEST_GROUP lines."""
         lines: list[Prepared] = []
+        readings = self._readings
         cursors: dict[str, Cursor] = {}
         finished: list[tuple[Path, str | None]] = []
         damage: list[str] = []
@@ -59,7 +63,7 @@ class Intake:
                     if len(lines) == LARGEST_GROUP:
                         break
                     if frame.sequence:
-                        lines.append(prepare_bytes(frame.body))
+                        lines.append(readings.prepare(frame.body))
                     cursor = Cursor(offset=frame.end, sequence=frame.sequence + 1)
                 else:
                     if path in sealed:

@@ -35,5 +35,5 @@ def _placed(driver: Driver, line: Prepared, booked: Prepared) -> Prepared:
     known = bytes(stored[0][0])
     body = orjson.loads(known)
     if known != line.body and is_booked_form(body, orjson.loads(line.body)):
-        return line._replace(hour=counted_us(body) // US_PER_HOUR, body=known, decoded=body)
+        return line._replace(hour=counted_us(body) // US_PER_HOUR, body=known, members=body, form=None)
     return line

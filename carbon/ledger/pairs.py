@@ -5,69 +5,45 @@ the long way would; whatever is unusual it leaves to the long way, which says wh
 """
 
 from collections.abc import Container, Mapping, Sequence
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import orjson
 
-from greenserve.carbon.buckets import bucket_of
-from greenserve.carbon.cuts import whole_figures
 from greenserve.carbon.entries import UNMETERED, US_PER_HOUR
-from greenserve.carbon.hours import SettledLines
-from greenserve.carbon.ledger.alike import Alike, place_of, spent_by, tally_of
-from greenserve.carbon.ledger.forms import FirstLine, SettledLine, body_of, first_line, settled_line
-from greenserve.carbon.ledger.rollup import Rollups, rollup_key
-from greenserve.carbon.ledger.row import KEY_BYTES, canonical_body, month_of, uuid_text
+from greenserve.carbon.held_lines import HeldLines
+from greenserve.carbon.hours import SettledLines, parts_of
+from greenserve.carbon.ledger.alike import Kinds
+from greenserve.carbon.ledger.forms import FirstLine, Known
+from greenserve.carbon.ledger.known import Readings, figures_hold
+from greenserve.carbon.ledger.packing import body_of, first_row, settled_row, unpacked
+from greenserve.carbon.ledger.rollup import OWN, RollupKey, Rollups
+from greenserve.carbon.ledger.row import KEY_BYTES, Row, month_of, uuid_text
 from greenserve.carbon.ledger.spend import Places
 from greenserve.carbon.tally import Tally
-from greenserve.carbon.windows import US_PER_QUARTER
-from greenserve.errors import LedgerUnavailable
 
-MOST_KINDS, MOST_READINGS = 4_096, 4_096
-"""How many kinds of alike requests wait to be added to the sums, and how many grid readings are remembered."""
 _MS_PER_HOUR = US_PER_HOUR // 1_000
 Values = Sequence[Any]
-"""A row's columns, in the order of `Row`."""
+"""A row's columns, in the order of `Row`, its body as it is kept."""
 Request = tuple[bytes, int]
-_in_common = attrgetter(
-    "tenant", "key_id", "model", "variant", "region", "org", "project", "outcome", "cache", "reason", "code",
-    "pue_milli", "emulated",
-)  # fmt: skip
 
 
-class _Reading(NamedTuple):
-    """A grid reading as bytes and decoded; null is None in both."""
-
-    data: bytes | None
-    members: Mapping[str, Any] | None
-
-
-_NO_READING = _Reading(None, None)
-
-
-class _First(NamedTuple):
-    """A first line that waits for its settled one. `other` is UNSET where the line does not have the member."""
-
-    idx: int
-    period: int
-    hour: int
-    line: FirstLine
-    ci: _Reading
-    other: _Reading | None
+_First = tuple[int, int, int, Known]
+"""A first line that waits for its settled one: its index, period, hour, and what is known of it."""
 
 
 class Pairs:
     """Takes usage rows in order. State: first lines that are open, the sums of settled requests that are not yet in
     the hourly ones, and the energy settled since it was last asked for."""
 
-    def __init__(self, elsewhere: Container[Request]) -> None:
-        """`elsewhere` are the requests that are open on the long way."""
-        self._elsewhere = elsewhere
+    def __init__(self, elsewhere: Container[Request], held: HeldLines | None = None) -> None:
+        """`elsewhere` are the requests that are open on the long way; the lines of rows that `held` wants go there."""
+        self._elsewhere, self._held = elsewhere, held or None
         self._open: dict[Request, _First] = {}
-        self._kinds: dict[object, Alike] = {}
-        self._readings: dict[bytes, _Reading | None] = {b"null": _NO_READING}
-        self._settled: SettledLines | None = None
+        self._kinds = Kinds()
+        self._readings = Readings()
+        self._settled: dict[tuple[str, int], list[tuple[int | None, ...]]] = {}
+        self._sums: SettledLines | None = None
 
     def __repr__(self) -> str:
         return f"<Pairs: {len(self._open)} open>"
@@ -81,7 +57,7 @@ class Pairs:
     def give_up(self, request: Request) -> tuple[int, Mapping[str, Any]] | None:
         """The index and body of an open request's first line, which is the long way's from now on; it is in no sum."""
         first = self._open.pop(request, None)
-        return None if first is None else (first.idx, orjson.loads(body_of(first.line)))
+        return None if first is None else (first[0], orjson.loads(body_of(first[3].line)))
 
     def open_requests(self) -> list[Request]:
         """Whose first lines wait for their settled ones."""
@@ -89,37 +65,38 @@ class Pairs:
 
     def take_settled(self) -> SettledLines | None:
         """The sums of what was settled since this was last asked; None for nothing."""
-        settled, self._settled = self._settled, None
+        self._sum_settled()
+        settled, self._sums = self._sums, None
         return settled
 
     def needs_room(self) -> bool:
         """Whether so much waits to be added to the sums that it should be."""
-        return len(self._kinds) > MOST_KINDS
+        return self._kinds.needs_room()
 
     def add_up(self, rollups: Rollups, places: Places) -> None:
         """Add what was settled to the hourly sums and to those that budgets are read from."""
-        for alike in self._kinds.values():
-            first = alike.first
-            key = rollup_key(first, first["ended_us"] // US_PER_HOUR)
-            rollups.setdefault(key, Tally()).merge(tally_of(alike))
-            sums = places.setdefault(place_of(alike), [0, 0, 0, 0, 0])
-            for at, value in enumerate(spent_by(alike)):
-                sums[at] += value
-        self._kinds.clear()
+        self._kinds.add_up(lambda key: rollups.setdefault(key, Tally()), places)
+        self._sum_settled()
 
     def finish(self, rollups: Rollups, places: Places) -> None:
         """As `add_up`, with the requests that were never settled."""
-        for first in self._open.values():
-            self._count(first, first.line)
+        for _, _, _, known in self._open.values():
+            self._kinds.count(known, known.line)
             if self.needs_room():
                 self.add_up(rollups, places)
         self._open.clear()
         self.add_up(rollups, places)
 
+    def _sum_settled(self) -> None:
+        for (tenant, hour), parts in self._settled.items():
+            assert self._sums is not None
+            self._sums.take_all(tenant, hour, parts)
+        self._settled.clear()
+
     def _take_first(self, row: Values) -> bool:
         idx, period, _, key, attempt, _, tenant, hour, body = row
-        line, request = first_line(body), (key, attempt)
-        if line is None or not line.charged or request in self._open or request in self._elsewhere:
+        line, request = first_row(body), (key, attempt)
+        if line is None or request in self._open or request in self._elsewhere:
             return False
         if len(key) != KEY_BYTES or key[6] >> 4 != 7 or line.request_id != uuid_text(key):
             return False
@@ -127,14 +104,12 @@ class Pairs:
             return False
         if (line.attempt, line.tenant, line.ended_us // US_PER_HOUR) != (attempt, tenant, hour):
             return False
-        ci = self._reading(line.ci)
-        other = _NO_READING if line.ci_other is msgspec.UNSET else self._reading(line.ci_other)
-        if ci is None or other is None or (ci.members is None and other.members is not None):
+        if self._held and self._held.wants(_row_of(line)):
             return False
-        first = _First(idx, period, hour, line, ci, None if line.ci_other is msgspec.UNSET else other)
-        if not _figures_hold(first, line):
+        known = self._readings.known(line)
+        if known is None or not figures_hold(known, line):
             return False
-        self._open[request] = first
+        self._open[request] = (idx, period, hour, known)
         return True
 
     def _take_settled(self, row: Values) -> bool:
@@ -143,92 +118,36 @@ class Pairs:
         first = self._open.get(request)
         if first is None or request in self._elsewhere:
             return False
-        line = settled_line(body)
-        if line is None or not line.charged or line.request_id != first.line.request_id:
+        first_idx, first_period, first_hour, known = first
+        own, line = known.line, settled_row(body)
+        if line is None or not line.charged or line.request_id != own.request_id:
             return False
-        if (period, hour, tenant) != (first.period, first.hour, first.line.tenant):
+        if (period, hour, tenant) != (first_period, first_hour, own.tenant):
             return False
-        if (line.attempt, line.tenant, line.ended_us) != (attempt, tenant, first.line.ended_us):
+        if (line.attempt, line.tenant, line.ended_us) != (attempt, tenant, own.ended_us):
             return False
-        if line.first is not msgspec.UNSET and line.first is not None and line.first != first.idx:
+        if line.first is not msgspec.UNSET and line.first is not None and line.first != first_idx:
             return False
-        if not _figures_hold(first, line):
+        if not figures_hold(known, line):
             return False
         del self._open[request]
         if UNMETERED not in line.flags:
-            parts = (line.active_uj, line.held_uj, line.host_uj)
-            settled = self._settled
-            if settled is None:
-                settled = self._settled = SettledLines(row[0])
-            settled.add(tenant, hour, parts, first.line.held_ns or 0)
-            settled.price(sum(parts), line.facility_uj, line.loc_direct_ng, line.loc_lifecycle_ng)
-        self._count(first, line)
+            if self._sums is None:
+                self._sums = SettledLines(row[0])
+            parts = self._settled.get((tenant, hour))
+            if parts is None:
+                parts = self._settled[tenant, hour] = []
+            parts.append((*parts_of(line), own.held_ns or 0))
+        self._kinds.count(known, line)
         return True
 
-    def _reading(self, part: msgspec.Raw) -> _Reading | None:
-        """A reading, None where it is not canonical or not whole."""
-        data = bytes(part)
-        if data not in self._readings:
-            if len(self._readings) > MOST_READINGS:
-                self._readings = {b"null": _NO_READING}
-            self._readings[data] = _read(data)
-        return self._readings[data]
 
-    def _count(self, first: _First, line: FirstLine | SettledLine) -> None:
-        own = first.line
-        tokens, other = own.tokens_in, first.other
-        kind = (
-            _in_common(own), own.ended_us // US_PER_QUARTER, tokens and 1, first.ci.data, other and other.data,
-            other is None, line.state, line.tier, line.flags, line.market_ng is None, line.embodied_ng is None,
-        )  # fmt: skip
-        alike = self._kinds.get(kind)
-        if alike is None:
-            alike = self._kinds[kind] = _alike(own, line)
-        active_uj, held_uj, host_uj = line.active_uj, line.held_uj, line.host_uj
-        alike.requests += 1
-        alike.rows += own.rows
-        alike.tokens += tokens or 0
-        alike.active_uj += active_uj
-        alike.held_uj += held_uj
-        alike.host_uj += host_uj
-        alike.low_uj += line.low_uj
-        alike.high_uj += line.high_uj
-        alike.facility_uj += line.facility_uj or 0
-        alike.loc_lifecycle_ng += line.loc_lifecycle_ng or 0
-        alike.loc_direct_ng += line.loc_direct_ng or 0
-        alike.market_ng += line.market_ng or 0
-        alike.embodied_ng += line.embodied_ng or 0
-        bucket, histogram = bucket_of(active_uj + held_uj + host_uj), alike.histogram
-        histogram[bucket] = histogram.get(bucket, 0) + 1
+def _row_of(line: FirstLine) -> RollupKey:
+    hour = line.ended_us // US_PER_HOUR
+    return RollupKey(line.tenant, line.key_id or "", hour, line.model, line.variant or "", line.region or "", OWN)
 
 
-def _alike(first: FirstLine, newest: FirstLine | SettledLine) -> Alike:
-    members = orjson.loads(body_of(first))
-    return Alike(first=members, newest={**members, **orjson.loads(body_of(newest))})
-
-
-def _read(data: bytes) -> _Reading | None:
-    try:
-        members = orjson.loads(data)
-        if type(members) is not dict or canonical_body(members, "a reading") != data:
-            return None
-        # What sums and facts are made of, in the types that they rest on.
-        words = (members["zone"], members["provider"], members["origin"], members["basis"], members["kind"])
-        if not all(type(word) is str for word in words) or type(members["mg_per_kwh"]) is not int:
-            return None
-        if members["mg_per_kwh"] < 0 or not {"scope", "start_us", "end_us"} <= members.keys():
-            return None
-    except (orjson.JSONDecodeError, KeyError, LedgerUnavailable):
-        return None
-    return _Reading(data, members)
-
-
-def _figures_hold(first: _First, line: FirstLine | SettledLine) -> bool:
-    """E9 and E11, by the first line's PUE and readings."""
-    pue_milli = first.line.pue_milli
-    if pue_milli is not None and pue_milli < 1_000:
-        return False
-    it_uj = line.active_uj + line.held_uj + line.host_uj
-    other = None if first.other is None else first.other.members
-    figures = whole_figures(first.ci.members, other, it_uj, pue_milli)
-    return figures == (line.facility_uj, line.loc_direct_ng, line.loc_lifecycle_ng)
+def row_of(values: Values) -> Row:
+    """A row with its body unpacked."""
+    body = values[8]
+    return Row._make(values if body is None else (*values[:8], unpacked(bytes(body))))

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from greenserve.carbon.entries import US_PER_HOUR
 from greenserve.carbon.ledger import postgres_tables, schema
-from greenserve.carbon.ledger.book import SqlLedger, driver_of
+from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.upgrade import admit_signer
 from greenserve.clock import SystemClock
 from greenserve.errors import DependencyMissing, InvalidRequest, LedgerUnavailable
@@ -81,7 +81,7 @@ class PostgresLedger(SqlLedger):
                         f"there is no ledger in {self._name}: `greenserve serve` or `tenant create` makes one"
                     )
                 self._create(connection)
-            version = driver_of(connection).all("SELECT version FROM ledger_format")[0][0]
+            version = postgres_tables.upgraded(connection)
             if version != schema.VERSION:
                 raise LedgerUnavailable(
                     f"{self._name} has ledger format {version}, this program reads {schema.VERSION}: use the newer "

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.row import month_of
+from greenserve.errors import LedgerUnavailable
 
 ROLE = "greenserve_appender"
 """What transactions run as: it may read everything, and add, but change or remove no entry and no checkpoint."""
@@ -18,6 +19,7 @@ APPEND_ONLY = ("entry", "checkpoint")
 _OPEN_TABLES = tuple(table.name for table in schema.metadata.sorted_tables if table.name not in APPEND_ONLY)
 _HOURS_PER_MONTH = 31 * 24
 _REST = "entry_rest"
+_UNPACKED = 3
 _REFUSE = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   RAISE EXCEPTION 'the ledger is append-only: %% of %% is refused', TG_OP, TG_TABLE_NAME;
@@ -66,6 +68,22 @@ def bring_up(connection: Connection, hour: int) -> None:
         make_partitions(connection, _months(hour))
     if not _has_rights(connection):
         _give_rights(connection)
+
+
+def upgraded(connection: Connection) -> int:
+    """The ledger's format, after format 3 was made 4: its rows stay as they are, and programs that cannot read packed
+    ones refuse it from then on. LedgerUnavailable where the account may not do that."""
+    version = int(connection.exec_driver_sql("SELECT version FROM ledger_format").scalar_one())
+    if version != _UNPACKED:
+        return version
+    if not _one(connection, "SELECT pg_has_role(tableowner, 'MEMBER') FROM pg_tables "
+                            "WHERE tablename = 'ledger_format' AND schemaname = current_schema()"):  # fmt: skip
+        raise LedgerUnavailable(
+            f"the ledger has format {version}, and this account does not own it: let the owner's account open it once "
+            "with this version (`greenserve ledger checkpoint` with its ledger.url)"
+        )
+    connection.exec_driver_sql(f"UPDATE ledger_format SET version = {schema.VERSION}")
+    return schema.VERSION
 
 
 def make_partitions(connection: Connection, periods: Iterable[int]) -> None:

@@ -12,6 +12,7 @@ import orjson
 
 from greenserve.canonical import LARGEST_INTEGER
 from greenserve.carbon.entries import HOURLY, US_PER_HOUR, counted_us, entry_of
+from greenserve.carbon.ledger.forms import Known, SettledLine
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
 
@@ -66,7 +67,8 @@ class Row(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A row on its way into the ledger: its columns but the index, its canonical body, and the same decoded."""
+    """A row on its way into the ledger: its columns but the index, its canonical body, and the same decoded, as members
+    (None: not yet) or, for the lines of a request as this version writes them, in its form."""
 
     period: int
     kind: str
@@ -76,7 +78,14 @@ class Prepared(NamedTuple):
     tenant: str
     hour: int
     body: bytes
-    decoded: Mapping[str, Any]
+    members: Mapping[str, Any] | None = None
+    form: Known | SettledLine | None = None
+
+    @property
+    def decoded(self) -> Mapping[str, Any]:
+        """The body's members."""
+        decoded: Mapping[str, Any] = orjson.loads(self.body) if self.members is None else self.members
+        return decoded
 
     @property
     def identity(self) -> tuple[int, str, bytes, int, int]:
@@ -101,6 +110,8 @@ def prepare_bytes(data: bytes) -> Prepared:
     """The row of a serialised body: the same bytes where they are canonical, as a gateway's spool has them."""
     try:
         body = orjson.loads(data)
+        if type(body) is not dict:
+            raise TypeError(f"a body is an object with members, not {type(body).__name__}")
         canonical = canonical_body(body, "a spooled line")
         if body["kind"] == "usage":
             key, period = usage_key(body["request_id"])

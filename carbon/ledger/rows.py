@@ -6,16 +6,20 @@ All of it happens inside the caller's one write transaction.
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
-import orjson
+import msgspec
 
+from greenserve.carbon.ledger.alike import Kinds
 from greenserve.carbon.ledger.driver import Driver
+from greenserve.carbon.ledger.forms import Known
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Checkpoint, Signer
+from greenserve.carbon.ledger.packing import stored
 from greenserve.carbon.ledger.restated_lines import Restater
 from greenserve.carbon.ledger.rollup import RollupKey, Rollups, add_line, rollup_key, sums_of
-from greenserve.carbon.ledger.row import Prepared, Salting, uuid_text
+from greenserve.carbon.ledger.row import Prepared, Salting, prepare_bytes, uuid_text
 from greenserve.carbon.ledger.spend import Places, Spends, spend_line, spends_of
 from greenserve.carbon.ledger.tiles import Tree
 from greenserve.carbon.restating import row_of
@@ -67,7 +71,8 @@ class Placed(NamedTuple):
 
 class Appender:
     """Appends rows. State, all of it derived from the ledger and valid while the ledger is as long as the tree: the
-    tree, the hot rows' tallies, tenants' salt secrets, first lines that wait for their settled one, the last note.
+    tree, the hot rows' tallies, tenants' salt secrets, first lines that wait for their settled one, kinds of requests,
+    the last note.
 
     One thread at a time; after a transaction that failed, `forget` what it had changed here.
     """
@@ -88,7 +93,8 @@ class Appender:
         self._tree: Tree | None = None
         self._tallies: Rollups = {}
         self._salts: dict[str, Salting] = {}
-        self._firsts: dict[tuple[bytes, int], tuple[int, Mapping[str, Any]]] = {}
+        self._firsts: dict[tuple[bytes, int], Placed] = {}
+        self._kinds = Kinds()
         self._signer = None
 
     def append(self, driver: Driver, lines: Sequence[Prepared]) -> list[Placed]:
@@ -101,9 +107,9 @@ class Appender:
             return []
         tree = self._current(driver)
         placed = _numbered(tree.size, lines)
-        if not driver.insert_entries([(one.idx, *one.line[:8]) for one in placed]):
+        if not driver.insert_entries(_rows(placed)):
             placed = _numbered(tree.size, _new_ones(driver, lines))
-            if not driver.insert_entries([(one.idx, *one.line[:8]) for one in placed]):
+            if not driver.insert_entries(_rows(placed)):
                 raise LedgerUnavailable("another process wrote the same entries at the same time; try again")
         if placed:
             self._add_up(driver, placed)
@@ -142,27 +148,23 @@ class Appender:
     def _add_up(self, driver: Driver, placed: Sequence[Placed]) -> None:
         dirty: set[RollupKey] = set()
         places: Places = {}
-        firsts, restater = self._firsts, Restater(driver)
+        firsts, kinds, restater = self._firsts, self._kinds, Restater(driver)
         # A row's sums are read before lines are added to them; new rows are found by their absence.
-        for idx, line in placed:
+        for one in placed:
+            line, first = one.line, None
             if line.kind == "restated":
-                dirty.add(self._restated(driver, restater.pairs(idx, line.decoded), line, places))
+                # It moves the sums of lines, which may have come with it.
+                dirty |= kinds.add_up(partial(self._tally, driver), places)
+                dirty.add(self._restated(driver, restater.pairs(one.idx, line.decoded), line, places))
             if line.kind != "usage":
                 continue
-            body, replaced = line.decoded, None
             if line.revision:
-                replaced = self._first_of(driver, line)
+                first = self._first_of(driver, line)
             else:
-                firsts[line.key, line.attempt] = (idx, body)
-            try:
-                key = self._counted(driver, line.hour, body, replaced)
-                spend_line(places, body, replaced)
-            except (KeyError, TypeError, ValueError) as error:
-                raise LedgerUnavailable(
-                    f"usage {uuid_text(line.key)} revision {line.revision} does not add up: "
-                    f"{type(error).__name__} {error}"
-                ) from None
-            dirty.add(key)
+                firsts[line.key, line.attempt] = one
+            if not self._counted_alike(line, first):
+                dirty.add(self._counted(driver, line, first, places))
+        dirty |= kinds.add_up(partial(self._tally, driver), places)
         put_rollups(driver, {key: self._tallies[key] for key in sorted(dirty)})
         put_spends(driver, spends_of(places))
         if len(self._tallies) > MOST_TALLIES:
@@ -186,33 +188,51 @@ class Appender:
 
     def _tally(self, driver: Driver, key: RollupKey) -> Tally:
         if key not in self._tallies:
-            stored = driver.all(_TALLY, key)
-            self._tallies[key] = Tally.from_json(bytes(stored[0][0])) if stored else Tally()
+            found = driver.all(_TALLY, key)
+            self._tallies[key] = Tally.from_json(bytes(found[0][0])) if found else Tally()
         return self._tallies[key]
 
-    def _counted(
-        self, driver: Driver, hour: int, body: Mapping[str, Any], replaced: Mapping[str, Any] | None
-    ) -> RollupKey:
-        key = rollup_key(body if replaced is None else replaced, hour)
-        self._tally(driver, key)
-        return add_line(self._tallies, key, body, replaced)
+    def _counted_alike(self, line: Prepared, first: Placed | None) -> bool:
+        """Whether a line is counted with those that are alike: it has its form, and so has the first line that it takes
+        the place of."""
+        form = line.form
+        if isinstance(form, Known):
+            self._kinds.count(form, form.line)
+            return True
+        if form is None or first is None or not isinstance(first.line.form, Known) or not form.charged:
+            return False
+        self._kinds.count(first.line.form, first.line.form.line, -1)
+        self._kinds.count(first.line.form, form)
+        return True
 
-    def _first_of(self, driver: Driver, line: Prepared) -> Mapping[str, Any]:
-        """The body that a settled line takes the place of."""
-        name = f"usage {uuid_text(line.key)} revision {line.revision}"
+    def _counted(self, driver: Driver, line: Prepared, first: Placed | None, places: Places) -> RollupKey:
+        """Count a line by its members; its row."""
+        try:
+            body, replaced = line.decoded, None if first is None else first.line.decoded
+            key = rollup_key(body if replaced is None else replaced, line.hour)
+            self._tally(driver, key)
+            spend_line(places, body, replaced)
+            return add_line(self._tallies, key, body, replaced)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LedgerUnavailable(f"{_name(line)} does not add up: {type(error).__name__} {error}") from None
+
+    def _first_of(self, driver: Driver, line: Prepared) -> Placed:
+        """The line that a settled one takes the place of."""
         found = self._firsts.pop((line.key, line.attempt), None) if line.revision == 1 else None
         if found is None:
             rows = driver.all(_FIND, (*line.identity[:4], line.revision - 1)) if line.revision == 1 else []
             if not rows:
                 raise LedgerUnavailable(
-                    f"{name} follows no revision {line.revision - 1}; a request has a provisional line (0) and a "
-                    "settled one (1)"
+                    f"{_name(line)} follows no revision {line.revision - 1}; a request has a provisional line (0) and "
+                    "a settled one (1)"
                 )
-            found = (rows[0][0], orjson.loads(rows[0][1]))
-        told = line.decoded.get("first")
-        if told is not None and told != found[0]:
-            raise LedgerUnavailable(f"{name} says that it settles entry {told}, its first line is entry {found[0]}")
-        return found[1]
+            found = Placed(rows[0][0], prepare_bytes(bytes(rows[0][1])))
+        told = line.decoded.get("first") if line.form is None or isinstance(line.form, Known) else line.form.first
+        if told is not None and told is not msgspec.UNSET and told != found.idx:
+            raise LedgerUnavailable(
+                f"{_name(line)} says that it settles entry {told}, its first line is entry {found.idx}"
+            )
+        return found
 
 
 def put_cursors(driver: Driver, cursors: Mapping[str, Cursor]) -> None:
@@ -250,8 +270,16 @@ def tile_reader(driver: Driver) -> Callable[[int, int], bytes]:
     return read
 
 
+def _name(line: Prepared) -> str:
+    return f"usage {uuid_text(line.key)} revision {line.revision}"
+
+
 def _numbered(size: int, lines: Iterable[Prepared]) -> list[Placed]:
     return [Placed(idx, line) for idx, line in enumerate(lines, size)]
+
+
+def _rows(placed: Iterable[Placed]) -> list[tuple[Any, ...]]:
+    return [(idx, *line[:7], stored(line)) for idx, line in placed]
 
 
 def _new_ones(driver: Driver, lines: Sequence[Prepared]) -> list[Prepared]:
@@ -261,8 +289,8 @@ def _new_ones(driver: Driver, lines: Sequence[Prepared]) -> list[Prepared]:
     for line in lines:
         known = seen.get(line.identity)
         if known is None:
-            stored = driver.all(_FIND, line.identity)
-            known = bytes(stored[0][1] or b"") if stored else None
+            found = driver.all(_FIND, line.identity)
+            known = bytes(found[0][1] or b"") if found else None
         if known is None:
             new.append(line)
             seen[line.identity] = line.body

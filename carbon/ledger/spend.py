@@ -4,8 +4,8 @@ A line counts for its tenant, its org, project and key if it has them, and its m
 `budgets.subjects_of`, as they were when the request was answered.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
+from operator import add
 from typing import Any, NamedTuple
 
 from greenserve.carbon.budgets import Unit, subjects_of
@@ -94,13 +94,13 @@ def spend_line(places: Places, body: Mapping[str, Any], replaced: Mapping[str, A
 
 def spends_of(places: Places) -> Spends:
     """The sums of every subject and grain, from those of places; rows that change nothing are left out."""
-    spends: Spends = defaultdict(Spend)
+    sums: dict[tuple[str, int, int], list[int]] = {}
     for (org, tenant, project, key_id, model, quarter), spent in places.items():
         for subject in subjects_of(org, tenant, project, key_id, model):
             for grain, at in ((QUARTER, quarter), (DAY, quarter // QUARTERS_PER_DAY), (EVER, 0)):
-                key = SpendKey(subject, grain, at)
-                spends[key] = spends[key].plus(Spend(*spent))
-    return {key: spent for key, spent in spends.items() if any(spent)}
+                before = sums.get((subject, grain, at))
+                sums[subject, grain, at] = list(spent) if before is None else list(map(add, before, spent))
+    return {SpendKey(*key): Spend(*spent) for key, spent in sums.items() if any(spent)}
 
 
 def stretches(span: Span) -> tuple[Stretch, ...]:

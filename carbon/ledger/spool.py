@@ -11,7 +11,9 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -44,8 +46,7 @@ class SpoolHeader:
         return f"{self.writer_id}.{self.number}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(NamedTuple):
     """One complete frame; `end` is the file offset [bytes] behind it."""
 
     sequence: int
@@ -170,7 +171,7 @@ class SpoolReader:
                 break
             sequence, body, here = found
             expected = sequence + 1
-            yield Frame(sequence=sequence, body=body, end=self._offset + here)
+            yield Frame(sequence, body, self._offset + here)
         if found is not None or _good_frame_follows(data, here, expected):
             raise LedgerUnavailable(
                 f"{self._path}: the frame at byte {self._offset + here} is damaged and good ones follow it; "
@@ -207,6 +208,7 @@ def start_ticks_of(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
+@cache
 def boot_id() -> str:
     """The kernel's random id of this boot: monotonic times of one boot compare, of two do not."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -32,8 +32,10 @@ def bring_up(connection: Connection, path: Path, fresh_id: str, unix_us: Callabl
         return
     if version == 1:
         _from_1_to_2(connection)
-    if version < schema.VERSION:
+    if version <= 2:
         _from_2_to_3(connection, path, name, unix_us)
+    # Rows of format 3 need no change; from here on programs that cannot read packed ones refuse the file.
+    schema.set_version(connection)
 
 
 def _from_1_to_2(connection: Connection) -> None:
@@ -86,7 +88,6 @@ def _from_2_to_3(connection: Connection, path: Path, name: str, unix_us: Callabl
             raise LedgerUnavailable(f"{path} cannot be upgraded: entries stand twice in it; restore it from the backup")
     connection.exec_driver_sql("DROP TABLE entry_of_2")
     schema.refuse_changes(connection)
-    schema.set_version(connection)
 
 
 def _old_end(driver: Driver, path: Path) -> tuple[int, bytes]:

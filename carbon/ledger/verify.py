@@ -15,7 +15,8 @@ from greenserve.carbon.ledger.chain import GENESIS, link
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.merkle import leaf_hash
 from greenserve.carbon.ledger.notes import Verifier, parse_note
-from greenserve.carbon.ledger.pairs import Values
+from greenserve.carbon.ledger.packing import own_body
+from greenserve.carbon.ledger.pairs import Values, row_of
 from greenserve.carbon.ledger.removals import GoneRows
 from greenserve.carbon.ledger.restated_lines import erased_bodies, restated_rows
 from greenserve.carbon.ledger.rollup import RollupKey, Sums
@@ -29,7 +30,7 @@ GROUP = 2 * WIDTH
 """How many rows are read at once: a whole number of tiles, and what a core's cache holds."""
 SIGNATURES = 1_000
 """Of how many checkpoints, from the newest, the signature is checked; the older ones' roots are in the same tree."""
-_ROWS = "SELECT idx, period, kind, key, attempt, revision, tenant, hour, body FROM entry ORDER BY idx"
+_ROWS = "SELECT idx, period, kind, key, attempt, revision, tenant, hour, body AS kept FROM entry ORDER BY idx"
 # The unique index cannot show what stands twice in the table.
 _TWICE = (
     "SELECT max(idx) FROM entry {} GROUP BY period, kind, key, attempt, revision HAVING count(*) > 1 "
@@ -104,7 +105,12 @@ class TreeAudit:
             of_tile = rows[first : first + WIDTH]
             if not self._take(of_tile):
                 for values in of_tile:
-                    self.see(Row._make(values))
+                    row = row_of(values)
+                    self.see(row)
+                    if row.body is not None and own_body(values[8]) is None:
+                        self._findings.append(
+                            f"entry {row.idx} ({row.name}): its body is kept in another way than packed"
+                        )
 
     def _take(self, rows: Sequence[Values]) -> bool:
         """Whether these rows make up the next tile as it is stored, and are in the tree now."""
@@ -199,13 +205,16 @@ class TreeAudit:
 
 
 def leaves_of(rows: Iterable[Values], salts: Mapping[str, Salting]) -> list[bytes] | None:
-    """The leaf hashes of rows; None where one has no body or its tenant no salt."""
+    """The leaf hashes of rows; None where one has no body, or not kept as it should be, or its tenant no salt."""
     leaves = []
     for _, _, kind, key, attempt, revision, tenant, _, body in rows:
         salting = salts.get(tenant)
         if salting is None or body is None:
             return None
-        leaves.append(leaf_hash(salting.salt(kind.encode(), key, attempt, revision), body))
+        whole = own_body(body)
+        if whole is None:
+            return None
+        leaves.append(leaf_hash(salting.salt(kind.encode(), key, attempt, revision), whole))
     return leaves
 
 

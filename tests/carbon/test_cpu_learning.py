@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.carbon.cpu_learning import HALF_LIFE_NS, CpuLearner
+from greenserve.carbon.cpu_learning import HALF_LIFE_NS, CpuLearner, cpu_use_of
 from greenserve.carbon.power_model import CpuPower
 from greenserve.units import NS_PER_S
 
@@ -22,10 +22,16 @@ def a_settled(*, slope_mw: int = 4_000, held_mw: int = 7_000, end_ns: int = 0, *
     } | changes  # fmt: skip
 
 
+def _take(made: CpuLearner, body: dict[str, Any]) -> None:
+    use = cpu_use_of(body)
+    if use is not None:
+        made.take(use)
+
+
 def learned(bodies: list[dict[str, Any]]) -> CpuPower | None:
     made = CpuLearner(AVERAGE)
     for body in bodies:
-        made.take(body)
+        _take(made, body)
     return made.power(5)
 
 
@@ -98,7 +104,7 @@ def test_a_weak_meter_teaches_weakly() -> None:
     """A class average stays one, with its own width and what one request is off."""
     made = CpuLearner(AVERAGE)
     for _ in range(20):
-        made.take(a_settled(tier="class_average"))
+        _take(made, a_settled(tier="class_average"))
 
     power = made.power()
 

@@ -15,6 +15,7 @@ from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.ingest import Ingest, Node, Pace
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.row import canonical_body
+from greenserve.carbon.ledger.settled_rows import Written
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.meters.characterise import Characterisation
 from greenserve.carbon.meters.node import NodeMeter
@@ -77,7 +78,7 @@ class World:
         cpu = Picked(name="hand", meter=self.cpu, rejected=())
         return NodeMeter([*found.devices, cpu], clock=self.clock)
 
-    def open(self, written: Callable[[Sequence[Entry]], object] | None = None) -> Ingest:
+    def open(self, written: Callable[[Sequence[Written]], object] | None = None) -> Ingest:
         uuids = [board.uuid for board in self.boards]
         metered = Metered(
             reader=self.reader,

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from greenserve.canonical import ledger_json
 from greenserve.carbon.budgets import Budget
 from greenserve.carbon.entries import UsageLine, unmetered_entry, usage_entry
 from greenserve.carbon.ledger.lookup import Period, changes, lines_of, project_groups, usage_groups, weakest_tiers
@@ -301,3 +302,29 @@ def test_a_ledger_of_before_there_were_partitions_still_opens(
     assert [] == older.verify()
     assert 2 == older.head().size
     older.close()
+
+
+def test_a_ledger_of_format_3_is_stamped_by_its_owner(
+    book: PostgresLedger, url: str, tmp_path: Path, a_line: Lines
+) -> None:
+    """Its rows stay as they are; an account that only appends is told who can open it."""
+    first = usage_entry(a_line())
+    book.append([first])
+    run(url, "UPDATE ledger_format SET version = 3; ALTER TABLE entry DISABLE TRIGGER ALL")
+    body = "\\x" + ledger_json(first.body).hex()
+    run(url, f"UPDATE entry SET body = '{body}'")
+    run(url, "CREATE ROLE appender_only LOGIN PASSWORD 'x' IN ROLE greenserve_appender; "
+             "GRANT SELECT ON ledger_format TO appender_only")  # fmt: skip
+    alone = make_url(url).set(username="appender_only", password="x").render_as_string(hide_password=False)
+    with pytest.raises(LedgerUnavailable, match="let the owner's account open it once"):
+        PostgresLedger(alone, tmp_path / "ledger", must_exist=True)
+
+    older = PostgresLedger(url, tmp_path / "ledger", must_exist=True)
+    older.append([unmetered_entry(first.body, first=0)])
+
+    assert [(4,)] == older.query("SELECT version FROM ledger_format")
+    kept = [bytes(data)[:1] for (data,) in older.query("SELECT body AS kept FROM entry ORDER BY idx")]
+    assert [b"{", b"["] == kept
+    assert [] == older.verify()
+    older.close()
+    run(url, "DROP OWNED BY appender_only; DROP ROLE appender_only")

@@ -10,9 +10,13 @@ import pytest
 
 from greenserve.carbon.budgets import Budget
 from greenserve.carbon.entries import UsageLine, unmetered_entry, usage_entry
+from greenserve.carbon.ledger.book import append_with
+from greenserve.carbon.ledger.row import prepare
 from greenserve.carbon.ledger.sqlite import SqliteLedger
+from greenserve.clock import ManualClock
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Entry
+from greenserve.units import NS_PER_S
 
 AT_US = 1_767_225_600_000_000
 DAY_US = 86_400_000_000
@@ -54,6 +58,9 @@ def test_entries_refuse_to_change(book: SqliteLedger, a_line: Lines, verb: str) 
     ("statement", "finding"),
     [
         ("UPDATE entry SET body = CAST(replace(body, '54603', '54604') AS BLOB) WHERE idx = 2", "entry 2"),
+        ("UPDATE entry SET body = CAST(replace(body, ',54603', ', 54603') AS BLOB) WHERE idx = 2", "entry 2"),
+        ("UPDATE entry SET body = CAST(replace(body, '[1,', '[2,') AS BLOB) WHERE idx = 2", "entry 2"),
+        ("UPDATE entry SET body = x'5b31' WHERE idx = 2", "entry 2"),
         ("UPDATE entry SET tenant = 'globex' WHERE idx = 2", "entry 2: the columns differ"),
         ("UPDATE entry SET hour = hour + 1 WHERE idx = 2", "entry 2: the columns differ"),
         ("UPDATE tile SET hashes = zeroblob(128)", "entry 0"),
@@ -183,3 +190,49 @@ def test_the_file_is_durable(book: SqliteLedger) -> None:
         modes = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
 
     assert ["wal", 2] == modes
+
+
+def test_the_writers_checkpoints_reach_their_file_once_a_second(tmp_path: Path, a_line: Lines) -> None:
+    """Each commit signs its root in the table; the file, a copy for others, follows. Commands write it at once."""
+    clock, file = ManualClock(), tmp_path / "ledger.db.checkpoint"
+    book = SqliteLedger(tmp_path / "ledger.db", clock=clock)
+    told = []
+
+    def tell() -> None:
+        told.append((book.head().size, int(file.read_text().splitlines()[1])))
+
+    book.append([usage_entry(a_line())])
+    tell()
+    epoch = book.take_over("a writer")
+    book.append_lines([prepare(usage_entry(a_line()))], epoch=epoch)
+    tell()
+    clock.advance(duration_ns=NS_PER_S)
+    book.publish(every_us=1_000_000)
+    tell()
+    book.append_lines([prepare(usage_entry(a_line()))], epoch=epoch)
+    book.publish()
+    tell()
+
+    assert [(1, 1), (2, 1), (2, 2), (3, 3)] == told
+    book.close()
+
+
+def test_a_checkpoint_that_was_not_committed_is_not_shown(tmp_path: Path, a_line: Lines) -> None:
+    """A transaction that fails leaves the file as it was, whatever it had signed."""
+    book = SqliteLedger(tmp_path / "ledger.db")
+    book.append([usage_entry(a_line())])
+    shown = (tmp_path / "ledger.db.checkpoint").read_text()
+
+    sound, alone = usage_entry(a_line()), unmetered_entry(usage_entry(a_line()).body)
+
+    def write_both() -> None:
+        with book.writing() as connection:
+            append_with(connection, [prepare(sound)])
+            append_with(connection, [prepare(alone)])
+
+    with pytest.raises(LedgerUnavailable, match="no revision 0"):
+        write_both()
+    book.publish()
+
+    assert shown == (tmp_path / "ledger.db.checkpoint").read_text()
+    book.close()

@@ -7,13 +7,16 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenserve.carbon.entries import UsageLine, settled_entry, unmetered_entry, usage_entry
+from greenserve.carbon.entries import US_PER_HOUR, UsageLine, settled_entry, unmetered_entry, usage_entry
+from greenserve.carbon.held_lines import HeldLines
 from greenserve.carbon.ledger.audit import Audit
 from greenserve.carbon.ledger.forms import body_of, first_line, settled_line
+from greenserve.carbon.ledger.packing import stored
 from greenserve.carbon.ledger.pairs import Pairs
-from greenserve.carbon.ledger.rollup import Rollups, sums_of
+from greenserve.carbon.ledger.rollup import RollupKey, Rollups, rollup_key, sums_of
 from greenserve.carbon.ledger.row import Row, prepare, prepare_bytes
 from greenserve.carbon.ledger.spend import Places, spends_of
+from greenserve.carbon.tally import Tally
 from greenserve.ids import new_request_id
 from greenserve.records import Basis, IntensityReading, Usage
 
@@ -195,3 +198,27 @@ def test_a_request_given_up_is_in_no_sum(a_line: Lines) -> None:
     rollups: Rollups = {}
     pairs.finish(rollups, {})
     assert {} == rollups
+
+
+def test_only_lines_of_restated_rows_go_the_long_way(a_line: Lines) -> None:
+    """What a restatement changes is held with its members; rows beside it are taken as ever."""
+    held, free = (usage_entry(a_line(request_id=one, tenant=tenant)) for one, tenant in zip(IDS, "ab", strict=False))
+    row = rollup_key(held.body, AT_US // US_PER_HOUR)
+    pairs = Pairs((), HeldLines([row]))
+
+    taken = [pairs.take(Row(idx, *prepare(entry)[:8])) for idx, entry in enumerate((held, free))]
+
+    assert [False, True] == taken
+
+
+def test_kept_lines_go_the_short_way_too(a_line: Lines) -> None:
+    """As they come from the tables: packed."""
+    first = usage_entry(a_line(request_id=IDS[0]))
+    lines = [prepare(first), prepare(unmetered_entry(first.body, first=0))]
+    pairs, rollups = Pairs(()), dict[RollupKey, Tally]()
+
+    taken = [pairs.take((idx, *line[:7], stored(line))) for idx, line in enumerate(lines)]
+    pairs.finish(rollups, {})
+
+    assert [True, True] == taken
+    assert [1] == [tally.unreconciled for tally in rollups.values()]

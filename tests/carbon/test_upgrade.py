@@ -280,3 +280,29 @@ def test_an_older_gateway_takes_nothing_in_any_more(old: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="columns"):
         connection.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (1,) * 10)
     connection.close()
+
+
+def test_rows_of_format_3_stay_as_they_are_beside_packed_ones(tmp_path: Path, a_line: Lines) -> None:
+    """Opening stamps the file, so that programs that cannot read packed lines refuse it; nothing is written anew, what
+    comes later is packed, and all of it verifies."""
+    path, first = tmp_path / "ledger.db", usage_entry(a_line())
+    body = ledger_json(first.body)
+    book = SqliteLedger(path)
+    book.append([first])
+    book.close()
+    with sqlite3.connect(path) as connection:
+        trigger = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'entry_no_update'").fetchone()[0]
+        connection.execute("DROP TRIGGER entry_no_update")
+        connection.execute("UPDATE entry SET body = ?", (body,))
+        connection.execute(trigger)
+        connection.execute("PRAGMA user_version = 3")
+    connection.close()
+
+    book = SqliteLedger(path)
+    book.append([unmetered_entry(first.body, first=0), usage_entry(a_line())])
+
+    kept = [data for (data,) in book.query("SELECT body AS kept FROM entry ORDER BY idx")]
+    assert (4, body, [False, True, True]) == (version_of(path), kept[0], [data.startswith(b"[") for data in kept])
+    assert [body, b"{", b"{"] == [row.body if row.idx == 0 else (row.body or b"")[:1] for row in book.rows()]
+    assert [] == book.verify()
+    book.close()

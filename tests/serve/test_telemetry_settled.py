@@ -1,18 +1,20 @@
 """What the ledger took, as counters: each settled request once, unknown nowhere."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from greenserve.carbon.device_entries import device_entry
+from greenserve.carbon.ledger.row import Prepared
+from greenserve.carbon.ledger.settled_rows import Written
 from greenserve.carbon.settlement import DeviceClosed
-from greenserve.records import Entry
 from greenserve.serve.telemetry.publisher import Publisher
-from greenserve.serve.telemetry.settled import Tenants, count_settled
+from greenserve.serve.telemetry.settled import Tenants, count_intervals, count_settled, uses_of
 
 PLACE = {"model": "tiny", "variant": "fp32", "region": "north"}
 
 
-def a_settled(**changes: object) -> Entry:
+def a_settled(tenant: str = "acme", revision: int = 1, **changes: Any) -> Written:
     """A settled request of 1 + 2 + 3 J and 5 g."""
     body: dict[str, object] = {
         **PLACE,
@@ -24,7 +26,8 @@ def a_settled(**changes: object) -> Entry:
         "loc_lifecycle_ng": 5_000_000_000,
         "loc_direct_ng": None,
     }
-    return Entry(kind="usage", key="request", attempt=0, revision=1, tenant="acme", hour=0, body={**body, **changes})
+    line = Prepared(0, "usage", b"", 0, revision, tenant, 0, b"", {**body, **changes})
+    return Written(line, line._replace(revision=0))
 
 
 def lines(publisher: Publisher) -> dict[tuple[str, ...], float]:
@@ -40,7 +43,7 @@ def test_settled_energy_and_emissions_are_counted_by_part_and_column(tmp_path: P
     """Of three requests the sums, by tenant as far as labels go; an unknown column has no series, which is no zero."""
     publisher = Publisher(tmp_path, "writer")
 
-    count_settled(publisher, [a_settled(), a_settled(), replace(a_settled(), tenant="globex")], Tenants(1))
+    count_settled(publisher, uses_of([a_settled(), a_settled(), a_settled("globex")]), Tenants(1))
 
     where = ("tiny", "fp32", "north")
     assert {
@@ -56,10 +59,10 @@ def test_settled_energy_and_emissions_are_counted_by_part_and_column(tmp_path: P
 def test_what_is_not_settled_usage_counts_nowhere(tmp_path: Path) -> None:
     """A provisional line comes again settled; one that is not charged is in the device's pools; unknown is unknown."""
     publisher = Publisher(tmp_path, "writer")
-    unknown = dict.fromkeys(("active_uj", "held_uj", "host_uj", "loc_lifecycle_ng"))
+    unknown: dict[str, Any] = dict.fromkeys(("active_uj", "held_uj", "host_uj", "loc_lifecycle_ng"))
 
     count_settled(
-        publisher, [replace(a_settled(), revision=0), a_settled(charged=False), a_settled(**unknown)], Tenants(9)
+        publisher, uses_of([a_settled(revision=0), a_settled(charged=False), a_settled(**unknown)]), Tenants(9)
     )
 
     assert {} == lines(publisher)
@@ -74,7 +77,7 @@ def test_an_interval_counts_the_meter_and_its_pools(tmp_path: Path) -> None:
         gap_uj=1_000_000, pending_before_uj=0, pending_after_uj=0, unmetered_ns=0, tier="modelled", source="cpu-time",
     )  # fmt: skip
 
-    count_settled(publisher, [device_entry(asdict(closed), at_us=0, run_id="run", boot_id="boot", end={})], Tenants(9))
+    count_intervals(publisher, [device_entry(asdict(closed), at_us=0, run_id="run", boot_id="boot", end={})])
 
     counted = lines(publisher)
     assert 9.0 == counted["greenserve_meter_energy_joules_total", "cpu", "cpu-time"]
