@@ -1,6 +1,7 @@
 """The tables of the ledger, version 4, and how a connection to a SQLite file of them is set up."""
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sqlalchemy import (
 )
 
 from greenserve.errors import LedgerUnavailable
+from greenserve.units import MILLI
 
 VERSION = 4
 """Format 4 keeps the lines of requests packed (`packing.stored`); rows of format 3 stay as they are in it."""
@@ -214,7 +216,7 @@ def open_engine(path: Path, *, must_exist: bool) -> Engine:
         raise LedgerUnavailable(f"the folder {path.parent} of the ledger does not exist: create it, or set ledger.url")
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
-        connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000},
+        connect_args={"check_same_thread": False, "timeout": BUSY_MS / MILLI},
     )
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
@@ -256,8 +258,24 @@ def _set_up(driver: Any, _record: object) -> None:
     assert isinstance(driver, sqlite3.Connection)
     # Transactions are begun by `_begin`; the driver's own rule would begin them late and never immediately.
     driver.isolation_level = None
-    for pragma in (f"busy_timeout = {BUSY_MS}", "journal_mode = WAL", "synchronous = FULL", *_PACE):
+    driver.execute(f"PRAGMA busy_timeout = {BUSY_MS}").close()
+    _use_wal(driver)
+    for pragma in ("synchronous = FULL", *_PACE):
         driver.execute(f"PRAGMA {pragma}").close()
+
+
+def _use_wal(driver: sqlite3.Connection) -> None:
+    """SQLite does not wait by itself where another connection changes to the log, or is the last one to leave it."""
+    until_s = time.monotonic() + BUSY_MS / MILLI
+    while True:
+        try:
+            driver.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:
