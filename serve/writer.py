@@ -26,6 +26,7 @@ from greenserve.serve.replica import metrics_folder, power_of, spool_folder
 from greenserve.serve.run_folder import RunFolder
 from greenserve.serve.telemetry.publisher import Publisher
 from greenserve.serve.telemetry.settled import Tenants, count_intervals, count_settled, uses_of
+from greenserve.trouble import Trouble
 
 log = logging.getLogger("greenserve.writer")
 STEP_S = 0.1
@@ -58,6 +59,9 @@ class LedgerWriter:
             cpu=power_of(config),
         )
         self._spools = spool_folder(config.ledger.path)
+        self._stuck = Trouble(log, "the ledger did not take a step")
+        self._unpublished = Trouble(log, "what was learned of powers is not shown to the replicas")
+        self._unshown = Trouble(log, "the metrics of the ledger's writer are not shown")
         self._published_s = 0.0
         self._taken_s = time.monotonic()
         self._ledger = open_ledger(config.ledger.url, config.ledger.path)
@@ -133,7 +137,9 @@ class LedgerWriter:
         try:
             self._powers.publish()
         except OSError as error:
-            log.warning("the boards' models are not shown to the replicas: %s", error)
+            self._unpublished.met(error)
+        else:
+            self._unpublished.over()
         if self._publisher is None or self._alive_at_s - self._published_s < PUBLISH_S:
             return
         self._published_s = self._alive_at_s
@@ -143,12 +149,16 @@ class LedgerWriter:
             self._publisher.gauge("greenserve_ledger_lag_seconds", self._alive_at_s - self._taken_s)
             self._publisher.publish()
         except OSError as error:
-            log.warning("the metrics of the ledger's writer are not shown: %s", error)
+            self._unshown.met(error)
+        else:
+            self._unshown.over()
 
     def _guarded(self, work: Callable[[], Progress]) -> Progress | None:
         """What was done; None where it was not, and is tried again."""
         try:
-            return work()
+            done = work()
         except GreenServeError as error:
-            log.error("the ledger did not take a step: %s", error)
+            self._stuck.met(error)
             return None
+        self._stuck.over()
+        return done

@@ -14,6 +14,7 @@ from greenserve.carbon.meters.pace import Pace
 from greenserve.carbon.meters.pick import Picked
 from greenserve.errors import LedgerUnavailable, MeterUnavailable
 from greenserve.records import Reading
+from greenserve.trouble import Trouble
 from greenserve.units import NS_PER_S
 
 if TYPE_CHECKING:  # the seams name numpy, which a meter does not need
@@ -92,6 +93,7 @@ class NodeMeter:
         self.changes: list[MeterChange] = []
         # Held while the reader goes on: waiting for a lock costs half the CPU time of waiting for an event.
         self._going = threading.Lock()
+        self._trouble = Trouble(log, "a step of the meters failed")
         self._going.acquire()
         self._thread = threading.Thread(target=self._run, name="node-meter", daemon=True)
 
@@ -242,9 +244,11 @@ class NodeMeter:
         while not self._going.acquire(timeout=wait_ns / NS_PER_S):
             try:
                 wait_ns = self.step()
-            except Exception:  # the sampler of all devices must outlive a fault of one
-                log.exception("a step of the meters failed")
+            except Exception as error:  # the sampler of all devices must outlive a fault of one
+                self._trouble.met(error)
                 wait_ns = NS_PER_S
+            else:
+                self._trouble.over()
 
 
 class _View:

@@ -20,6 +20,7 @@ from greenserve.carbon.sharing import Block, Sharing, Stretch, Tally
 from greenserve.clock import SystemClock
 from greenserve.errors import MeterUnavailable
 from greenserve.records import Reading
+from greenserve.trouble import Trouble
 from greenserve.units import NS_PER_S
 
 if TYPE_CHECKING:  # the seams name numpy, which a meter does not need
@@ -150,6 +151,7 @@ class MeterSession:
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        self._trouble = Trouble(log, "a step of the meters failed")
         self._sharing = Sharing()
         self._node = None
         self._reader: NodeMeter | None = None
@@ -209,9 +211,11 @@ class MeterSession:
                 try:
                     wait_ns = max(MS, reader.step())
                     self._take(reader)
-                except Exception:  # measuring must outlive a fault of one reading, and the measured code both
-                    log.exception("a step of the meters failed")
+                except Exception as error:  # measuring must outlive a fault of one reading, and the measured code both
+                    self._trouble.met(error)
                     wait_ns = NS_PER_S
+                else:
+                    self._trouble.over()
 
     def _read_all(self) -> None:
         if self._reader is None:

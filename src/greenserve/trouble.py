@@ -2,6 +2,8 @@
 
 import logging
 
+from greenserve.errors import GreenServeError
+
 
 class Trouble:
     """What goes wrong with something that is tried over and over. State: the last fault, and how often it was met."""
@@ -17,12 +19,13 @@ class Trouble:
         return f"<Trouble {self._words!r}, {self._count} times>"
 
     def met(self, error: Exception) -> None:
-        """It went wrong: logged with its trace, unless it is what went wrong the last time."""
+        """It went wrong: logged unless it is what went wrong the last time; with a trace where it was not foreseen."""
         self._count += 1
         found = f"{type(error).__name__}: {error}"
         if found != self._last:
             self._last = found
-            self._log.error("%s", self._words, exc_info=error)
+            foreseen = isinstance(error, (GreenServeError, OSError))
+            self._log.error("%s: %s", self._words, error, exc_info=None if foreseen else error)
 
     def over(self) -> None:
         """It went well: logged where it did not the last time."""
