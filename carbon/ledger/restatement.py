@@ -90,8 +90,8 @@ def restate(
 
 
 def devices_of(ledger: SqlLedger, start_us: int, end_us: int) -> dict[str, str | None]:
-    """The devices that were metered in [start_us, end_us) UTC, and how each is settled (`BY_SPANS`, None: by CPU
-    time)."""
+    """The devices that were metered in [start_us, end_us) UTC, and how each is settled (None: by CPU time; `BY_SPANS`;
+    the overhead's device by neither)."""
     hours = (PLATFORM, start_us // US_PER_HOUR, -(-end_us // US_PER_HOUR) + 1)
     statement = "SELECT body FROM entry WHERE tenant = ? AND hour >= ? AND hour < ? AND kind = "
     # Closed hours tell it in a thousandth of the rows; intervals are asked where none is closed.

@@ -4,8 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from greenserve.carbon.entries import unmetered_entry
+import pytest
+
+from greenserve.carbon.entries import BY_SPANS, unmetered_entry
 from greenserve.carbon.feeds.store import ReadingStore
+from greenserve.carbon.node_overhead import BY_DIFFERENCE, BY_POWER, NODE
+from greenserve.cli.restating import Fault, cause_of_fault
+from greenserve.errors import InvalidRequest
 from greenserve.records import Entry, IntensityReading
 from tests.carbon.statements import AT_US, HOUR_US, interval, settled
 from tests.cli.test_ledger_command import a_request, record
@@ -108,3 +113,25 @@ def test_a_fault_of_a_meter_is_restated(folder: Path, greenserve: Any) -> None:
     assert "a factor is a decimal such as 1.07" in refused[1].err.replace("\n", " ")
     assert "--energy needs --source TEXT" in refused[2].err
     assert "--model, --variant and --tier go with --energy" in refused[3].err
+
+
+DEVICES = {"cpu": None, "GPU-1": BY_SPANS, NODE: BY_DIFFERENCE}
+
+
+def a_fault(given: str) -> Fault:
+    return Fault(given=given, code="meter_fault", source="calibration", model=None, variant=None, tier=None)
+
+
+@pytest.mark.parametrize("settled_by", [BY_DIFFERENCE, BY_POWER])
+def test_the_overhead_of_a_node_is_not_restated_as_requests_energy(settled_by: str) -> None:
+    """No request has a part of it: a factor on it would scale every request of the CPU."""
+    with pytest.raises(InvalidRequest, match=r"node=2: .*no request has energy of it; allowed are GPU-1, cpu$"):
+        cause_of_fault(a_fault("node=2"), {**DEVICES, NODE: settled_by}, AT_US, AT_US + HOUR_US)
+
+
+@pytest.mark.parametrize(("device", "by_cpu_time"), [("cpu", True), ("GPU-1", False)])
+def test_only_a_device_settled_by_cpu_time_concerns_lines_without_devices(device: str, by_cpu_time: bool) -> None:
+    """Lines that name no device ran on the CPU alone."""
+    cause = cause_of_fault(a_fault(f"{device}=2"), DEVICES, AT_US, AT_US + HOUR_US)
+
+    assert (device, by_cpu_time) == (cause["device"], cause["by_cpu_time"])

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from greenserve.carbon.budgets import iso
-from greenserve.carbon.entries import BY_SPANS
 from greenserve.carbon.feeds.levels import LIVE, graded
 from greenserve.carbon.feeds.recorded import HOUR_US, RecordedFeed
 from greenserve.carbon.feeds.store import readings_between
 from greenserve.carbon.ledger.restatement import Restatement
+from greenserve.carbon.node_overhead import NODE
 from greenserve.carbon.rescaling import Code, EnergyRevision, energy_body, scale_of
 from greenserve.carbon.restating import PueRevision, pue_body, reading_body
 from greenserve.cli.output import data
@@ -91,20 +91,28 @@ class Fault:
 
 
 def cause_of_fault(fault: Fault, settled_by: Mapping[str, str | None], start_us: int, end_us: int) -> Mapping[str, Any]:
-    """The cause that a fault is; `settled_by` says how each device of the ledger is settled."""
+    """The cause that a fault is; `settled_by` says how each device of the ledger is settled (None: by CPU time).
+
+    InvalidRequest for `node`: it is what all meters leave over, and no request's energy comes from it.
+    """
     device, sign, text = fault.given.rpartition("=")
     try:
         scale_ppm = scale_of(text)
     except ValueError as error:
         raise InvalidRequest(f"--energy {fault.given}: write DEVICE=FACTOR, such as cpu=1.07: {error}") from None
+    there = ", ".join(sorted(settled_by.keys() - {NODE})) or "none: nothing was metered yet"
+    if device == NODE:
+        raise InvalidRequest(
+            f"--energy {fault.given}: {NODE} is the overhead beyond the devices, no request has energy of it; "
+            f"allowed are {there}"
+        )
     if not sign or device not in settled_by:
-        there = ", ".join(sorted(settled_by)) or "none: nothing was metered yet"
         raise InvalidRequest(f"--energy {fault.given}: no device {device!r}; the ledger's devices are {there}")
     if not fault.source:
         raise InvalidRequest("--energy needs --source TEXT: where the factor comes from, such as a calibration report")
     revision = EnergyRevision(
         device=device,
-        by_cpu_time=settled_by[device] != BY_SPANS,
+        by_cpu_time=settled_by[device] is None,
         start_us=start_us,
         end_us=end_us,
         scale_ppm=scale_ppm,
