@@ -16,13 +16,14 @@ class HourCheck:
     may follow a share, `finish` at the end.
 
     State: the open hours; how often each hour was closed; the shares that the closing at hand still owes, by tenant,
-    with its index; the newest hour that was closed.
+    with its index, and how many of them may have been erased; the newest hour that was closed.
     """
 
     def __init__(self) -> None:
         self._hours = Hours()
         self._closings: Counter[HourName] = Counter()
         self._owed: dict[str, Body] = {}
+        self._erased = 0
         self._closing: tuple[int, HourName] | None = None
         self._unknown = False
 
@@ -42,6 +43,11 @@ class HourCheck:
     def lose(self) -> None:
         """A settled line that was erased."""
         self._hours.lose()
+
+    def skip(self, rows: int) -> None:
+        """So many rows were erased here, of whatever kind: settled lines, or shares of the closing at hand."""
+        self._hours.lose()
+        self._erased += rows
 
     def reserve(self, body: Body) -> None:
         """An entry of reservations."""
@@ -87,9 +93,9 @@ class HourCheck:
         elif not self._unknown:
             yield f"{body['tenant']} has no share of hour {body['hour']} of {body['device']}, or stands twice"
 
-    def erased_share(self, tenant: str) -> None:
-        """A share whose body was erased."""
-        self._owed.pop(tenant, None)
+    def erased_share(self) -> None:
+        """A share whose body was erased. Whose it was its row does not tell, so it stands for any one that is owed."""
+        self._erased += 1
 
     def between(self) -> Iterator[str]:
         """Before a row of another kind: all shares of a closing stand behind it, and no hour before it was left."""
@@ -103,11 +109,11 @@ class HourCheck:
         self._closing = None
 
     def _owing(self) -> Iterator[str]:
-        if self._owed and self._closing is not None:
+        if len(self._owed) > self._erased and self._closing is not None:
             index, (device, hour) = self._closing
             tenants = ", ".join(sorted(self._owed))
             yield f"hour {hour} of {device}, closed by entry {index}, has no share entry of {tenants}"
-        self._owed = {}
+        self._owed, self._erased = {}, 0
 
 
 def _differences(derived: Body, stored: Body, left_out: frozenset[str] = frozenset()) -> Iterator[str]:

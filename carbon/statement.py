@@ -157,7 +157,7 @@ class _Fold:
                 break
             if idx != expected:
                 # Rows between were erased: who had a part of their hours cannot be derived any more.
-                self._check.lose()
+                self._check.skip(idx - expected)
                 self._reconciliation.lose()
             expected = idx + 1
             if entry.kind == "device_interval":

@@ -234,7 +234,7 @@ class Audit:
 
     def _hourly(self, row: Row, line: Prepared | None) -> None:
         if line is None:
-            self._hours.erased_share(row.tenant)
+            self._hours.erased_share()
         elif line.kind == "device_hour":
             self._note("hour", row, self._hours.hour(row.idx, line.decoded))
         elif line.kind == "share":
