@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from greenserve.carbon.hour_entries import OF_LINES, hour_entries
+from greenserve.carbon.hour_entries import OF_LINES, RESERVED_NS, hour_entries
 from greenserve.carbon.hours import HourName, Hours, SettledLines
 from greenserve.carbon.pools import closes_at_us
 
@@ -45,13 +45,19 @@ class HourCheck:
         self._hours.lose()
 
     def skip(self, rows: int) -> None:
-        """So many rows were erased here, of whatever kind: settled lines, or shares of the closing at hand."""
+        """So many rows were erased here, of whatever kind: settled lines, entries of reservations, or shares of the
+        closing at hand."""
         self._hours.lose()
+        self._hours.lose_reservations()
         self._erased += rows
 
     def reserve(self, body: Body) -> None:
         """An entry of reservations."""
         self._hours.reserve(body)
+
+    def lose_reservations(self) -> None:
+        """An entry of reservations that was erased."""
+        self._hours.lose_reservations()
 
     def close(self, index: int, body: Body) -> None:
         """A device's interval."""
@@ -69,7 +75,6 @@ class HourCheck:
             yield f"closes hour {name[1]} of {name[0]}, which has no interval that is not closed already"
             self._unknown = True
             return
-        self._unknown = not closing.whole
         if at_us < closes_at_us(body["hour"]):
             yield f"was closed at {at_us} us, before the hour's lines could all be there ({closes_at_us(body['hour'])})"
         open_from = self._hours.resume_index(index)
@@ -77,9 +82,13 @@ class HourCheck:
             yield f"resume_index is {body['resume_index']}, open hours begin at entry {open_from}"
         again = hour_entries(closing, revision=revision, at_us=at_us, resume_index=body["resume_index"])
         told: Body = again[0].body
-        left_out = frozenset[str]() if closing.whole else OF_LINES
+        # Where nothing was reserved and nobody has a share that was not derived, no reservation can be missing.
+        reserved = RESERVED_NS in told or RESERVED_NS in body or told["shares"] != body["shares"]
+        sure = closing.reserved_known or not reserved
+        self._unknown = not (closing.whole and sure)
+        left_out = (OF_LINES if self._unknown else frozenset[str]()) | (frozenset[str]() if sure else {RESERVED_NS})
         yield from _differences(told, body, left_out)
-        self._owed = {entry.tenant: entry.body for entry in again[1:]} if closing.whole else {}
+        self._owed = {} if self._unknown else {entry.tenant: entry.body for entry in again[1:]}
 
     def share(self, index: int, body: Body) -> Iterator[str]:
         """A `share`: what in it does not follow."""

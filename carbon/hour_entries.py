@@ -11,6 +11,9 @@ from greenserve.records import TIERS, Entry
 OF_LINES = frozenset({"grid", "late_uj", "shares", "facility_uj", "loc_direct_ng", "loc_lifecycle_ng"})
 """Members of a `device_hour` that follow from usage lines; all others follow from intervals alone."""
 
+RESERVED_NS = "reserved_ns"
+"""The member of a `device_hour` that is there where any of the device's time was reserved."""
+
 
 def hour_entries(closing: DeviceHour, *, revision: int, at_us: int, resume_index: int) -> list[Entry]:
     """The entries of a closed hour, the device's first: write them in one transaction.
@@ -30,7 +33,7 @@ def hour_entries(closing: DeviceHour, *, revision: int, at_us: int, resume_index
     if closing.metering_uj is not None:
         body["metering_uj"] = closing.metering_uj
     if reserved_ns:
-        body["reserved_ns"] = reserved_ns
+        body[RESERVED_NS] = reserved_ns
     body |= {
         "kind": "device_hour",
         "resume_index": resume_index,

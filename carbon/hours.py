@@ -111,7 +111,8 @@ class DeviceHour:
     of their meter, the index of the first row that belongs to it, and its tenants' parts.
 
     `load_uj`, `over_attributed_uj` and `metering_uj` are None where no interval tells them. `whole` is False where a
-    line was erased: its tenants are then not known. `grid` sums what the hour's requests were priced by: IT and site
+    line was erased: its tenants are then not known. `reserved_known` is False where an entry of reservations may be
+    gone. `grid` sums what the hour's requests were priced by: IT and site
     energy [uJ], and by basis IT energy [uJ] and emissions [ng]. Only the hours of `node` have `overhead_uj` (None: not
     known of any stretch), the metered energy of the whole node `node_uj`, and what the devices had more than that
     (`deficit_uj`).
@@ -135,7 +136,7 @@ class DeviceHour:
         self.settled_by: str | None = None
         self.tenants: dict[str, TenantPart] = {}
         self.grid: Counter[str] = Counter()
-        self.whole = True
+        self.whole = self.reserved_known = True
 
     def __repr__(self) -> str:
         return f"<DeviceHour {self.device} {self.hour}: {self.entries} intervals, {len(self.tenants)} tenants>"
@@ -172,6 +173,7 @@ class DeviceHour:
         """Take from the node's devices who used them: the tenants' time on all of them, what priced their requests."""
         for one in devices:
             self.whole &= one.whole
+            self.reserved_known &= one.reserved_known
             self.grid.update(one.grid)
             self.device_ns += one.sums["time_ns"]
             for tenant, part in one.tenants.items():
@@ -208,6 +210,7 @@ class Hours:
         self._closing_us: int | None = None
         self._closed: dict[int, list[DeviceHour]] = {}
         self._reserved: tuple[Reservation, ...] = ()
+        self._reserved_known = True
         self._lost = 0
         self._lost_before: dict[str, int] = {}
 
@@ -246,7 +249,11 @@ class Hours:
 
     def reserve(self, body: Body) -> None:
         """Take an entry of reservations: it holds for the intervals behind it."""
-        self._reserved = reservations_of(body)
+        self._reserved, self._reserved_known = reservations_of(body), True
+
+    def lose_reservations(self) -> None:
+        """An entry of reservations was erased, or may be: which are in force is not known until the next one."""
+        self._reserved_known = False
 
     def lose(self) -> None:
         """A settled line was erased: who had a part of each device's next interval is not known any more."""
@@ -269,6 +276,7 @@ class Hours:
             found = self._open[device, hour] = DeviceHour(device, hour, start_index)
         found.take(index, body, held)
         found.whole &= not lost
+        found.reserved_known &= self._reserved_known
         if self._reserved and device != NODE:
             found.reserve(reserved_on(device, self._reserved), body["end_ns"] - body["start_ns"])
 

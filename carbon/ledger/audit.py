@@ -89,6 +89,8 @@ class Audit:
         self._note("hour", row, self._hours.between())
         if line is None and row.kind == "usage":
             self._lose(row)
+        elif line is None and row.kind == RESERVATION:
+            self._hours.lose_reservations()
         if line is not None and line.kind == "usage":
             self._note("usage", row, self._used(row, line))
         elif line is not None and line.kind == "device_interval":

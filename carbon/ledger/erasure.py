@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from heapq import merge
 from pathlib import Path
 
 import orjson
@@ -28,6 +29,7 @@ from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.book import APPENDER, SqlLedger, append_with, driver_of
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.intake import unshipped_lines
+from greenserve.carbon.ledger.reserving import naming
 from greenserve.carbon.ledger.restated_lines import held_of
 from greenserve.carbon.ledger.rewriting import overwrite, rewriting
 from greenserve.carbon.ledger.rollup import RollupKey
@@ -39,7 +41,8 @@ from greenserve.carbon.tally import Tally
 from greenserve.errors import InvalidRequest, LedgerUnavailable, NotFound
 from greenserve.records import Entry
 
-_LEAVES = "SELECT idx, period, kind, key, attempt, revision, hour FROM entry WHERE tenant = ? ORDER BY idx"
+_LEAF = "SELECT idx, period, kind, key, attempt, revision, hour FROM entry"
+_LEAVES = f"{_LEAF} WHERE tenant = ? ORDER BY idx"
 _SETTLED = "SELECT body FROM entry WHERE tenant = ? AND kind = 'usage' AND revision > 0"
 _ROLLUPS = "SELECT tenant, key_id, hour, model, variant, region, role, tally FROM rollup WHERE tenant = ?"
 _NEWEST_HOUR = "SELECT body FROM entry WHERE tenant = ? AND kind = 'device_hour' ORDER BY hour DESC, idx DESC LIMIT 1"
@@ -60,11 +63,13 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """An erasure worked out: the rows of `entry` that get another key, the tenant's own sums, what is kept of them."""
+    """An erasure worked out: the rows of `entry` that get another key, those of reservations that name the tenant, its
+    own sums, what is kept of them."""
 
     erasure: Erasure
     subject: str
     renamed: Sequence[tuple[int, bytes]]
+    reserved: Sequence[int]
     rollups: Sequence[RollupKey]
     spends: Spends
     kept: Kept
@@ -86,8 +91,8 @@ def erase(
     stand-in, and write the `erased` entry, all in one transaction; then overwrite the pages that held them.
 
     No writer may run meanwhile: LedgerUnavailable names it. InvalidRequest for a reason that is empty or too long, a
-    tenant that is open, and lines that are not settled, not taken in from `spools`, or in hours that are not closed;
-    NotFound for a tenant that the ledger does not know. With `dry_run` only what would be done.
+    tenant that is open or has a reservation, and lines that are not settled, not taken in from `spools`, or in hours
+    that are not closed; NotFound for a tenant that the ledger does not know. With `dry_run` only what would be done.
     """
     text = reason.strip()
     if not text or len(text) > LONGEST_REASON:
@@ -123,7 +128,10 @@ def _planned(driver: Driver, *, tenant: str, reason: str, actor: str | None, now
     _refuse_unready(driver, tenant)
     subject = subject_of(secrets.token_bytes(SUBJECT_BYTES))
     leaves, kinds, renamed = Leaves(), dict[str, int](), []
-    for idx, period, kind, key, attempt, revision, hour in driver.each(_LEAVES, (tenant,)):
+    # All reservations in force stand in one entry, the platform's; so those that name the tenant go whole.
+    reserved = [told.idx for told in naming(driver, tenant)]
+    more = [driver.all(f"{_LEAF} WHERE idx = ?", (idx,))[0] for idx in reserved]
+    for idx, period, kind, key, attempt, revision, hour in merge(driver.each(_LEAVES, (tenant,)), more):
         new = key_after(kind, bytes(key), idx)
         leaves.take((idx, period, kind, new, attempt, revision, hour))
         kinds[kind] = kinds.get(kind, 0) + 1
@@ -149,6 +157,7 @@ def _planned(driver: Driver, *, tenant: str, reason: str, actor: str | None, now
         ),
         subject=subject,
         renamed=renamed,
+        reserved=reserved,
         rollups=[key for key, _ in rollups],
         spends={key: spend for key, spend in spends.items() if key.subject not in shared},
         kept=kept,
@@ -198,6 +207,24 @@ def _refuse_unready(driver: Driver, tenant: str) -> None:
             f"the last hour of {tenant} may not be closed yet, and its lines are needed for that: let the gateway run "
             "until ten minutes after the end of the next hour, stop it, then erase"
         )
+    _refuse_reserved(driver, tenant)
+
+
+def _refuse_reserved(driver: Driver, tenant: str) -> None:
+    """A reservation that is in force is written again by the next writer, and open hours are closed by theirs."""
+    open_from = _open_from(driver)
+    for told in naming(driver, tenant):
+        if told.until is None:
+            raise InvalidRequest(
+                f"entry {told.idx} reserves a part of a device for {tenant}: take its lines out of "
+                "tenancy.reservations, start the gateway, let it run until ten minutes after the end of the next hour, "
+                "stop it, then erase"
+            )
+        if told.until >= open_from:
+            raise InvalidRequest(
+                f"an hour that is not closed may hold time that was reserved for {tenant}: let the gateway run until "
+                "ten minutes after the end of the next hour, stop it, then erase"
+            )
 
 
 def _open_from(driver: Driver) -> int:
@@ -256,6 +283,9 @@ def _remove(connection: Connection, tenant: str, plan: _Plan) -> None:
     driver = driver_of(connection)
     driver.many("UPDATE entry SET key = ? WHERE idx = ?", [(key, idx) for idx, key in plan.renamed])
     driver.many("UPDATE entry SET tenant = ?, body = NULL WHERE tenant = ?", [(plan.subject, tenant)])
+    driver.many(
+        "UPDATE entry SET tenant = ?, body = NULL WHERE idx = ?", [(plan.subject, one) for one in plan.reserved]
+    )
     driver.many("DELETE FROM rollup WHERE tenant = ?", [(tenant,)])
     driver.many("DELETE FROM spend WHERE subject = ?", [(subject,) for subject in {key.subject for key in plan.spends}])
     for first, end in ((f"{kind}/{tenant}/", f"{kind}/{tenant}0") for kind in ("project", "model")):

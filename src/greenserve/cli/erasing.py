@@ -48,6 +48,10 @@ def erase(
         raise InvalidRequest("give --tenant NAME and --reason TEXT")
     with opened(config) as (book, loaded):
         spools = spools_of(loaded.ledger.path)
+        if any(one.tenant == tenant for one in loaded.tenancy.reservations):
+            raise InvalidRequest(
+                f"tenancy.reservations names {tenant}: take its lines out, or the next gateway writes them again"
+            )
         told: dict[str, Any] = {"reason": reason, "actor": actor(), "spools": spools}
         if dry_run or not yes:
             found = erased(book, tenant, now_us=SystemClock().unix_us(), dry_run=True, **told)
