@@ -1,6 +1,5 @@
 """The ledger in SQL tables: what SQLite and PostgreSQL share. Transactions, appending, reading in order."""
 
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from greenserve.carbon.budgets import Budget, window
 from greenserve.carbon.entries import PLATFORM, decode_entry
 from greenserve.carbon.ledger import schema
 from greenserve.carbon.ledger.archives import Archives
+from greenserve.carbon.ledger.checkpoint_file import CheckpointFile
 from greenserve.carbon.ledger.driver import Driver, PostgresDriver, SqliteDriver
 from greenserve.carbon.ledger.late_lines import in_open_months
 from greenserve.carbon.ledger.notes import Signer, Verifier, key_path, make_key, read_key
@@ -71,7 +71,7 @@ class SqlLedger(ABC):
         self.url = str(path)
         self._engine = engine
         self._thread_lock, self._unix_us = threading.Lock(), clock.unix_us
-        self._published_us, self._publish_every_us, self._note = 0, 0, ""
+        self._checkpoint, self._publish_every_us = CheckpointFile(path, clock.unix_us), 0
         self._appender = Appender(signer=self._find_signer, unix_us=clock.unix_us)
 
     def __repr__(self) -> str:
@@ -94,8 +94,10 @@ class SqlLedger(ABC):
                 self._appender.forget()
                 self._appender.note = None
                 raise
-            self._note, self._appender.note = self._appender.note or self._note, None
-            self.publish(every_us=self._publish_every_us)
+            note, self._appender.note = self._appender.note, None
+            if note:
+                self._checkpoint.hold(note)
+            self._checkpoint.publish(every_us=self._publish_every_us)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -296,12 +298,9 @@ class SqlLedger(ABC):
         return signer
 
     def publish(self, *, every_us: int = 0) -> None:
-        """Write the newest checkpoint to its file, for who keeps copies, where so much time has passed since [us]."""
-        note, now_us = self._note, self._unix_us()
-        if not note or 0 <= now_us - self._published_us < every_us:
-            return
-        self._published_us, self._note = now_us, ""
-        _show(self.path.with_name(self.path.name + ".checkpoint"), note)
+        """Write the newest checkpoint to its file, for who keeps copies, where so much time has passed since [us].
+        Where that fails it is logged: the ledger has it."""
+        self._checkpoint.publish(every_us=every_us)
 
     @abstractmethod
     def _mapped(self) -> AbstractContextManager[None]:
@@ -318,15 +317,6 @@ def append_with(connection: Connection, lines: Sequence[Prepared]) -> list[Place
     """Append inside a transaction of `SqlLedger.writing`, with what else it changes."""
     appender: Appender = connection.get_execution_options()[APPENDER]
     return appender.append(driver_of(connection), lines)
-
-
-def _show(path: Path, note: str) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        draft.write_text(note)
-        draft.replace(path)
-    except OSError as error:
-        raise LedgerUnavailable(f"the checkpoint {path} cannot be written ({error.strerror})") from error
 
 
 def _check_epoch(driver: Driver, epoch: int) -> None:

@@ -56,10 +56,11 @@ class HourCloser:
     def took(self, placed: Sequence[Placed], firsts: Sequence[Placed | None]) -> None:
         """Take rows that the writer has written, with the first lines of those that settle one. Where not all of them
         were new, or it is behind, it reads them from the ledger instead."""
-        if self._behind or not placed:
+        if self._behind:
             return
         if len(placed) != len(firsts):
             self.fall_behind()
+        if self._behind or not placed:
             return
         known: dict[tuple[str, int], tuple[int, list[tuple[int | None, ...]]]] = {}
         for (index, line), first in zip(placed, firsts, strict=True):

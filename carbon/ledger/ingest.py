@@ -81,9 +81,8 @@ class Ingest:
         written: Callable[[Sequence[Written]], object] | None = None,
     ) -> None:
         """`written` is told of settled requests and intervals once the ledger holds them."""
-        self._written = written
         self._ledger, self._node, self._clock, self._pace = ledger, node, clock, pace or Pace()
-        self._lock = ledger.lock_writer()
+        self._lock, self._written = ledger.lock_writer(), written
         self._open: dict[str, Placed] = {}
         self._unwritten: list[tuple[Prepared, Placed | None]] = []
         self._ends: dict[int, tuple[Reading, int]] = {}
@@ -187,9 +186,12 @@ class Ingest:
         added: list[Placed] = []
         if waiting.cursors or waiting.finished:
             added = self._ledger.append_lines(waiting.lines, waiting.cursors, self._epoch)
-            gone = self._intake.took(waiting)
-            if gone:
+            if gone := self._intake.took(waiting):
                 self._ledger.forget_cursors(gone)
+            if len(added) < len(waiting.lines):
+                self._hours.fall_behind()
+                waits = [*self._open.values(), *(first for _, first in self._unwritten if first)]
+                added = [*_committed_before(self._ledger, waiting.lines, [*added, *waits]), *added]
             self._track(added)
             self._write()
         self._more = waiting.more
@@ -313,6 +315,13 @@ class Ingest:
         self._hours.took(placed, [first for _, first in written])
         if self._written is not None:
             self._written([Written(line, None if first is None else first.line) for line, first in written])
+
+
+def _committed_before(ledger: SqlLedger, lines: Sequence[Prepared], known: Sequence[Placed]) -> list[Placed]:
+    """First lines that the ledger had already and nothing settles yet: a transaction was committed whose answer was
+    lost. `known` are those that the writer has."""
+    missing = {(line.key, line.attempt) for line in lines} - {(one.line.key, one.line.attempt) for one in known}
+    return [one for one in ledger.unsettled_lines() if (one.line.key, one.line.attempt) in missing]
 
 
 def _reserved(ledger: SqlLedger, node: Node, clock: Clock) -> list[Entry]:

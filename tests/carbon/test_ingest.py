@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from greenserve.carbon.entries import UsageLine, usage_body
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.ingest import Ingest, Node, Pace
 from greenserve.carbon.ledger.opening import open_ledger
+from greenserve.carbon.ledger.row import Prepared
+from greenserve.carbon.ledger.rows import Cursor, Placed
 from greenserve.carbon.ledger.spool import SpoolWriter
+from greenserve.carbon.ledger.sqlite import SqliteLedger
 from greenserve.clock import ManualClock
 from greenserve.errors import LedgerUnavailable, MeterUnavailable
 from greenserve.records import Entry, Reading
@@ -302,3 +305,45 @@ def test_a_long_queue_is_taken_in_bounded_groups_and_drained_at_the_end(world: W
     assert (5_000, 6_000, 0) == (first.added, last.added, last.waiting)
     assert world.book.unsettled() == []
     assert [] == world.book.verify()
+
+
+class LosingLedger(SqliteLedger):
+    """A ledger whose answer to a committed transaction is lost, where `loses` says of its lines that it is."""
+
+    loses: Callable[[Sequence[Prepared]], bool] = staticmethod(lambda lines: False)
+
+    def append_lines(
+        self, lines: Sequence[Prepared], cursors: Mapping[str, Cursor] | None = None, epoch: int | None = None
+    ) -> list[Placed]:
+        placed = super().append_lines(lines, cursors, epoch)
+        if self.loses(lines):
+            self.loses = lambda lines: False
+            raise LedgerUnavailable("the connection was lost")
+        return placed
+
+
+@pytest.mark.parametrize("revision", [0, 1])
+def test_a_committed_transaction_that_looks_failed_changes_nothing(
+    tmp_path: Path, a_line: Lines, revision: int
+) -> None:
+    """First lines are settled by the meter and hours hold settled ones, though the ledger had them already."""
+    book = LosingLedger(tmp_path / "ledger.db")
+    world = World(tmp_path, book)
+    ingest = world.open()
+    world.request(a_line)
+    book.loses = lambda lines: any((line.kind, line.revision) == ("usage", revision) for line in lines)
+
+    with pytest.raises(LedgerUnavailable, match="was lost"):
+        steps(world, ingest, 5)
+    steps(world, ingest, 5)
+    world.clock.advance(duration_ns=2 * 3_600 * NS_PER_S)
+    steps(world, ingest, 1)
+    ingest.finish()
+
+    (line,) = world.lines()
+    shares: list[Any] = [one.body for one in world.lines("share", 0) if one.tenant == "acme"]
+    assert (12_000, 3_000, []) == tuple(line.body[name] for name in ("active_uj", "host_uj", "flags"))
+    assert [1] == [share["lines"] for share in shares]
+    assert [] == book.verify()
+    world.spool.close()
+    book.close()

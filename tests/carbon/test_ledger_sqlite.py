@@ -236,3 +236,46 @@ def test_a_checkpoint_that_was_not_committed_is_not_shown(tmp_path: Path, a_line
 
     assert shown == (tmp_path / "ledger.db.checkpoint").read_text()
     book.close()
+
+
+def test_a_checkpoint_file_that_cannot_be_written_is_logged(
+    tmp_path: Path, a_line: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The entries are committed by then: nothing is raised, the fault is logged once, and the file follows later."""
+    book, file = SqliteLedger(tmp_path / "ledger.db"), tmp_path / "ledger.db.checkpoint"
+    (file / "in the way").mkdir(parents=True)
+
+    added = [book.append([usage_entry(a_line())]) for _ in range(2)]
+    (file / "in the way").rmdir()
+    file.rmdir()
+    book.publish()
+
+    assert [1, 1] == added
+    assert "2" == file.read_text().splitlines()[1]
+    assert ["cannot be written", "over after 2 failures"] == [
+        words for record in caplog.records for words in ("cannot be written", "over after 2 failures")
+        if words in record.message and (record.levelname == "ERROR") == words.startswith("cannot")
+    ]  # fmt: skip
+    assert [] == list(tmp_path.glob("ledger.db.checkpoint.*"))
+    book.close()
+
+
+def test_the_checkpoint_file_never_goes_backwards(tmp_path: Path, a_line: Lines) -> None:
+    """A writer that comes to show its note after a command has shown a newer one leaves that; another ledger's goes."""
+    writer, command = (SqliteLedger(tmp_path / "ledger.db", clock=ManualClock()) for _ in range(2))
+    file = tmp_path / "ledger.db.checkpoint"
+    file.write_text("no note")
+    epoch = writer.take_over("a writer")
+    writer.publish()
+    writer.append_lines([prepare(usage_entry(a_line()))], epoch=epoch)
+    writer.append_lines([prepare(usage_entry(a_line()))], epoch=epoch)
+    command.append([usage_entry(a_line())])
+
+    writer.publish()
+
+    shown = file.read_text()
+    file.write_text(shown.replace("\n3\n", "\n9\n").replace("greenserve/", "someone/"))
+    command.append([usage_entry(a_line())])
+    assert ["3", "4"] == [text.splitlines()[1] for text in (shown, file.read_text())]
+    writer.close()
+    command.close()
