@@ -104,7 +104,8 @@ def rescale(line: dict[str, Any]) -> None:
     line["low_uj"] = settled["low_uj"] * new_uj // old_uj if old_uj else settled["low_uj"]
     line["high_uj"] = -(-settled["high_uj"] * new_uj // old_uj) if old_uj else settled["high_uj"]
     line["tier"] = _weakest(settled["tier"], *(scale["tier"] for scale in scales.values()))
-    line["flags"] = [*settled["flags"], *sorted({scale["code"] for scale in scales.values()})]
+    codes = {scale["code"] for scale in scales.values() if scale["ppm"] != PPM or scale["tier"] is not None}
+    line["flags"] = [*settled["flags"], *sorted(codes)]
 
 
 def scale_of(text: str) -> int:

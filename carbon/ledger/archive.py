@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from greenserve.carbon.entries import decode_entry
 from greenserve.carbon.erasing import Leaves
 from greenserve.carbon.late import month_text
 from greenserve.carbon.ledger.archive_entries import ENTRIES, KINDS, ROWS, archived_bodies, gone_rows
-from greenserve.carbon.ledger.archives import ROWS_PER_GROUP, Archives, archive_name, parquet, sha256_of
+from greenserve.carbon.ledger.archives import ROWS_PER_GROUP, Archives, archive_folder, archive_name, parquet, sha256_of
 from greenserve.carbon.ledger.book import SqlLedger, append_with, driver_of
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.merkle import leaf_hash
@@ -26,6 +27,11 @@ from greenserve.errors import InvalidRequest, LedgerUnavailable
 from greenserve.records import Entry
 
 _OF_MONTH = f"{ROWS} WHERE period = ? AND kind IN ({KINDS}) AND idx < ? AND body IS NOT NULL ORDER BY idx"
+_UNSETTLED = (
+    "SELECT count(*) FROM entry AS first WHERE first.period = ? AND first.kind = 'usage' AND first.revision = 0 "
+    "AND first.idx < ? AND NOT EXISTS (SELECT 1 FROM entry AS later WHERE later.period = first.period "
+    "AND later.kind = 'usage' AND later.key = first.key AND later.attempt = first.attempt AND later.revision = 1)"
+)
 _INTERVALS = (
     "SELECT idx, body FROM entry WHERE period = ? AND kind = 'device_interval' AND body IS NOT NULL ORDER BY idx"
 )
@@ -46,7 +52,7 @@ def archive(ledger: SqlLedger, month: int, *, actor: str | None, now_us: int, dr
 
     The file is written, synced and read back against the tree before any body goes. The month's newest interval of each
     device stays: a later writer may go on from it. No writer may run meanwhile. InvalidRequest for a month that is not
-    closed or archived already; with `dry_run` only what would be moved.
+    closed, archived already or has requests that are not settled; with `dry_run` only what would be moved.
     """
     archives, path = ledger.archives, ledger.archives.path(month)
     if dry_run:
@@ -104,6 +110,12 @@ def newest_archives(ledger: SqlLedger) -> list[tuple[int, Entry]]:
     return [(int(str(month)), entry) for month, entry in sorted(newest.items(), key=lambda one: str(one[0]))]
 
 
+def files_left(ledger: SqlLedger) -> list[Path]:
+    """Files in the archive's folder of months whose bodies are in the tables: an erasure does not reach them."""
+    told = {ledger.archives.path(month) for month, entry in newest_archives(ledger) if entry.body["sha256"] is not None}
+    return sorted(set(archive_folder(ledger.path).glob("*")) - told)
+
+
 def entries_of_kind(ledger: SqlLedger, kind: str) -> list[tuple[int, Entry]]:
     """Entries of a kind that belongs to no month, with their indices, in order."""
     found = ledger.query(ENTRIES, (kind,))
@@ -114,6 +126,12 @@ def _moved(driver: Driver, month: int, path: Path, *, actor: str | None, now_us:
     before = archived_bodies(driver).get(month)
     if before is not None and before[1]["sha256"] is not None:
         raise InvalidRequest(f"{month_text(month)} is archived already, in {path}")
+    waiting = driver.all(_UNSETTLED, (month, _closing(driver, month)))[0][0]
+    if waiting:
+        raise InvalidRequest(
+            f"{waiting} requests that were made in {month_text(month)} are not settled, and the writer needs their "
+            "lines for that: start the gateway once and stop it, then archive"
+        )
     leaves, size = Leaves(), 0
     with _Writer(path) if write else _Nothing() as file:
         for row in _rows_to_move(driver, month):
@@ -200,11 +218,9 @@ class _Writer:
         columns |= {"revision": pa.int32(), "tenant": pa.string(), "hour": pa.int64(), "body": pa.binary()}
         self._schema = pa.schema(list(columns.items()))
         self._table = pa.Table
-        try:
+        with self._mapped():
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = pq.ParquetWriter(self._draft, self._schema, compression="zstd")
-        except OSError as error:
-            raise LedgerUnavailable(f"{self._path} cannot be written ({error}): free disk space, or mend it") from None
         return self
 
     def add(self, row: Row) -> None:
@@ -214,25 +230,47 @@ class _Writer:
             self._flush()
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None and self._group:
-            self._flush()
-        self._file.close()
-        if error is not None:
-            self._draft.unlink(missing_ok=True)
-            return
-        with self._draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        self._draft.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            if error is None:
+                self._finish()
+            else:
+                with suppress(OSError):
+                    self._file.close()
         finally:
-            os.close(folder)
+            self._clear()
+
+    def _clear(self) -> None:
+        with suppress(OSError):
+            self._draft.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self._group:
+            self._flush()
+        with self._mapped():
+            self._file.close()
+            with self._draft.open("rb+") as file:
+                os.fsync(file.fileno())
+            self._draft.replace(self._path)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._clear()
+            raise LedgerUnavailable(f"{self._path} cannot be written ({error}): free disk space, or mend it") from None
 
     def _flush(self) -> None:
         names = self._schema.names
         members = [{name: getattr(row, name) for name in names} for row in self._group]
-        self._file.write_table(self._table.from_pylist(members, schema=self._schema), row_group_size=ROWS_PER_GROUP)
+        table = self._table.from_pylist(members, schema=self._schema)
+        with self._mapped():
+            self._file.write_table(table, row_group_size=ROWS_PER_GROUP)
         self._group = []
 
 

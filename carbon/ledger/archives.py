@@ -1,7 +1,7 @@
 """The files of archived months: bodies by index, read where the ledger's rows lack theirs."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +80,24 @@ class Archives:
             found = _group_of(file, row.idx, number)
             if found is None:
                 return None
-            table = file.read_row_group(found, columns=list(_COLUMNS)).to_pydict()
+            table = self._read(row, lambda: file.read_row_group(found, columns=list(_COLUMNS)).to_pydict())
             bodies = dict(zip(table["idx"], table["body"], strict=True))
             self._groups[month] = (found, bodies)
         return bodies.get(row.idx)
 
     def _open(self, row: Row) -> Any:
-        path = self.path(row.period)
         pq = parquet()
+        return self._read(row, lambda: pq.ParquetFile(self.path(row.period)))
+
+    def _read(self, row: Row, read: Callable[[], Any]) -> Any:
+        # What pyarrow raises for a file that is no Parquet file, or was damaged, is a ValueError or an OSError.
         try:
-            return pq.ParquetFile(path)
-        except OSError as error:
+            return read()
+        except (OSError, ValueError) as error:
+            words = " ".join(str(error).split())
             raise LedgerUnavailable(
-                f"entry {row.idx} is archived in {path}, which cannot be read ({error}): put the file back"
+                f"entry {row.idx} is archived in {self.path(row.period)}, which cannot be read ({words}): "
+                "put the file back"
             ) from None
 
 

@@ -300,13 +300,17 @@ def _remove(connection: Connection, tenant: str, plan: _Plan) -> None:
     connection.execute(schema.tenancy.update().values(revision=schema.tenancy.c.revision + 1))
 
 
-def what_lies_outside(tenant: str, *, statements: Path, spools: Path, is_sqlite: bool) -> list[str]:
-    """Where a tenant's data may lie beside the ledger's tables, in words; files that there are, by name."""
+def what_lies_outside(
+    tenant: str, *, statements: Path, spools: Path, archived: Sequence[Path], is_sqlite: bool
+) -> list[str]:
+    """Where a tenant's data may lie beside the ledger's tables, in words; files that there are, by name.
+    `archived` are those of months that were taken back (`archive.files_left`)."""
     kept = sorted(statements.glob(f"{tenant}-[0-9]*.json")) if statements.is_dir() else []
     left = sorted(spools.glob("*.spool")) if spools.is_dir() else []
     found = [f"{len(kept)} statements that were issued to it, in {statements}"] if kept else []
     if left:
         found.append(f"{len(left)} spools in {spools}: taken in, removed when the gateway is next started")
+    found += [f"{path}: of a month that was taken back, holds its bodies as they were; remove it" for path in archived]
     database = (
         "copies and backups of the ledger's file"
         if is_sqlite

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import orjson
+
 from greenserve.carbon.entries import PLATFORM, decode_entry
 from greenserve.carbon.ledger.book import SqlLedger
 from greenserve.carbon.ledger.merkle import leaf_hash
@@ -18,6 +20,8 @@ HOURS_PER_DAY = 24
 DIMENSIONS = ("day", "model", "variant", "region")
 CHANGES = ("tenant", "key", "budget")
 _ROW = "idx, period, kind, key, attempt, revision, tenant, hour, body"
+_GONE = "SELECT tenant FROM entry WHERE period = ? AND kind = 'usage' AND key = ? AND body IS NULL LIMIT 1"
+_ERASED = "SELECT idx, body FROM entry WHERE period = 0 AND kind = 'erased' ORDER BY idx"
 _DAY_OF = f"hour / {HOURS_PER_DAY}"
 _SUMMED = ("requests", "energy_uj", "emissions_ng", "unknown_uj", "unmetered", "provisional")
 _SPENDING = ("requests", "energy_uj", "emissions_ng", "unknown_uj", "tokens")
@@ -87,13 +91,11 @@ def lines_of_request(ledger: SqlLedger, given: str) -> list[Line]:
 def erased_by(ledger: SqlLedger, request_id: str) -> int | None:
     """The index of the `erased` entry that speaks of a request; None where the ledger never had it, or still has."""
     key, period = usage_key(request_id)
-    found = ledger.query(
-        "SELECT min(told.idx) FROM entry AS gone JOIN entry AS told ON told.period = 0 AND told.kind = 'erased' "
-        "WHERE gone.period = ? AND gone.kind = 'usage' AND gone.key = ? AND gone.body IS NULL "
-        "AND told.idx > gone.idx",
-        (period, key),
-    )
-    return None if found[0][0] is None else int(found[0][0])
+    found = ledger.query(_GONE, (period, key))
+    for idx, data in ledger.query(_ERASED) if found else []:
+        if orjson.loads(bytes(data))["subject"] == found[0][0]:
+            return int(idx)
+    return None
 
 
 def line_of(row: Row, secrets: Mapping[str, bytes]) -> Line:

@@ -5,7 +5,7 @@ intervals that no closed hour holds, the budgets, and the settled lines at the p
 auditor's `replay` folds the entries, so neither way proves itself.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -13,12 +13,14 @@ import orjson
 
 from greenserve.carbon.entries import PLATFORM, UNMETERED, US_PER_HOUR, it_uj
 from greenserve.carbon.folded import EVERYBODY, Scope
+from greenserve.carbon.ledger.archive_entries import ROWS
+from greenserve.carbon.ledger.archives import Archives
 from greenserve.carbon.ledger.book import SqlLedger, driver_of
 from greenserve.carbon.ledger.driver import Driver
 from greenserve.carbon.ledger.hour_closing import shares_of_tenant
 from greenserve.carbon.ledger.restated_lines import cause_bodies, restated_bodies, restated_rows
 from greenserve.carbon.ledger.rollup import RollupKey
-from greenserve.carbon.ledger.row import month_of
+from greenserve.carbon.ledger.row import Row, month_of
 from greenserve.carbon.ledger.rows import size_of
 from greenserve.carbon.removed_keys import SUBJECT, SUBJECT_END, is_erased
 from greenserve.carbon.statement import build_statement, statement_from
@@ -30,6 +32,7 @@ _INTERVAL = "FROM entry WHERE tenant = ? AND kind = 'device_interval' AND hour =
 # In whatever order they come: asked to sort by idx, SQLite would walk the whole table in that order.
 _CLOSED = "SELECT idx, body FROM entry WHERE period = ? AND kind = 'device_hour' AND hour >= ? AND hour < ?"
 _SET_BACK = "the clock was set back between intervals, or one was erased"
+_OF_TENANT = "WHERE tenant = ? AND kind = 'usage' AND hour = ? AND idx > ? AND idx < ? AND revision > 0 ORDER BY idx"
 _USAGE = "FROM entry WHERE tenant = ? AND kind = 'usage' AND hour = ?"
 
 
@@ -61,17 +64,17 @@ def from_sums(ledger: SqlLedger, scope: Scope) -> Statement:
     """The statement from sums alone; NeedsEntries says why they do not give it."""
     check_terms(scope)
     with ledger.reading() as connection:
-        reader = _Reader(driver_of(connection), scope)
+        reader = _Reader(driver_of(connection), ledger.archives, scope)
         return statement_from(fold_sums(reader.read(), scope))
 
 
 class _Reader:
     """State: one read transaction, and the hours that have anything by tenant, read once."""
 
-    def __init__(self, driver: Driver, scope: Scope) -> None:
+    def __init__(self, driver: Driver, archives: Archives, scope: Scope) -> None:
         if size_of(driver) != scope.size:
             raise NeedsEntries("the ledger went on: its sums are of another end than the statement's")
-        self._driver, self._scope = driver, scope
+        self._driver, self._archives, self._scope = driver, archives, scope
         self._first, self._end = scope.start_us // US_PER_HOUR, scope.end_us // US_PER_HOUR
         self._pairs = driver.all("SELECT DISTINCT tenant, hour FROM rollup ORDER BY tenant, hour")
         hours = list(self._hours_of_devices())
@@ -156,11 +159,14 @@ class _Reader:
             first = min((body["first_index"] for body in closings), default=last)
             newest = max([last, *held.values()])
             singles = self._single_intervals(hour, min(held.values(), default=-1))
+            moved = any(data is None for _, data in singles) and self._all_held(hour, closings)
             if first < last or any(body["revision"] for body in closings):
                 raise NeedsEntries(_SET_BACK)
             yield from closings
             last = newest
             for idx, data in singles:
+                if data is None and moved and idx <= max(held.values()):
+                    continue
                 if data is None:
                     raise NeedsEntries(_SET_BACK)
                 single: Mapping[str, Any] = orjson.loads(bytes(data))
@@ -173,6 +179,12 @@ class _Reader:
 
     def _single_intervals(self, hour: int, after: int) -> list[tuple[Any, ...]]:
         return self._driver.all(f"SELECT idx, body {_INTERVAL} AND idx > ? ORDER BY idx", (PLATFORM, hour, after))
+
+    def _all_held(self, hour: int, closings: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the hour's closings hold every interval up to the last of theirs, whosever it is."""
+        newest = max((body["last_index"] for body in closings), default=-1)
+        count = self._driver.all(f"SELECT count(*) {_INTERVAL} AND idx <= ?", (PLATFORM, hour, newest))[0][0]
+        return bool(count == sum(body["entries"] for body in closings))
 
     def _shares(self) -> Iterator[Mapping[str, Any]]:
         """The shares of the tenant, or in the operator's view of the platform, by key."""
@@ -211,14 +223,11 @@ class _Reader:
         for tenant, hour in self._pairs:
             if self._holds(hour) != inside:
                 continue
-            found = self._driver.all(
-                f"SELECT body {_USAGE} AND idx > ? AND idx < ? AND revision > 0 ORDER BY idx",
-                (tenant, hour, after, before),
-            )
-            for (data,) in found:
-                if data is None:
+            found = self._driver.all(f"{ROWS} {_OF_TENANT}", (tenant, hour, after, before))
+            for row in self._archives.fill(map(Row._make, found)):
+                if row.body is None:
                     raise NeedsEntries("a settled line was erased")
-                body = orjson.loads(bytes(data))
+                body = orjson.loads(row.body)
                 energy_uj = it_uj(body)
                 if body["charged"] and energy_uj is not None and UNMETERED not in body["flags"]:
                     yield Stray(tenant, energy_uj, inside, closed_here)

@@ -9,15 +9,17 @@ from greenserve.carbon.entries import UsageLine
 from greenserve.carbon.hour_check import HourCheck
 from greenserve.carbon.hour_entries import hour_entries
 from greenserve.carbon.hours import Hours
-from greenserve.carbon.ledger.erasure import erasures
+from greenserve.carbon.ledger.erasure import erase, erasures
+from greenserve.carbon.ledger.lookup import erased_by
 from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.tenancy import TenancyStore
 from greenserve.carbon.pools import closes_at_us
 from greenserve.carbon.reservations import Reservation, reservation_entry
 from greenserve.carbon.scope import EVERYBODY
 from greenserve.errors import InvalidRequest
+from greenserve.ids import new_request_id
 from greenserve.records import Tenant
-from tests.carbon.restatements import a_scope, both_ways
+from tests.carbon.restatements import a_scope, both, both_ways
 from tests.carbon.statements import AT_US, HOUR_US, interval
 from tests.carbon.test_erasure import HUSH, found_in_tables, gone
 from tests.carbon.test_hour_closing import HOUR, past_the_hour
@@ -150,3 +152,15 @@ def test_a_tenant_whose_reservation_is_in_force_is_not_erased(reserved: Reserved
         gone(reserved)
 
     assert [] == erasures(reserved.book)
+
+
+def test_an_erased_request_names_its_own_erasure(reserved: ReservedWorld, a_line: Lines) -> None:
+    """Not the first one that came after it."""
+    requests = [both(a_line(tenant=tenant)) for tenant in (HUSH, "acme")]
+    reserved.book.append([entry for one in requests for entry in one])
+    for tenant in (HUSH, "acme"):
+        erase(reserved.book, tenant, reason="asked", actor=None, now_us=AT_US, spools=reserved.folder / "none")
+
+    assert [4, 5] == [idx for idx, _ in erasures(reserved.book)]
+    assert [4, 5] == [erased_by(reserved.book, one[0].key) for one in requests]
+    assert erased_by(reserved.book, new_request_id()) is None

@@ -93,6 +93,7 @@ def test_a_later_scale_stands_alone_and_can_be_taken_back(a_line: Lines) -> None
     back = revised(twice, [a_fault(PPM)])
 
     assert back is not None
+    assert [["meter_fault"], body["flags"]] == [one["flags"] for one in (once, back)]
     assert [90_000, 30_000, 60_000] == [one["active_uj"] for one in (once, twice, back)]
     assert {name: body[name] for name in (*PARTS, "low_uj", "high_uj", "tier", "facility_uj", "loc_lifecycle_ng")} == {
         name: back[name] for name in (*PARTS, "low_uj", "high_uj", "tier", "facility_uj", "loc_lifecycle_ng")

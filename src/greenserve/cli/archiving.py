@@ -57,6 +57,12 @@ def archive(
         data.print(f"{name}  {one.bodies} bodies, {one.size_bytes} bytes, {verb} {one.path}", markup=False)
     if not done:
         messages.print(f"no closed month is older than the retention ({loaded.ledger.retention})", markup=False)
+    elif restore is not None:
+        messages.print(
+            f"next: greenserve ledger verify; {done[0].path} is left and holds what an erasure does not reach: remove "
+            "it, or archive the month again",
+            markup=False,
+        )
     elif not dry_run:
         messages.print("next: greenserve ledger verify; back the file up like the ledger", markup=False)
 

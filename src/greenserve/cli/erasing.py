@@ -7,6 +7,7 @@ import typer
 
 from greenserve.carbon.budgets import iso
 from greenserve.carbon.entries import US_PER_HOUR
+from greenserve.carbon.ledger.archive import files_left
 from greenserve.carbon.ledger.erasure import Erasure, what_lies_outside
 from greenserve.carbon.ledger.erasure import erase as erased
 from greenserve.carbon.ledger.intake import spools_of
@@ -60,7 +61,9 @@ def erase(
                 _confirm(tenant, found)
             found = erased(book, tenant, now_us=SystemClock().unix_us(), **told)
         statements = statement_folder(loaded.ledger.path)
-        outside = what_lies_outside(tenant, statements=statements, spools=spools, is_sqlite=book.is_sqlite)
+        outside = what_lies_outside(
+            tenant, statements=statements, spools=spools, archived=files_left(book), is_sqlite=book.is_sqlite
+        )
     if as_json:
         print_json("ledger-erase", {"dry_run": dry_run, **_document(found), "outside_of_the_ledger": outside})
         return
