@@ -21,10 +21,12 @@ def test_what_lies_outside_is_named(tmp_path: Path) -> None:
     (tmp_path / f"{HUSH}-2026-01-01h00-2026-02-01h00-0123456789ab.json").write_text("{}")
     (tmp_path / "g-1-a.1.spool").write_bytes(b"")
 
-    found = what_lies_outside(HUSH, statements=tmp_path, spools=tmp_path, is_sqlite=True)
+    archived = [tmp_path / "2026-01.parquet"]
+    found = what_lies_outside(HUSH, statements=tmp_path, spools=tmp_path, archived=archived, is_sqlite=True)
 
     assert f"1 statements that were issued to it, in {tmp_path}" == found[0]
     assert "1 spools" in found[1]
+    assert "2026-01.parquet: of a month that was taken back" in found[2]
     assert any("backups" in one for one in found)
 
 
