@@ -108,3 +108,21 @@ def test_a_fault_of_a_meter_is_restated(folder: Path, greenserve: Any) -> None:
     assert "a factor is a decimal such as 1.07" in refused[1].err.replace("\n", " ")
     assert "--energy needs --source TEXT" in refused[2].err
     assert "--model, --variant and --tier go with --energy" in refused[3].err
+
+
+def test_faults_of_the_options_come_first(folder: Path, greenserve: Any) -> None:
+    """What can be given is named where nothing is; a missing source before a device that is not there; a file is given
+    with the command."""
+    record(folder, both())
+
+    bare, sourceless, nowhere = greenserve(
+        f"ledger restate {RANGE}",
+        f"ledger restate --energy nope=1.1 {RANGE}",
+        f"ledger restate --intensity nope.csv --provider x {RANGE}",
+    )
+
+    assert [2, 2, 2] == [one.code for one in (bare, sourceless, nowhere)]
+    for option in ("--intensity FILE", "--feeds", "--pue REGION=VALUE", "--energy DEVICE=FACTOR"):
+        assert option in " ".join(bare.err.split())
+    assert "--energy needs --source TEXT" in sourceless.err
+    assert "--intensity: " in nowhere.err

@@ -68,10 +68,17 @@ def restate(
 ) -> None:
     """Restate settled requests, of closed months too, by revised values or faults of a meter, in new entries."""
     start_us, end_us = _window(begin, end)
+    if intensity is None and provider is None and not feeds and not pue and not energy:
+        raise InvalidRequest(
+            "nothing is revised: give --intensity FILE with --provider NAME, --feeds, --pue REGION=VALUE or "
+            "--energy DEVICE=FACTOR, one or several of them"
+        )
     if (intensity is None) != (provider is None):
         raise InvalidRequest("--intensity FILE and --provider NAME go together: only that provider's values give way")
     if not energy and (model is not None or variant is not None or tier is not None):
         raise InvalidRequest("--model, --variant and --tier go with --energy: they say whose energy was at fault")
+    if energy and not source:
+        raise InvalidRequest("--energy needs --source TEXT: where the factor comes from, such as a calibration report")
     about: dict[str, Any] = {"code": code, "source": source, "model": model, "variant": variant, "tier": tier}
     causes: list[Mapping[str, Any]] = []
     factors = [cause_of_pue(one, source, start_us, end_us) for one in pue or ()]
