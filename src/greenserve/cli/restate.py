@@ -68,11 +68,7 @@ def restate(
 ) -> None:
     """Restate settled requests, of closed months too, by revised values or faults of a meter, in new entries."""
     start_us, end_us = _window(begin, end)
-    if intensity is None and provider is None and not feeds and not pue and not energy:
-        raise InvalidRequest(
-            "nothing is revised: give --intensity FILE with --provider NAME, --feeds, --pue REGION=VALUE or "
-            "--energy DEVICE=FACTOR, one or several of them"
-        )
+    _check_any(intensity, provider, feeds, pue, energy)
     if (intensity is None) != (provider is None):
         raise InvalidRequest("--intensity FILE and --provider NAME go together: only that provider's values give way")
     if not energy and (model is not None or variant is not None or tier is not None):
@@ -98,6 +94,14 @@ def restate(
         print_json("ledger-restate", document_of(found, dry_run=dry_run))
     else:
         show(found, dry_run=dry_run)
+
+
+def _check_any(*given: object) -> None:
+    if not any(given):
+        raise InvalidRequest(
+            "nothing is revised: give --intensity FILE with --provider NAME, --feeds, --pue REGION=VALUE or "
+            "--energy DEVICE=FACTOR, one or several of them"
+        )
 
 
 def _fault(book: SqlLedger, fault: Fault, start_us: int, end_us: int) -> Mapping[str, Any]:
