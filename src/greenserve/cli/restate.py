@@ -68,13 +68,11 @@ def restate(
 ) -> None:
     """Restate settled requests, of closed months too, by revised values or faults of a meter, in new entries."""
     start_us, end_us = _window(begin, end)
-    _check_any(intensity, provider, feeds, pue, energy)
+    _check_given(energy, source, intensity, provider, feeds, pue)
     if (intensity is None) != (provider is None):
         raise InvalidRequest("--intensity FILE and --provider NAME go together: only that provider's values give way")
     if not energy and (model is not None or variant is not None or tier is not None):
         raise InvalidRequest("--model, --variant and --tier go with --energy: they say whose energy was at fault")
-    if energy and not source:
-        raise InvalidRequest("--energy needs --source TEXT: where the factor comes from, such as a calibration report")
     about: dict[str, Any] = {"code": code, "source": source, "model": model, "variant": variant, "tier": tier}
     causes: list[Mapping[str, Any]] = []
     factors = [cause_of_pue(one, source, start_us, end_us) for one in pue or ()]
@@ -96,8 +94,10 @@ def restate(
         show(found, dry_run=dry_run)
 
 
-def _check_any(*given: object) -> None:
-    if not any(given):
+def _check_given(energy: list[str] | None, source: str | None, *others: object) -> None:
+    if energy and not source:
+        raise InvalidRequest("--energy needs --source TEXT: where the factor comes from, such as a calibration report")
+    if not energy and not any(others):
         raise InvalidRequest(
             "nothing is revised: give --intensity FILE with --provider NAME, --feeds, --pue REGION=VALUE or "
             "--energy DEVICE=FACTOR, one or several of them"
