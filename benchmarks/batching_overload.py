@@ -32,7 +32,7 @@ DEADLINE_NS, OVERHEAD_NS = 30 * NS_PER_S, 20_000_000
 BEGIN_NS = 1_000 * NS_PER_S
 CALM_S, CALM_PER_S = 1.0, 500.0
 SEEDS = (1, 2, 3, 4, 5, 6)
-PATH = "/v2/models/m/infer"
+MODEL = "m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,21 @@ def asking(seed: int, seconds: float, rates: dict[str, float]) -> list[Asked]:
     return sorted(asked, key=lambda one: one.at_s)
 
 
+@dataclass(frozen=True, slots=True)
+class OneQueue:
+    """The queue of the only model, as the door sees it."""
+
+    policy: Policy
+
+    def queue_of(self, _model: str) -> str | None:
+        """There is one queue."""
+        return ""
+
+    def room(self, now_ns: int, _queue: str | None) -> float:
+        """Its room for more rows now [monotonic ns]."""
+        return self.policy.room(now_ns)
+
+
 class Replica:
     """State: the time [s], what the loop has to do, the batch that runs and what is left of it [s of the core]."""
 
@@ -101,7 +116,7 @@ class Replica:
         )
         self.policy.overhead_ns = OVERHEAD_NS
         self.door = Door()
-        self.door.room = self.policy.room
+        self.door.queues = OneQueue(self.policy)
         for key in {one.key for one in asked}:
             self.door.proven(key)
         self.found = Found()
@@ -136,7 +151,7 @@ class Replica:
         while self._asked and self._asked[0].at_s <= self._now_s:
             one = self._asked.popleft()
             self._now_s += TURN_AWAY_S
-            if self.door.lets_in(one.key, PATH, self._now_ns):
+            if self.door.lets_in(one.key, MODEL, self._now_ns):
                 self.door.waiting += 1
                 self._decode.append(one)
             else:

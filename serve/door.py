@@ -5,13 +5,15 @@ the time there is. So once many were refused after decoding, the door looks at t
 room in it: enough to feed the engine with large batches, and few that admission would refuse.
 
 Pure in time: `now_ns` [monotonic ns] is an argument. State: the counts of this tick, what is remembered of earlier
-ones, each caller's part, and the room that was seen last.
+ones, each caller's part, and the room of each queue that was seen last.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from math import inf
+from typing import Protocol
 
 from greenserve.errors import Overloaded
+from greenserve.serve.parts import REST, Parts
 from greenserve.units import NS_PER_S
 
 TICK_NS = NS_PER_S // 20
@@ -23,55 +25,62 @@ RECENT, USUAL = 0.75, 0.95
 """What is remembered from tick to tick of refusals (a batch or two), and of what is answered (a second)."""
 RESERVED = 0.7
 """This part of what is admitted or answered is divided among the callers; the rest is for whoever finds room."""
-BURST = 4.0
-"""So many of a part may come in at once; the rest is spread over its tick, or each tick would begin with a burst."""
-LEAST = 2.0
-"""What parts together never fall below: something must get in to find out whether the replica has recovered."""
 LOOK_NS = NS_PER_S // 1_000
 """So long the room that was seen counts, less who has come in since [ns]."""
 CALM_TICKS, SILENT_TICKS = 10, 3
 """The door opens after so many ticks in which nobody was turned away, or in which nobody came at all."""
 MOST_WAITING = 128
 """So many requests may wait for the loop to look at them."""
-MOST_PROVEN, MOST_PARTS = 10_000, 1_000
-STRANGER = None
-NOBODY = object()
+MOST_PROVEN = 10_000
 
 
-def endless(_now_ns: int) -> float:
-    """The room of a queue that nobody has shown to the door."""
-    return inf
+class Queues(Protocol):
+    """Where the requests wait that a door lets in."""
+
+    def queue_of(self, model: str) -> str | None:
+        """The name of the queue of a model's requests; None if no such model is served."""
+
+    def room(self, now_ns: int, queue: str | None) -> float:
+        """How many more rows a queue should get now [monotonic ns]; of all of them the least, where it is None."""
+
+
+class Endless:
+    """A queue that nobody has shown to the door: there is always room in it."""
+
+    def queue_of(self, _model: str) -> str | None:
+        """All models wait in one."""
+        return ""
+
+    def room(self, _now_ns: int, _queue: str | None) -> float:
+        """Always enough."""
+        return inf
 
 
 class Door:
-    """Who gets in. Callers with a proven key have equal parts per path, all others share one; room is for everybody.
+    """Who gets in. Callers with a proven key have equal parts per model, all others share one; room is for everybody.
 
-    `room`, set by whoever has the queue, says how many more rows should come in now [monotonic ns].
+    `queues`, set by whoever has them, say how many more rows should come in.
     """
 
     def __init__(self) -> None:
-        self.room: Callable[[int], float] = endless
+        self.queues: Queues = Endless()
         self.waiting = 0
         """Requests that are in and that nobody has looked at yet; kept by the listener."""
         self.turned_away = 0
         """Requests turned away since the start."""
         self.shut = False
         """Whether those who find neither a part of their own nor room are turned away."""
-        self._tick_ns = self._looked_ns = 0
+        self._tick_ns = 0
         self._late_lately = self._decided_lately = self._ticks_lately = 0.0
         self._done_usually = 0.0
         self._taken = self._late = self._done = self._away = 0
         self._calm = 0
-        self._places = 0.0
-        self._fair = self._parts = 0.0
-        self._given = 0
-        self._alone: object = NOBODY
-        self._own: dict[Hashable, int] = {}
-        self._asked: dict[Hashable, int] = {}
+        self._places: dict[str | None, tuple[int, float]] = {}
+        self._parts = Parts()
         self._proven: dict[Hashable, None] = {}
 
     def __repr__(self) -> str:
-        parts = f"parts of {self._fair:.0f} per tick" if self.shut else "open"
+        parts = repr(self._parts) if self.shut else "open"
         return f"<Door {parts}, {self.waiting} waiting, {self.turned_away} turned away>"
 
     def proven(self, credential: Hashable) -> None:
@@ -93,38 +102,32 @@ class Door:
         """A request was refused for want of capacity after it had been decoded."""
         self._late += 1
 
-    def lets_in(self, credential: Hashable, path: Hashable, now_ns: int) -> bool:
-        """Whether a request of this credential (None: none was sent) to this path may come in now."""
+    def lets_in(self, credential: Hashable, model: str | None, now_ns: int) -> bool:
+        """Whether a request may come in now: of this credential (None: none was sent), for this model (None: the head
+        does not say which)."""
         if now_ns - self._tick_ns >= TICK_NS:
             self._turn(now_ns)
-        who = (credential if credential in self._proven else STRANGER, path)
-        if who not in self._asked and len(self._asked) >= MOST_PARTS:
-            who = (STRANGER, None)
-        self._asked[who] = self._asked.get(who, 0) + 1
-        if self.waiting < MOST_WAITING and (not self.shut or self._has_part(who, now_ns) or self._has_room(now_ns)):
-            return True
+        queue = None if model is None else self.queues.queue_of(model)
+        # Neither an invented key nor an invented model makes a part of its own.
+        proven = credential in self._proven
+        who = self._parts.asks((credential, None if queue is None else model) if proven else REST)
+        if self.waiting < MOST_WAITING:
+            if not self.shut:
+                self._parts.paid(who)
+                return True
+            if self._parts.lets_in(who, (now_ns - self._tick_ns) / TICK_NS) or self._has_room(queue, now_ns):
+                return True
         self._away += 1
         self.turned_away += 1
         return False
 
-    def _has_part(self, who: Hashable, now_ns: int) -> bool:
-        passed = (now_ns - self._tick_ns) / TICK_NS
-        own = self._own.get(who, 0)
-        fair = LEAST if who == self._alone else self._fair  # nobody has to be kept from taking all
-        if own >= min(max(1.0, fair), fair * passed + BURST) or self._given >= self._parts:
-            return False
-        self._own[who] = own + 1
-        self._given += 1
-        return True
-
-    def _has_room(self, now_ns: int) -> bool:
-        if now_ns - self._looked_ns >= LOOK_NS:
-            self._looked_ns = now_ns
-            self._places = self.room(now_ns) - self.waiting
-        if self._places < 1.0:
-            return False
-        self._places -= 1.0
-        return True
+    def _has_room(self, queue: str | None, now_ns: int) -> bool:
+        looked_ns, places = self._places.get(queue, (-LOOK_NS, 0.0))
+        if now_ns - looked_ns >= LOOK_NS:
+            looked_ns, places = now_ns, self.queues.room(now_ns, queue) - self.waiting
+        enough = places >= 1.0
+        self._places[queue] = (looked_ns, places - 1.0 if enough else places)
+        return enough
 
     def _turn(self, now_ns: int) -> None:
         """A new tick: the parts follow what is answered, and the callers those of the last one."""
@@ -132,7 +135,7 @@ class Door:
         recent, usual = RECENT**ticks, USUAL**ticks
         self._late_lately = recent * self._late_lately + self._late
         self._decided_lately = recent * self._decided_lately + self._late + self._taken
-        self._ticks_lately = recent * self._ticks_lately + ticks
+        self._ticks_lately = recent * self._ticks_lately + (1.0 - recent) / (1.0 - RECENT)
         self._done_usually = usual * self._done_usually + (1.0 - usual) * self._done / ticks
         if self.shut:
             self._calm = 0 if self._away else self._calm + int(ticks)
@@ -140,12 +143,8 @@ class Door:
         else:
             self._calm = 0
             self.shut = self._late > FEW * ticks and self._late_lately > LATE_SHARE * self._decided_lately
-        callers = len(self._asked)
-        self._alone = next(iter(self._asked)) if callers == 1 else NOBODY
         taken = (self._decided_lately - self._late_lately) / self._ticks_lately
-        self._parts = max(LEAST, RESERVED * max(taken, self._done_usually))
-        self._fair = self._parts / max(1, callers)
-        self._asked, self._own, self._given = {}, {}, 0
+        self._parts.turn(RESERVED * max(taken, self._done_usually), ticks)
         self._taken = self._late = self._done = self._away = 0
         self._tick_ns = now_ns
 

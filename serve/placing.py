@@ -27,6 +27,8 @@ class Reach(Protocol):
 
 Reaches = Mapping[str, Reach]
 NOWHERE: Reaches = MappingProxyType({})
+HERE = ""
+"""The name of the queue of the models that run here; a model's name is never empty."""
 
 
 class ModelLoader:
@@ -109,9 +111,17 @@ class Batchers:
             for key in batcher.backlog():
                 batcher.grid(key, now_mg_per_kwh=now_mg_per_kwh, mean_mg_per_kwh=mean_mg_per_kwh)
 
-    def room(self, now_ns: int) -> float:
-        """How many more items the fullest of the queues should get (now [monotonic ns])."""
-        return min([batcher.policy.room(now_ns) for batcher in self._all])
+    def queue_of(self, model: str) -> str | None:
+        """The queue that a model's items wait in: its own, or the one of all that run here; None for no such model."""
+        if model in self.remote:
+            return model
+        return HERE if self._models.get(model) is not None else None
+
+    def room(self, now_ns: int, queue: str | None) -> float:
+        """How many more items a queue should get (now [monotonic ns]); None: the fullest of them."""
+        if queue is None:
+            return min([batcher.policy.room(now_ns) for batcher in self._all])
+        return self.remote.get(queue, self.inline).policy.room(now_ns)
 
     def backlog(self) -> dict[str, int]:
         """Items that wait, by model/variant."""

@@ -28,6 +28,7 @@ from greenserve.records import Admitted, Decision, IntensityReading, Usage
 from greenserve.routing.picker import FALLBACK
 from greenserve.serve.batching.flight import Landed
 from greenserve.serve.call_thread import CallThread
+from greenserve.trouble import Trouble
 from greenserve.units import NS_PER_S
 
 log = logging.getLogger("greenserve.recorder")
@@ -135,6 +136,7 @@ class Recorder:
         self._powers = powers
         self._reads = reads
         self._thread = CallThread("spool")
+        self._trouble = Trouble(log, "lines are not recorded, and their requests are refused")
         self._spool_cpu_ns = 0
         self._sync_ns = NS_PER_S
         self._written_ns = 0
@@ -229,9 +231,9 @@ class Recorder:
             recorded, bodies = self._lines_of(group)
             self._append(bodies)
         except Exception as error:  # nothing of this group may be acknowledged, and the loop goes on
-            _refuse(group, error)
+            self._refuse(group, error)
         else:
-            _acknowledge(group, recorded)
+            self._acknowledge(group, recorded)
 
     async def _write_beside(self) -> None:
         group, self._waiting = self._waiting, []
@@ -239,9 +241,24 @@ class Recorder:
             recorded, bodies = self._lines_of(group)
             self._spool_cpu_ns += await self._thread.submit(self._append_beside, bodies)
         except Exception as error:  # as above
-            _refuse(group, error)
+            self._refuse(group, error)
         else:
-            _acknowledge(group, recorded)
+            self._acknowledge(group, recorded)
+
+    def _acknowledge(self, group: Sequence[_Pending], recorded: Sequence[Recorded]) -> None:
+        self._trouble.over()
+        for pending, result in zip(group, recorded, strict=True):
+            if not pending.future.done():
+                pending.future.set_result(result)
+
+    def _refuse(self, group: Sequence[_Pending], error: Exception) -> None:
+        self._trouble.met(error)
+        fault = LedgerUnavailable(
+            "the ledger cannot take the record, and no answer leaves without it; try again later", retry_after_s=1
+        )
+        for pending in group:
+            if not pending.future.done():
+                pending.future.set_exception(fault)
 
     def _lines_of(self, group: Sequence[_Pending]) -> tuple[list[Recorded], list[bytes]]:
         """The group's results and bodies; the host CPU time since the last group is shared equally."""
@@ -348,22 +365,6 @@ def _flags(decision: Decision, met: Sequence[IntensityReading | None]) -> tuple[
         return decision.flags
     kept = tuple(flag for flag in decision.flags if flag != FALLBACK)
     return (*kept, FALLBACK) if any(map(stands_in, met)) else kept
-
-
-def _acknowledge(group: Sequence[_Pending], recorded: Sequence[Recorded]) -> None:
-    for pending, result in zip(group, recorded, strict=True):
-        if not pending.future.done():
-            pending.future.set_result(result)
-
-
-def _refuse(group: Sequence[_Pending], error: Exception) -> None:
-    log.error("a group of %d lines is not recorded: %s", len(group), error)
-    fault = LedgerUnavailable(
-        "the ledger cannot take the record, and no answer leaves without it; try again later", retry_after_s=1
-    )
-    for pending in group:
-        if not pending.future.done():
-            pending.future.set_exception(fault)
 
 
 def _forget(future: "asyncio.Future[Recorded]") -> None:

@@ -276,7 +276,7 @@ class GatewayReplica:
             clock=clock,
         )
         gateway.remote = batchers.remote
-        gateway.admission.door.room = batchers.room
+        gateway.admission.door.queues = batchers
         gateway.once = once_of(config, gateway.admission, observers.telemetry, name=self._name, clock=clock)
         return gateway
 

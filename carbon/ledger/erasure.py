@@ -97,8 +97,9 @@ def erase(
     text = reason.strip()
     if not text or len(text) > LONGEST_REASON:
         raise InvalidRequest(f"reason: write 1 to {LONGEST_REASON} characters; got {len(text)}")
-    if re.search(rf"(?<![\w-]){re.escape(tenant)}(?![\w-])", text):
-        raise InvalidRequest(f"reason: leave out {tenant!r}, it would stay in the ledger with this text")
+    for name in (tenant, *(row[0] for row in ledger.query("SELECT name FROM tenant WHERE tenant_id = ?", (tenant,)))):
+        if re.search(rf"(?<![\w-]){re.escape(name.casefold())}(?![\w-])", text.casefold()):
+            raise InvalidRequest(f"reason: leave out {name!r}, it would stay in the ledger with this text")
     planned = partial(_planned, tenant=tenant, reason=text, actor=actor, now_us=now_us)
     if dry_run:
         _refuse_spooled(ledger, spools)

@@ -10,6 +10,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,7 +85,8 @@ class SpoolWriter:
         """Write the bodies as one group and sync; returns when they are on disk.
 
         LedgerUnavailable where the disk is full, the sync failed or the writer lags by `max_bytes`: then none of them
-        may be acknowledged, and the next call starts a new file, since a failed sync is never asked again.
+        may be acknowledged, and the next call starts a new file, since a failed sync is never asked again. A file of
+        which nothing was acknowledged is removed, or each try at a disk that fails would leave one.
         """
         if not bodies:
             return
@@ -96,7 +98,7 @@ class SpoolWriter:
             _write_all(descriptor, group)
             self._sync(descriptor)
         except OSError as error:
-            self.close()
+            self._give_up()
             raise LedgerUnavailable(
                 f"the spool {self._folder / self._name} cannot take the record ({error.strerror}): free disk space "
                 "or mend the disk; no answer leaves without its record"
@@ -111,6 +113,14 @@ class SpoolWriter:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
+
+    def _give_up(self) -> None:
+        """Leave the open file, which can't be trusted any more."""
+        if self._descriptor is not None and self._sequence == 1:
+            with suppress(OSError):
+                self._own[-1].unlink()
+                self._own.pop()
+        self.close()
 
     def _open_file(self) -> int:
         waiting = sum(map(_size_of, self._own))
@@ -137,11 +147,11 @@ class SpoolWriter:
             boot_id=boot_id(),
         )
         path = self._folder / f"{self._name}-{pid}-{self._writer_id[:8]}.{self._number}.spool"
+        first = frame(0, orjson.dumps({name: getattr(header, name) for name in SpoolHeader.__slots__}))
+        self._own = [*(own for own in self._own if own.exists()), path]
+        self._size, self._sequence = len(first), 1
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._descriptor = descriptor
-        self._own = [*(own for own in self._own if own.exists()), path]
-        first = frame(0, orjson.dumps({name: getattr(header, name) for name in SpoolHeader.__slots__}))
-        self._size, self._sequence = len(first), 1
         _write_all(descriptor, first)
         folder = os.open(self._folder, os.O_RDONLY)
         try:
@@ -151,7 +161,10 @@ class SpoolWriter:
 
 
 class SpoolReader:
-    """The complete frames of one spool file, from a byte offset on, where `sequence` is expected."""
+    """The complete frames of one spool file, from a byte offset on, where `sequence` is expected.
+
+    A file that is gone has none: its writer takes back one of which nothing was acknowledged.
+    """
 
     def __init__(self, path: Path, offset: int = 0, sequence: int = 0) -> None:
         self._path, self._offset, self._sequence = path, offset, sequence
@@ -161,9 +174,12 @@ class SpoolReader:
 
         LedgerUnavailable for damage before a good frame: it names the file and the offset.
         """
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            data = file.read()
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return
         here, expected = 0, self._sequence
         while True:
             found = _frame_at(data, here)
@@ -180,8 +196,11 @@ class SpoolReader:
 
     def header(self) -> SpoolHeader | None:
         """Who writes the file, None while its first frame is not complete."""
-        with self._path.open("rb") as file:
-            found = _frame_at(file.read(FRAME_BYTES + 1024), 0)
+        try:
+            with self._path.open("rb") as file:
+                found = _frame_at(file.read(FRAME_BYTES + 1024), 0)
+        except FileNotFoundError:
+            return None
         if found is None or found[0] != 0:
             return None
         return SpoolHeader(**orjson.loads(found[1]))

@@ -3,15 +3,19 @@
 import time
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from greenserve.errors import GreenServeError
+from greenserve.serve.door import turned_away
 from greenserve.serve.http.app import AT_ONCE, RECEIVED_NS
 from greenserve.serve.http.guard import Guard, away_answer
 from greenserve.serve.http.guarded import GuardedHttp, Stage
+from greenserve.serve.http.routes import Found, Routes
 from greenserve.serve.http.whole import send_whole
 
 if TYPE_CHECKING:
@@ -19,11 +23,12 @@ if TYPE_CHECKING:
 
     from uvicorn._types import ASGI3Application
 
-INFER, EMBEDDINGS = b"/infer", b"/v1/embeddings"
+INFERRING = Routes(("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer", "/v1/embeddings"))
+"""The paths that infer; found as the application finds them, so that no spelling of one goes around the door."""
 
 
 class EnteringHttp(GuardedHttp):
-    """One connection. State: whether its newest message is turned away, or waits for the loop to look at it."""
+    """One connection. State: whether its newest message is turned away, from which path, or waits for the loop."""
 
     def __init__(
         self, guard: Guard, *, config: Config, server_state: ServerState, loop: "asyncio.AbstractEventLoop"
@@ -31,6 +36,7 @@ class EnteringHttp(GuardedHttp):
         super().__init__(guard, config=config, server_state=server_state, loop=loop)
         self._door = guard.door
         self._away = self._waits = False
+        self._template = ""
 
     def __repr__(self) -> str:
         return f"<EnteringHttp {self.client} {'away' if self._away else 'in'}>"
@@ -58,24 +64,32 @@ class EnteringHttp(GuardedHttp):
             super().on_message_complete()
             return
         self._stage = Stage.WHOLE
-        self.transport.write(away_answer(self.url))
+        self.transport.write(away_answer(self._template))
         self.answered_s = self.loop.time()
         if not self.parser.should_keep_alive():
             self.leave()
 
     def _enter(self) -> None:
         now_ns = time.monotonic_ns()
-        self._away = self._infers() and not self._door.lets_in(self._credential(), self.url, now_ns)
+        found = None if self.busy else self._inferring()
+        self._away = found is not None and not self._door.lets_in(self._credential(), found[1].get("model"), now_ns)
+        self._template = found[0] if found is not None else ""
         if not self._away:
             self.scope["state"][RECEIVED_NS] = now_ns
             super()._enter()
             self.scope["state"][AT_ONCE] = partial(send_whole, self.cycle)
+        elif self._declared.waits or self.parser.should_upgrade():
+            # Its body may never come, or not as a message: it is answered now, and the connection ends.
+            self._stage = Stage.HEAD
+            raise turned_away()
 
-    def _infers(self) -> bool:
-        """Whether the door is for this request: one to a path that infers, whose answer would go out at once."""
-        if self.busy or self._declared.waits or self.parser.should_upgrade():
-            return False
-        return self.url.endswith(INFER) or self.url.startswith(EMBEDDINGS)
+    def _inferring(self) -> Found | None:
+        """What the application would find at this path, if it infers: the door is for those."""
+        try:
+            path = httptools.parse_url(self.url).path
+        except httptools.HttpParserError:
+            return None  # the application's side says what is wrong with it
+        return INFERRING.find(unquote(path.decode("latin-1")) if path else "")
 
     def _credential(self) -> str | None:
         """The key in `authorization`, not looked at closer."""

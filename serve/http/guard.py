@@ -137,7 +137,7 @@ def _away_answer(shape: Shape) -> tuple[bytes, ...]:
 _AWAY: dict[Shape, tuple[bytes, ...]] = {"oip": _away_answer("oip"), "openai": _away_answer("openai")}
 
 
-def away_answer(path: bytes) -> bytes:
-    """The whole HTTP/1.1 answer of a request to `path` that was turned away; the connection stays."""
-    pieces = _AWAY["openai" if path.startswith(b"/v1/") else "oip"]
+def away_answer(template: str) -> bytes:
+    """The whole HTTP/1.1 answer of a request to a path of `template` that was turned away; the connection stays."""
+    pieces = _AWAY["openai" if template.startswith("/v1/") else "oip"]
     return new_request_id().encode().join(pieces)

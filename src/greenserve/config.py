@@ -188,6 +188,8 @@ def _fault(fault: Any, name: str, lines: Mapping[Place, int]) -> str:
         near = difflib.get_close_matches(str(path[-1]), _keys_beside(path), n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"allowed are {', '.join(_keys_beside(path))}"
         return f"{place}  {dotted}: unknown key; {hint}"
+    if fault["type"] == "missing":
+        return f"{place}  {dotted}: is missing{_needed(path)}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{place}  {dotted}: {message}" if dotted else f"{place}  {message}"
 
@@ -202,11 +204,38 @@ def _from_environment(path: Sequence[str | int]) -> bool:
 
 
 def _keys_beside(path: Place) -> list[str]:
+    """The keys of the section in which the last part of a path stands; of all its kinds, where it has several."""
+    return sorted({key for section in _sections_at(path[:-1]) for key in section.get("properties", {})})
+
+
+def _needed(path: Place) -> str:
+    """All that the section of a missing key needs, and what the section is for."""
+    asking = [one for one in _sections_at(path[:-1]) if str(path[-1]) in one.get("required", ())]
+    if len(asking) != 1 or len(path) == 1:  # of several kinds nobody knows which one was meant
+        return ""
+    about = " ".join(str(asking[0].get("description", "")).split()).partition(". ")[0].rstrip(".")
+    needed = " and ".join(f"`{key}`" for key in asking[0]["required"])
+    return f"; this section needs {needed}" + (f": {about[0].lower()}{about[1:]}" if about else "")
+
+
+def _sections_at(path: Place) -> list[Any]:
+    """The schemas of what may stand at a path, references and alternatives (a section or nothing) resolved."""
     schema: Any = Config.model_json_schema(by_alias=True)
-    definitions, here = schema.get("$defs", {}), schema
-    for part in path[:-1]:
-        here = here.get("items", here) if isinstance(part, int) else here.get("properties", {}).get(str(part), {})
-        while "$ref" in here or "allOf" in here:
-            here = definitions[here.get("$ref", "").rsplit("/", 1)[-1]] if "$ref" in here else here["allOf"][0]
-    options = [definitions[item["$ref"].rsplit("/", 1)[-1]] for item in here.get("oneOf", [])] or [here]
-    return sorted({key for option in options for key in option.get("properties", {})})
+    definitions = schema.get("$defs", {})
+
+    def resolved(one: Any) -> list[Any]:
+        if "$ref" in one:
+            return resolved(definitions[one["$ref"].rsplit("/", 1)[-1]])
+        below = [part for kind in ("allOf", "anyOf", "oneOf") for part in one.get(kind, ())]
+        return [leaf for part in below for leaf in resolved(part)] if below else [one]
+
+    here = resolved(schema)
+    for part in path:
+        below = [one.get("items") if isinstance(part, int) else _below(one, str(part)) for one in here]
+        here = [leaf for one in below if isinstance(one, dict) for leaf in resolved(one)]
+    return here
+
+
+def _below(section: Any, key: str) -> Any:
+    known = section.get("properties", {})
+    return known[key] if key in known else section.get("additionalProperties")

@@ -1,5 +1,6 @@
 """The sections of the configuration: what may be written, in which units, with which defaults."""
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from ipaddress import ip_network
@@ -281,13 +282,24 @@ class Tenancy(Section):
         return self
 
 
+RETENTION = r"^(keep|[1-9][0-9]{0,4}d)$"
+
+
+def _retention(given: object) -> object:
+    if not isinstance(given, str) or not re.fullmatch(RETENTION.strip("^$"), given):
+        raise ValueError(f"{given!r:.40}: write keep or a number of days such as 400d, from 1d to 99999d")
+    return given
+
+
 class Ledger(Section):
     """Where entries go: a SQLite file, or a PostgreSQL database with `files` beside it; how long after its end a closed
     month's bodies stay there before `greenserve ledger archive` moves them."""
 
     url: Annotated[str, Field(pattern=r"^(sqlite:///.+|postgresql://.+)")] = "sqlite:///greenserve.db"
     files: Path = Path("greenserve-ledger/ledger")
-    retention: Annotated[str, Field(pattern=r"^(keep|[1-9][0-9]{0,4}d)$")] = "keep"
+    retention: Annotated[str, BeforeValidator(_retention), WithJsonSchema({"type": "string", "pattern": RETENTION})] = (
+        "keep"
+    )
 
     @property
     def path(self) -> Path:

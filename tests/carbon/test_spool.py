@@ -80,6 +80,39 @@ def test_a_sync_that_fails_acknowledges_nothing_and_is_never_asked_again(tmp_pat
     writer.close()
 
 
+@pytest.mark.parametrize("acknowledged", [0, 1])
+def test_a_disk_that_keeps_failing_leaves_no_files(tmp_path: Path, acknowledged: int) -> None:
+    """A file of which nothing was acknowledged is removed at once; one that holds an acknowledged line stays."""
+    failing: list[bool] = []
+
+    def sync(descriptor: int) -> None:
+        if failing:
+            raise OSError(errno.EIO, "Input/output error")
+        os.fdatasync(descriptor)
+
+    writer = SpoolWriter(tmp_path, "gateway", sync=sync)
+    writer.append([b"kept"] * acknowledged)
+    failing.append(True)
+    for _ in range(30):
+        with pytest.raises(LedgerUnavailable, match="Input/output error"):
+            writer.append([b"lost"])
+    left = list(tmp_path.glob("*.spool"))
+    failing.clear()
+    writer.append([b"new"])
+
+    assert acknowledged == len(left)
+    assert {(b"kept", b"lost"), (b"new",)} >= {tuple(bodies_in(path)) for path in tmp_path.glob("*.spool")}
+    assert acknowledged + 1 == len(list(tmp_path.glob("*.spool")))
+    writer.close()
+
+
+def test_a_file_that_its_writer_took_back_reads_as_empty(tmp_path: Path) -> None:
+    """Whoever listed the folder before that meets no error."""
+    reader = SpoolReader(tmp_path / "gone.spool")
+
+    assert (None, []) == (reader.header(), list(reader.frames()))
+
+
 def test_the_header_names_a_living_writer(tmp_path: Path) -> None:
     """Process id and start time: a recycled id is not the writer."""
     writer = SpoolWriter(tmp_path, "gateway")

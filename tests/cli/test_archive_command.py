@@ -45,6 +45,7 @@ def test_months_past_their_retention_move_to_files_and_back(folder: Path, greens
     missing, lost = greenserve("ledger verify", f"ledger receipt {request_id(1)}")
     (folder / "away").rename(file)
     back, whole = greenserve("ledger archive --restore 2026-01 --json", "ledger verify --json")
+    anew, told = greenserve("ledger archive", "ledger archive --restore 2026-01")
 
     assert [2, 0, 0, 0, 0] == [early.code, closed.code, dry.code, done.code, again.code]
     assert "2026-01 is not closed" in early.err
@@ -58,6 +59,9 @@ def test_months_past_their_retention_move_to_files_and_back(folder: Path, greens
     assert "put the file back" in missing.out.replace("\n", " ")
     assert "which cannot be read" in lost.err.replace("\n", " ")
     assert 4 == back.document["months"][0]["bodies"]
+    assert (0, 0) == (anew.code, told.code)
+    said = " ".join(told.err.split())
+    assert f"next: greenserve ledger verify; remove {file.parent.name}/{file.name}, or archive the month again" in said
     assert ([], []) == (whole.document["findings"], whole.document["archived"])
 
 
@@ -65,13 +69,18 @@ def test_by_default_everything_stays(folder: Path, greenserve: Any) -> None:
     """Without a retention a month is named, and months are written like 2026-10."""
     record(folder, both(1))
 
-    keeps, odd, mixed, wrong = greenserve(
+    keeps, odd, mixed, wrong, *others = greenserve(
         "ledger archive", "ledger archive --month 2026", "ledger archive --restore 2026-01 --dry-run",
-        "ledger archive --restore 2026-01",
+        "ledger archive --restore 2026-01", "ledger archive --restore x", "ledger archive --month 2026-13",
+        "ledger archive --month 2026-1x",
     )  # fmt: skip
 
     assert [2, 2, 2, 2] == [keeps.code, odd.code, mixed.code, wrong.code]
     assert "ledger.retention is keep: every body stays" in keeps.err
-    assert "months are archived, write one like 2026-10" in odd.err
+    for one in (odd, *others):
+        assert (2, True) == (
+            one.code,
+            "months are archived, write YYYY-MM such as 2026-10" in " ".join(one.err.split()),
+        )
     assert "--restore stands alone" in mixed.err
     assert "2026-01 is not archived" in wrong.err

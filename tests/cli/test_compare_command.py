@@ -133,7 +133,7 @@ def test_what_was_measured_differently_is_not_compared(greenserve: Commands, fol
     assert (0, True) == (allowed.code, "MIXED: rate_per_s is 50.0 and 100.0" in allowed.out)
     assert "of the kind load test, RUN_B of the kind profile" in kinds.err
     assert "has schema 'greenserve.doctor/1'; it must be a load test" in other.err
-    assert "lacks or mistypes a member" in broken.err
+    assert "broken.json is no whole run: plan is missing; save the run again" in broken.err
     assert "has 395 requests and the run beside it 400" in cut.err
     assert "cannot be read as JSON" in none.err
     assert "2 has no unit; write 2%" in tolerance.err
@@ -167,3 +167,21 @@ def test_reports_of_trackers_and_profilers_are_compared(greenserve: Commands, fo
     assert "without what the meter may be off" in many.err
     assert {"seconds": "no evidence"} == verdicts(unknown.document["metrics"])
     assert (2, True) == (running.code, "no run in it has ended" in running.err)
+
+
+def test_what_is_no_whole_run_is_wrong_usage(greenserve: Commands, folder: Path) -> None:
+    """Exit 2 and what a run may be; a member that is missing is named in words."""
+    (folder / "empty").mkdir()
+    (folder / "lacking.json").write_text(json.dumps({"schema": "greenserve.loadtest/1"}))
+    (folder / "odd.json").write_text(
+        json.dumps({"schema": "greenserve.loadtest/1", "plan": 3, "energy": 1, "carbon": 1})
+    )
+
+    empty, lacking, odd = greenserve(
+        "compare empty empty", "compare lacking.json lacking.json", "compare odd.json odd.json"
+    )
+
+    assert [2, 2, 2] == [one.code for one in (empty, lacking, odd)]
+    assert "empty is a folder without a manifest.json; it must be a load test" in " ".join(empty.err.split())
+    assert "lacking.json is no whole run: plan is missing; save the run again" in " ".join(lacking.err.split())
+    assert "Error" not in lacking.err + odd.err

@@ -91,3 +91,28 @@ def test_energy_of_weak_evidence_is_a_warning_with_a_way_out(tmp_path: Path) -> 
     assert "set energy.cpu" in average[0].text
     assert ["OK"] == [one.level for one in own]
     assert "tier modelled +-15 %" in own[0].text
+
+
+def test_a_reservation_of_nobody_or_nothing_is_a_warning(greenserve: Commands, folder: Path) -> None:
+    """The tenants that are open and the devices that are read are named; a closed tenant is none."""
+    config = folder / "greenserve.yaml"
+    plain = config.read_text()
+    config.write_text(
+        f"{plain}tenancy:\n  reservations:\n    - {{tenant: acme, share: 10%}}\n"
+        "    - {tenant: gone, share: 10%, device: cpu}\n    - {tenant: acme, share: 10%, device: GPU-1}\n"
+    )
+
+    (early,) = greenserve("doctor")
+    there = (folder / "ledger.db").exists()
+    *_, late = greenserve("tenant create acme", "tenant create gone", "tenant close gone --yes", "doctor")
+    config.write_text(f"{plain}tenancy: {{reservations: [{{tenant: acme, share: 10%}}]}}\n")
+    (good,) = greenserve("doctor")
+
+    words = [" ".join(one.out.split()) for one in (early, late, good)]
+    assert not there
+    assert "WARN reservations: tenancy.reservations: the ledger has no open tenant 'acme'" in words[0]
+    assert "there is none yet; `greenserve tenant create acme` makes it" in words[0]
+    assert "no open tenant 'gone', so its share is kept for nobody; there are acme;" in words[1]
+    assert "no open tenant 'acme'" not in words[1]
+    assert "no meter reads a device 'GPU-1' on this machine; there are cpu" in words[1]
+    assert "OK reservations: 1 shares, of tenants and devices that are there" in words[2]

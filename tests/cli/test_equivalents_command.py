@@ -30,17 +30,19 @@ def test_an_amount_is_said_with_factor_source_and_range(greenserve: Commands) ->
 
 def test_what_is_no_amount_is_refused(greenserve: Commands) -> None:
     """Unit, sign and doubled prices; a zone that nobody knows."""
-    bare, unit, negative, both, unstored = greenserve(
+    bare, unit, negative, both, unstored, nowhere = greenserve(
         "carbon equivalents 12",
         "carbon equivalents 12g",
         ["carbon", "equivalents", "--", "-3gCO2e"],
         "carbon equivalents 3gCO2e --zone SE --intensity 3gCO2e/kWh",
         "carbon equivalents 3gCO2e --zone JP-TK",
+        "carbon equivalents 3gCO2e --zone NOPE",
     )
 
-    assert {2} == {one.code for one in (bare, unit, negative, both, unstored)}
+    assert {2} == {one.code for one in (bare, unit, negative, both, unstored, nowhere)}
     assert "12 has no unit; write 12gCO2e" in bare.err
     assert "allowed are ngCO2e, ugCO2e, mgCO2e" in unit.err
     assert "is negative" in negative.err
     assert "one of them" in both.err
     assert "no value is stored of it" in unstored.err
+    assert "--zone: zone is 'NOPE': no grid zone" in " ".join(nowhere.err.split())

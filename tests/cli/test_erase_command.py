@@ -96,3 +96,18 @@ def test_an_erasure_is_asked_for_in_full(folder: Path, greenserve: Any) -> None:
     assert "give --tenant NAME and --reason TEXT" in bare.err
     assert f"Erase 2 entries of {HUSH} for good? Off a terminal, say --yes" in unsure.err.replace("\n", " ")
     assert "--overwrite stands alone" in mixed.err
+
+
+def test_a_reason_that_names_the_tenant_is_refused(folder: Path, greenserve: Any) -> None:
+    """Its id or what people call it, in any letters, as a word of its own."""
+    greenserve(["tenant", "create", HUSH, "--name", "Hush & Söhne"], f"tenant close {HUSH} --yes")
+    record(folder, both(HUSH))
+    erase = ["ledger", "erase", "--tenant", HUSH, "--dry-run", "--reason"]
+
+    capitals, called, other = greenserve(
+        [*erase, "HUSH-Hush-Corp asked"], [*erase, "asked by hush & SÖHNE"], [*erase, "hush-hush-corporate policy"]
+    )
+
+    assert (2, 2, 0) == (capitals.code, called.code, other.code), other.err
+    assert "leave out 'hush-hush-corp'" in " ".join(capitals.err.split())
+    assert "leave out 'Hush & Söhne'" in " ".join(called.err.split())

@@ -233,3 +233,14 @@ def test_a_receipt_that_is_not_there_is_refused(folder: Path, greenserve: Any, g
 
     assert 2 == refused.code
     assert words in " ".join(refused.err.split())
+
+
+def test_what_is_no_request_id_is_wrong_usage(folder: Path, greenserve: Any) -> None:
+    """Exit 2, as of a receipt; an id in capitals is the same one."""
+    entry = a_request()
+    record(folder, [entry])
+
+    odd, capitals = greenserve("ledger prove xyz", f"ledger prove {entry.key.upper()}")
+
+    assert (2, 0) == (odd.code, capitals.code), capitals.err
+    assert "'xyz' is no request's id; it is a UUID of version 7" in odd.err

@@ -8,7 +8,8 @@ import pytest
 from greenserve.carbon.meters.known_boards import FILE, meters_folder, read_boards, write_board
 from greenserve.carbon.meters.nvml import list_boards
 from greenserve.carbon.meters.pick import Machine, pick_node
-from greenserve.cli.meters import described, overhead_w, power_now
+from greenserve.carbon.node_overhead import DeclaredOverhead
+from greenserve.cli.meters import described, overhead_of, overhead_w, power_now
 from greenserve.cli.sampler import sampling
 from greenserve.clock import ManualClock, SystemClock
 from greenserve.errors import ConfigInvalid
@@ -162,3 +163,33 @@ def test_the_models_power_follows_the_clock() -> None:
 def test_overhead_is_what_the_devices_do_not_explain(powers: dict[str, float | None], expected: float | None) -> None:
     """Unknown where one of them is; a negative one shows that the meters disagree."""
     assert expected == overhead_w(powers)
+
+
+def test_the_list_tells_a_declared_overhead_or_why_there_is_none(greenserve: Commands, folder: Path) -> None:
+    """Watts, source and half width; without a declaration and a node meter unknown, never 0."""
+    config = folder / "greenserve.yaml"
+    bare, bare_json = greenserve("meters list --seconds 0.1", "meters list --seconds 0.1 --json")
+    config.write_text(config.read_text() + "energy: {overhead: {power_w: 38, source: 'wall meter, May'}}\n")
+    text, document = greenserve("meters list --seconds 0.1", "meters list --seconds 0.1 --json")
+
+    assert "overhead unknown: no node meter, no energy.overhead" in bare.out
+    assert (None, "no node meter, no energy.overhead") == (
+        bare_json.document["overhead_w"],
+        bare_json.document["overhead"]["reason"],
+    )
+    assert "overhead 38.0 W declared (wall meter, May, +-35 %)" in text.out
+    assert (38.0, "declared", 35) == tuple(
+        document.document["overhead"][name] for name in ("power_w", "by", "half_width_pct")
+    )
+
+
+def test_a_node_meter_goes_before_what_is_declared() -> None:
+    """Also where it is silent for the moment: then the overhead is unknown, and the line says of whom."""
+    declared = DeclaredOverhead(power_mw=38_000, half_width_pct=35, source="wall")
+
+    assert (20.0, "difference") == (
+        (told := overhead_of({"node": 100.0, "cpu": 80.0}, declared)).power_w,
+        told.by,
+    )
+    assert "overhead unknown: no power is known of node" == overhead_of({"node": None, "cpu": 80.0}, declared).said()
+    assert "less than the devices" in overhead_of({"node": 10.0, "cpu": 80.0}, None).said()

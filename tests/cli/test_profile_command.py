@@ -94,3 +94,20 @@ def test_a_real_year_has_the_shape_that_the_publisher_tells(greenserve: Commands
     assert 11 in germany["best_hours"]
     assert 1.0 == germany["known_us"] / germany["year_us"]
     assert set(california["best_hours"]) <= {18, 19, 20, 21, 22}
+
+
+def test_a_file_that_is_no_series_is_wrong_usage(greenserve: Commands, folder: Path) -> None:
+    """Exit 2: it was given with the command, not in the configuration; the table is whole at 80 columns."""
+    write_series(folder / "year.csv")
+    (folder / "odd.csv").write_text("a,b\n1,2\n")
+
+    gone, odd, both = greenserve(
+        "carbon profile DE --from nope.csv", "carbon profile DE --from odd.csv", "carbon profile DE SE --from year.csv"
+    )
+
+    assert [2, 2, 0] == [one.code for one in (gone, odd, both)]
+    assert "--from: " in gone.err
+    assert "nope.csv" in gone.err
+    rows = {line.split()[0]: line for line in both.out.splitlines() if line}
+    assert ["worst", "00h", "Dec"] == rows["worst"].split()[:3]
+    assert len(rows["worst"]) == len(rows["best"]) == len(rows["12"]) <= 80

@@ -135,3 +135,21 @@ def test_only_a_device_settled_by_cpu_time_concerns_lines_without_devices(device
     cause = cause_of_fault(a_fault(f"{device}=2"), DEVICES, AT_US, AT_US + HOUR_US)
 
     assert (device, by_cpu_time) == (cause["device"], cause["by_cpu_time"])
+
+
+def test_faults_of_the_options_come_first(folder: Path, greenserve: Any) -> None:
+    """What can be given is named where nothing is; a missing source before a device that is not there; a file is given
+    with the command."""
+    record(folder, both())
+
+    bare, sourceless, nowhere = greenserve(
+        f"ledger restate {RANGE}",
+        f"ledger restate --energy nope=1.1 {RANGE}",
+        f"ledger restate --intensity nope.csv --provider x {RANGE}",
+    )
+
+    assert [2, 2, 2] == [one.code for one in (bare, sourceless, nowhere)]
+    for option in ("--intensity FILE", "--feeds", "--pue REGION=VALUE", "--energy DEVICE=FACTOR"):
+        assert option in " ".join(bare.err.split())
+    assert "--energy needs --source TEXT" in sourceless.err
+    assert "--intensity: " in nowhere.err

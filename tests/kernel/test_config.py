@@ -64,8 +64,8 @@ def test_the_shipped_configuration_is_valid() -> None:
     ("old", "new", "expected"),
     [
         ("version: 1", "version: 2", [":1  version: Input should be 1"]),
-        ("models:", "modles:", ["modles: unknown key; did you mean `models`?", "models: Field required"]),
-        ("zone: SE,", "zoen: SE,", ["did you mean `zone`?", "zone: Field required"]),
+        ("models:", "modles:", ["modles: unknown key; did you mean `models`?", "models: is missing"]),
+        ("zone: SE,", "zoen: SE,", ["did you mean `zone`?", "zone: is missing"]),
         ("manifest: manifest.json", "manifest: m, color: red", [":3  models[0].color: unknown key; allowed are"]),
         ("value: 1.12", "value: 0.9", [":5  regions[0].pue.value: Input should be greater than or equal to 1"]),
         ("31gCO2e/kWh", "31", [":8  intensity.sources[0].values.SE: 31 has no unit; write 31gCO2e/kWh"]),
@@ -114,6 +114,23 @@ def test_a_fault_is_named_with_line_key_and_remedy(old: str, new: str, expected:
     assert len(expected) == len(found)
     for words in expected:
         assert any(words in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("energy: {overhead: {power: 3}}", "energy.overhead.power: unknown key; did you mean `power_w`?"),
+        ("energy: {overhead: {colour: 3}}", "unknown key; allowed are half_width_pct, power_w, source"),
+        ("energy: {cpu: {idle: 38}}", "energy.cpu.idle: unknown key; did you mean `idle_w`?"),
+        ("energy: {overhead: {power_w: 38}}", "source: is missing; this section needs `power_w` and `source`: what"),
+        ("ledger: {retention: 400}", "write keep or a number of days such as 400d"),
+        ("ledger: {retention: kept}", "ledger.retention: 'kept': write keep or a number of days such as 400d"),
+        ("ledger: {retention: 0d}", "write keep or a number of days such as 400d"),
+    ],
+)
+def test_optional_sections_say_what_is_allowed_in_them(given: str, expected: str, tmp_path: Path) -> None:
+    """Also where a section may be left out, a key that is wrong or missing is told with those that there are."""
+    assert any(expected in line for line in faults(tmp_path, f"{GOOD}{given}\n"))
 
 
 def test_all_faults_are_named_at_once(tmp_path: Path) -> None:

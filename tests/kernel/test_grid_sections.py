@@ -51,7 +51,7 @@ def test_every_kind_of_source_can_be_written(tmp_path: Path, source: str) -> Non
 @pytest.mark.parametrize(
     ("source", "word"),
     [
-        ("{kind: electricity-maps}", "sources[0].api_key: Field required"),
+        ("{kind: electricity-maps}", "sources[0].api_key: is missing"),
         ("{kind: eia, api_key: abc123secret}", "a key is not written here; write env:NAME or file:PATH"),
         ("{kind: eia, api_key: 'env:1X'}", "env:NAME"),
         ("{kind: eia, api_key: 'env:X', zone: DE}", "unknown key; did you mean `zones`?"),

@@ -104,12 +104,18 @@ def test_a_larger_share_lets_more_of_a_tenant_wait() -> None:
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_the_fullest_queue_says_how_much_room_there_is(batchers: Batchers, remote: bool) -> None:
-    """The door lets in by the least room of all queues: of those here and of those for each remote model."""
+def test_each_queue_says_how_much_room_there_is(batchers: Batchers, remote: bool) -> None:
+    """The door lets in by the room of the asked model's queue; where it is not known by the least of all."""
     policy = (batchers.remote["tiny"] if remote else batchers.inline).policy
     policy.add(a_lane())
-    empty = batchers.room(NOW)
+    empty = batchers.room(NOW, None)
 
     arrived(policy, *[a_ticket() for _ in range(60)])
 
-    assert (AT_ONCE, 64 - 60) == (empty, batchers.room(NOW))
+    rooms = [batchers.room(NOW, queue) for queue in (None, "tiny", "")]
+    assert (AT_ONCE, [4, 4 if remote else AT_ONCE, AT_ONCE if remote else 4]) == (empty, rooms)
+
+
+def test_a_model_that_is_not_served_has_no_queue(batchers: Batchers) -> None:
+    """The door makes no part for it."""
+    assert ("tiny", None) == (batchers.queue_of("tiny"), batchers.queue_of("invented"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import pytest
 
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.clock import ManualClock
@@ -125,6 +126,25 @@ async def test_a_failed_write_acknowledges_nothing_and_the_next_one_works(tmp_pa
 
     assert [LedgerUnavailable] * 3 == [type(result) for result in results]
     assert [again.request.request_id] == [orjson.loads(body)["request_id"] for body in spooled(folder)]
+    await recorder.close()
+
+
+async def test_a_disk_that_keeps_failing_is_told_once_and_when_it_is_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not for each group: thousands a second would fill the disk that is full."""
+    folder = tmp_path / "spool"
+    recorder = await running(folder)
+    folder.rmdir()
+    for _ in range(20):
+        with pytest.raises(LedgerUnavailable):
+            await recorder.submit(finished())
+    folder.mkdir()
+    for _ in range(2):
+        await recorder.submit(finished())
+
+    told = [(each.levelname, each.getMessage().partition(": ")[2][:9]) for each in caplog.records]
+    assert [("ERROR", "the spool"), ("WARNING", "over afte")] == told
     await recorder.close()
 
 

@@ -24,7 +24,13 @@ def a_full_door() -> Door:
 
 
 @pytest.mark.parametrize(
-    ("path", "member"), [(INFER, "code"), ("/v2/models/m/versions/1/infer", "code"), ("/v1/embeddings", "error")]
+    ("path", "member"),
+    [
+        (INFER, "code"),
+        ("/v2/models/m/versions/1/infer", "code"),
+        ("/v1/embeddings", "error"),
+        ("/%76%31/embeddings", "error"),
+    ],
 )
 async def test_it_is_answered_in_the_shape_of_its_protocol_and_the_connection_stays(path: str, member: str) -> None:
     """429 with Retry-After and an id of its own; the application sees nothing; the next request is answered."""
@@ -91,3 +97,49 @@ async def test_nothing_waits_once_all_were_looked_at_or_left() -> None:
         async with wire(serving.port) as client:
             assert 200 == (await client.asked(a_post(INFER)))[0]
     assert 0 == door.waiting
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{INFER}?x",
+        "/v2/models/m/inf%65r",
+        "/v2/models/m/versions/1/infer/?a=/b",
+        "http://x/v2/models/m/infer?x",
+        "/%76%31/embeddings",
+        f"{INFER}#x",
+    ],
+)
+async def test_no_spelling_of_a_path_goes_around_it(path: str) -> None:
+    """The door judges the path that the application will see: unquoted, without its query."""
+    async with served(door=a_full_door()) as serving, wire(serving.port) as client:
+        assert 429 == (await client.asked(a_post(path)))[0]
+    assert [] == serving.app.scopes
+
+
+async def test_a_query_that_looks_like_inference_is_none() -> None:
+    """Only the path says what a request is for."""
+    async with served(door=a_full_door()) as serving, wire(serving.port) as client:
+        assert 200 == (await client.asked(a_post("/whole?/v2/models/m/infer", b"abc")))[0]
+        assert 200 == (await client.asked(a_post("/v1/embeddings-of/whole", b"abc")))[0]
+
+
+@pytest.mark.parametrize("header", ["Expect: 100-continue", "Connection: Upgrade\r\nUpgrade: h2c"])
+async def test_who_waits_for_permission_or_offers_another_protocol_is_answered_at_once(header: str) -> None:
+    """429 instead of 100, before the body; the connection ends, since nobody knows whether the body will come."""
+    head = a_post(INFER, b"x" * 10, headers=f"{header}\r\n").removesuffix(b"x" * 10)
+    async with served(door=a_full_door()) as serving, wire(serving.port) as client:
+        status, headers, body = await client.asked(head)
+        assert b"" == await client.rest()
+    assert (429, "1", "close") == (status, headers["retry-after"], headers["connection"])
+    assert "overloaded" == json.loads(body)["code"]
+    assert [] == serving.app.scopes
+
+
+async def test_who_waits_for_permission_gets_it_where_there_is_room() -> None:
+    """100, then the answer."""
+    head = a_post(INFER, b"four", headers="Expect: 100-continue\r\n").removesuffix(b"four")
+    async with served(door=Door()) as serving, wire(serving.port) as client:
+        client.writer.write(head)
+        assert b"HTTP/1.1 100" == (await client.reader.readuntil(b"\r\n\r\n"))[:12]
+        assert (200, b"4") == (lambda answer: (answer[0], answer[2]))(await client.asked(b"four"))

@@ -58,11 +58,8 @@ def archive(
     if not done:
         messages.print(f"no closed month is older than the retention ({loaded.ledger.retention})", markup=False)
     elif restore is not None:
-        messages.print(
-            f"next: greenserve ledger verify; {done[0].path} is left and holds what an erasure does not reach: remove "
-            "it, or archive the month again",
-            markup=False,
-        )
+        todo = f"{done[0].path} is left and holds what an erasure does not reach: remove it, or archive the month again"
+        messages.print(f"next: greenserve ledger verify; {todo}", markup=False)
     elif not dry_run:
         messages.print("next: greenserve ledger verify; back the file up like the ledger", markup=False)
 
@@ -109,9 +106,12 @@ def _month(entry: Entry) -> int:
 
 
 def _number(month: str) -> int:
-    bounds_of(month, now_us=0, hours=None)
-    if len(month) != len("2026-10"):
-        raise InvalidRequest(f"{month}: months are archived, write one like 2026-10")
+    try:
+        if len(month) != len("2026-10"):
+            raise InvalidRequest("no month")
+        bounds_of(month, now_us=0, hours=None)
+    except InvalidRequest:
+        raise InvalidRequest(f"{month!r:.40}: months are archived, write YYYY-MM such as 2026-10") from None
     return int(month.replace("-", ""))
 
 

@@ -16,7 +16,7 @@ from greenserve.cli.grid_seen import cells, see
 from greenserve.cli.output import data, messages, print_json
 from greenserve.cli.table import COLUMNS
 from greenserve.config import load_config
-from greenserve.errors import InvalidRequest
+from greenserve.errors import ConfigInvalid, InvalidRequest
 from greenserve.quantities import parse_emissions_ng, parse_mg_per_kwh
 from greenserve.units import MG_PER_G, NG_PER_G, decimal_grams
 
@@ -120,7 +120,10 @@ def _stated(intensity: str) -> GridValue:
 
 def _stored(zone: str, config: Path | None) -> GridValue:
     loaded = load_config(config)
-    check_zone(zone, loaded.intensity)
+    try:
+        check_zone(zone, loaded.intensity)
+    except ConfigInvalid as error:
+        raise InvalidRequest(f"--zone: {error}") from None
     seen = asyncio.run(see(loaded, [zone], offline=True, horizon_s=0.0))
     by_basis = seen.current[zone]
     reading = by_basis[loaded.intensity.basis] or next(filter(None, by_basis.values()), None)

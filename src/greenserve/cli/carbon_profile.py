@@ -31,7 +31,7 @@ from greenserve.units import MG_PER_G
 NAMED = 3
 """How many best and worst hours and months are named."""
 FEW = 0.9
-HOUR_COLUMN, ZONE_COLUMN = 4, 11
+HOUR_COLUMN, NAME_COLUMN, ZONE_COLUMN = 4, 5, 11
 
 
 def profile(
@@ -106,23 +106,23 @@ def _single(one: Captioned) -> Iterator[str]:
 def _several(shown: Sequence[Captioned]) -> Iterator[str]:
     """Zones side by side: hours of the day in columns, and below them the rest in rows."""
     wide = max(ZONE_COLUMN, *(len(one.profile.zone) + 2 for one in shown))
-    fit = (COLUMNS - HOUR_COLUMN) // wide
+    fit = (COLUMNS - NAME_COLUMN) // wide
     for start in range(0, len(shown), fit):
         part = [one.profile for one in shown[start : start + fit]]
-        yield f"{'hour':<{HOUR_COLUMN}}" + "".join(f"{one.zone:>{wide}}" for one in part)
+        yield f"{'hour':<{NAME_COLUMN}}" + "".join(f"{one.zone:>{wide}}" for one in part)
         for hour in range(HOURS):
-            yield f"{hour:02}  " + "".join(f"{_grams(one.by_hour[hour]):>{wide}}" for one in part)
+            yield f"{hour:02}   " + "".join(f"{_grams(one.by_hour[hour]):>{wide}}" for one in part)
         rows: list[tuple[str, Callable[[GridProfile], str]]] = [
             ("mean", lambda one: _grams(one.mean)),
             *((f"p{percent}", _percentile(percent)) for percent in PERCENTS),
             ("best", lambda one: f"{_hour(ranked(one.by_hour)[0])} {_month(ranked(one.by_month)[0])}"),
-            ("wrst", lambda one: f"{_hour(ranked(one.by_hour)[-1])} {_month(ranked(one.by_month)[-1])}"),
+            ("worst", lambda one: f"{_hour(ranked(one.by_hour)[-1])} {_month(ranked(one.by_month)[-1])}"),
             ("day", lambda one: _grams(one.day_swing)),
             ("year", lambda one: str(one.year)),
         ]
         for name, cell in rows:
-            yield f"{name:<{HOUR_COLUMN}}" + "".join(f"{cell(one):>{wide}}" for one in part)
-        yield "g/kWh; best and wrst: hour of the day and month; day: best to worst hour"
+            yield f"{name:<{NAME_COLUMN}}" + "".join(f"{cell(one):>{wide}}" for one in part)
+        yield "g/kWh; best and worst: hour of the day and month; day: best to worst hour"
         yield ""
 
 

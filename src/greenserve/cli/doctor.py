@@ -14,6 +14,7 @@ import typer
 
 from greenserve.carbon.meters.nvml import list_boards, load_nvml
 from greenserve.cli.output import data, print_json
+from greenserve.cli.reserving import reservation_warnings
 from greenserve.config import Config, config_file, load_config
 from greenserve.errors import ConfigInvalid, DependencyMissing, GreenServeError, MeterUnavailable
 from greenserve.host import describe_host
@@ -115,7 +116,7 @@ def configured(path: Path | None) -> Sequence[Finding]:
         config = load_config(path)
     except ConfigInvalid as error:
         return [Finding(level="FAIL", name="configuration", text=line) for line in str(error).splitlines()]
-    checks: tuple[Callable[[Config], Sequence[Finding]], ...] = (energy, manifests, ports, disk)
+    checks: tuple[Callable[[Config], Sequence[Finding]], ...] = (energy, reservations, manifests, ports, disk)
     findings = [Finding(level="OK", name="configuration", text=f"{name} is valid")]
     for check in checks:
         try:
@@ -147,6 +148,17 @@ def energy(config: Config) -> Sequence[Finding]:
         level: Level = "WARN" if "not readable" in reason or "cannot be" in reason else "OK"
         found.append(Finding(level=level, name="energy", text=f"not {name}: {reason}"))
     return found
+
+
+def reservations(config: Config) -> Sequence[Finding]:
+    """Whether the tenants and devices of `tenancy.reservations` are there; nothing where nothing is reserved."""
+    if not config.tenancy.reservations:
+        return []
+    told = reservation_warnings(config, pick_configured_node(config))
+    if told:
+        return [Finding(level="WARN", name="reservations", text=one) for one in told]
+    text = f"{len(config.tenancy.reservations)} shares, of tenants and devices that are there"
+    return [Finding(level="OK", name="reservations", text=text)]
 
 
 def manifests(config: Config) -> Sequence[Finding]:

@@ -10,7 +10,7 @@ from greenserve.carbon.feeds.recorded import RecordedFeed
 from greenserve.carbon.feeds.store import ReadingStore, store_file
 from greenserve.carbon.grid_profile import HOUR_US, Slot
 from greenserve.config import Config, config_file, load_config
-from greenserve.errors import InvalidRequest
+from greenserve.errors import ConfigInvalid, InvalidRequest
 from greenserve.grid_sections import RecordedSource
 from greenserve.records import Basis, IntensityReading
 
@@ -30,7 +30,8 @@ class SeriesShelf:
     """All series there are; a file is read once. State: those that were read, by name."""
 
     def __init__(self, *, file: Path | None, config: Path | None, basis: str | None) -> None:
-        """InvalidRequest for another basis, and where neither a file nor a configuration is given."""
+        """InvalidRequest for another basis, a file that is no series, and where neither a file nor a configuration is
+        given."""
         if basis is not None and basis not in BASES:
             raise InvalidRequest(f"--basis is {basis!r}; allowed are {' and '.join(filter(None, BASES))}")
         if file is None and config is None and not config_file(None).is_file():
@@ -39,7 +40,10 @@ class SeriesShelf:
         self._feeds: list[tuple[RecordedFeed, str]] = []
         self._told: list[IntensityReading] = []
         if file is not None:
-            self._add(file, file.name, self._basis or "lifecycle")
+            try:
+                self._add(file, file.name, self._basis or "lifecycle")
+            except ConfigInvalid as error:
+                raise InvalidRequest(f"--from: {error}") from None
             return
         loaded = load_config(config)
         for source in loaded.intensity.sources:

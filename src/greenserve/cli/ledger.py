@@ -34,6 +34,7 @@ from greenserve.cli.output import data, messages, print_json
 from greenserve.cli.receipt_lines import receipt_lines
 from greenserve.clock import SystemClock
 from greenserve.errors import InvalidRequest
+from greenserve.ids import is_request_id
 
 __all__ = ["DOES_NOT_VERIFY", "AsJson", "ConfigFile", "app", "opened"]
 
@@ -126,9 +127,13 @@ def prove(
     """Write a proof that anybody can check without the ledger: `greenserve ledger check FILE --key KEY`."""
     if [request_id, index, consistency].count(None) != 2:
         raise InvalidRequest("give one of REQUEST_ID, --index N and --consistency OLD NEW")
+    if request_id is not None and not is_request_id(request_id.lower()):
+        raise InvalidRequest(
+            f"{request_id!r:.80} is no request's id; it is a UUID of version 7, as its answer names it"
+        )
     with opened(config) as (book, _):
         if request_id is not None:
-            document = prove_request(book, request_id)
+            document = prove_request(book, request_id.lower())
         elif index is not None:
             document = prove_entry(book, index)
         else:

@@ -3,10 +3,10 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ from greenserve.carbon.meters.nvml import list_boards, load_nvml
 from greenserve.carbon.meters.pick import PickedNode
 from greenserve.carbon.meters.probe import Probe
 from greenserve.carbon.meters.rapl import open_rapl
+from greenserve.carbon.node_overhead import NODE, DeclaredOverhead
 from greenserve.cli.gpu_work import gpu_work, import_torch, own_processes
 from greenserve.cli.output import data, messages, print_json
 from greenserve.cli.sampler import sampling
@@ -26,14 +27,13 @@ from greenserve.clock import SystemClock
 from greenserve.config import load_config
 from greenserve.errors import InvalidRequest, MeterUnavailable
 from greenserve.serve.external_meters import ExternalMeters
-from greenserve.serve.metering import pick_configured_node
+from greenserve.serve.metering import declared_overhead, pick_configured_node
 from greenserve.units import MILLI
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, probe and calibrate energy meters.")
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 MS = 1_000_000
-NODE = "node"
 
 
 @app.callback()
@@ -54,12 +54,14 @@ def list_meters(
     node = pick_configured_node(loaded, external)
     powers = power_now(node, seconds, ask_again=external.poller.once)
     rows = [dict(picked.meter.describe()) | {"name": picked.name, **powers[picked.device]} for picked in node.devices]
-    beyond_w = overhead_w(
-        {device: power if isinstance(power := told["power_w"], float) else None for device, told in powers.items()}
+    overhead = overhead_of(
+        {device: power if isinstance(power := told["power_w"], float) else None for device, told in powers.items()},
+        declared_overhead(loaded),
     )
     if as_json:
         rejected = [{"name": name, "reason": reason} for name, reason in node.rejected]
-        print_json("meters", {"devices": rows, "overhead_w": beyond_w, "rejected": rejected})
+        told = {"overhead_w": overhead.power_w, "overhead": asdict(overhead)}
+        print_json("meters", {"devices": rows, **told, "rejected": rejected})
         return
     print_table(
         ("device", "meter", "tier", "+-%", "power", "source"),
@@ -76,10 +78,7 @@ def list_meters(
         ],
         empty="no meter",
     )
-    if NODE in powers:
-        told = "unknown" if beyond_w is None else f"{beyond_w:.1f} W"
-        disagree = " (the meters disagree: less than the devices)" if beyond_w is not None and beyond_w < 0 else ""
-        data.print(f"overhead, what the devices do not explain of the node: {told}{disagree}", markup=False)
+    data.print(overhead.said(), markup=False)
     for row in rows:
         if "mig_parent" in row:
             share = f"{row['mig_slices']} slices of {row['mig_parent']}, shared by {row['mig_shared_by']}"
@@ -89,6 +88,48 @@ def list_meters(
             data.print(f"{watch!r}: shared by slices alone: {watch.fault}", markup=False)
     for name, reason in node.rejected:
         data.print(f"not {name}: {reason}", markup=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverheadShown:
+    """What the node draws beyond its devices now [W]: by `difference` from its meter, `declared`, or unknown (None).
+
+    `half_width_pct` and `source` are those of the declaration; `reason` says why it is unknown, or what is odd.
+    """
+
+    power_w: float | None
+    by: Literal["difference", "declared"] | None
+    half_width_pct: int | None = None
+    source: str | None = None
+    reason: str | None = None
+
+    def said(self) -> str:
+        """One line for people."""
+        if self.power_w is None:
+            return f"overhead unknown: {self.reason}"
+        if self.by == "declared":
+            return f"overhead {self.power_w:.1f} W declared ({self.source}, +-{self.half_width_pct} %)"
+        odd = f" ({self.reason})" if self.reason else ""
+        return f"overhead {self.power_w:.1f} W, what the devices do not explain of the node{odd}"
+
+
+def overhead_of(powers: Mapping[str, float | None], declared: DeclaredOverhead | None) -> OverheadShown:
+    """The overhead by the node's meter where there is one, else as it is declared."""
+    if NODE in powers:
+        beyond_w = overhead_w(powers)
+        if beyond_w is None:
+            silent = ", ".join(sorted(device for device, power in powers.items() if power is None))
+            return OverheadShown(power_w=None, by=None, reason=f"no power is known of {silent}")
+        odd = "the meters disagree: less than the devices" if beyond_w < 0 else None
+        return OverheadShown(power_w=beyond_w, by="difference", reason=odd)
+    if declared is None:
+        return OverheadShown(power_w=None, by=None, reason="no node meter, no energy.overhead")
+    return OverheadShown(
+        power_w=declared.power_mw / MILLI,
+        by="declared",
+        half_width_pct=declared.half_width_pct,
+        source=declared.source,
+    )
 
 
 def overhead_w(powers: Mapping[str, float | None]) -> float | None:

@@ -68,6 +68,7 @@ def restate(
 ) -> None:
     """Restate settled requests, of closed months too, by revised values or faults of a meter, in new entries."""
     start_us, end_us = _window(begin, end)
+    _check_given(energy, source, intensity, provider, feeds, pue)
     if (intensity is None) != (provider is None):
         raise InvalidRequest("--intensity FILE and --provider NAME go together: only that provider's values give way")
     if not energy and (model is not None or variant is not None or tier is not None):
@@ -91,6 +92,16 @@ def restate(
         print_json("ledger-restate", document_of(found, dry_run=dry_run))
     else:
         show(found, dry_run=dry_run)
+
+
+def _check_given(energy: list[str] | None, source: str | None, *others: object) -> None:
+    if energy and not source:
+        raise InvalidRequest("--energy needs --source TEXT: where the factor comes from, such as a calibration report")
+    if not energy and not any(others):
+        raise InvalidRequest(
+            "nothing is revised: give --intensity FILE with --provider NAME, --feeds, --pue REGION=VALUE or "
+            "--energy DEVICE=FACTOR, one or several of them"
+        )
 
 
 def _fault(book: SqlLedger, fault: Fault, start_us: int, end_us: int) -> Mapping[str, Any]:

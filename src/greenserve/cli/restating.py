@@ -17,7 +17,7 @@ from greenserve.carbon.node_overhead import NODE
 from greenserve.carbon.rescaling import Code, EnergyRevision, energy_body, scale_of
 from greenserve.carbon.restating import PueRevision, pue_body, reading_body
 from greenserve.cli.output import data
-from greenserve.errors import InvalidRequest
+from greenserve.errors import ConfigInvalid, InvalidRequest
 from greenserve.records import Basis, IntensityReading, Origin, Tier
 from greenserve.units import MILLI, decimal_grams, decimal_joules
 
@@ -36,10 +36,13 @@ class Series:
 
 
 def causes_of_series(series: Series, start_us: int, end_us: int) -> Iterator[Mapping[str, Any]]:
-    """The revised hours of a file in [start_us, end_us) UTC; ConfigInvalid names the line that is wrong."""
+    """The revised hours of a file in [start_us, end_us) UTC; InvalidRequest names the line that is wrong."""
     if (end_us - start_us) // HOUR_US > MOST_SLOTS:
         raise InvalidRequest(f"--from and --to are over {MOST_SLOTS} hours apart: restate in parts")
-    feed = RecordedFeed(series.file, provider=series.provider, basis=series.basis)
+    try:
+        feed = RecordedFeed(series.file, provider=series.provider, basis=series.basis)
+    except ConfigInvalid as error:
+        raise InvalidRequest(f"--intensity: {error}") from None
     for zone in sorted(feed.zones()):
         for hour in range(start_us // HOUR_US, -(-end_us // HOUR_US)):
             reading = feed.read(zone=zone, at_us=hour * HOUR_US)
@@ -84,7 +87,7 @@ class Fault:
 
     given: str
     code: Code
-    source: str | None
+    source: str
     model: str | None
     variant: str | None
     tier: Tier | None
@@ -108,8 +111,6 @@ def cause_of_fault(fault: Fault, settled_by: Mapping[str, str | None], start_us:
         )
     if not sign or device not in settled_by:
         raise InvalidRequest(f"--energy {fault.given}: no device {device!r}; the ledger's devices are {there}")
-    if not fault.source:
-        raise InvalidRequest("--energy needs --source TEXT: where the factor comes from, such as a calibration report")
     revision = EnergyRevision(
         device=device,
         by_cpu_time=settled_by[device] is None,

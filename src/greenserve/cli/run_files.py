@@ -49,6 +49,8 @@ def read_run(file: Path) -> Run:
     InvalidRequest where it is none of `KINDS`, ManifestInvalid for a manifest that does not hold.
     """
     manifest = file / MANIFEST_FILE if file.is_dir() else file
+    if file.is_dir() and not manifest.is_file():
+        raise InvalidRequest(f"{file} is a folder without a {MANIFEST_FILE}; it must be {KINDS}")
     documents = [{"schema": MANIFEST}] if manifest.name == MANIFEST_FILE else _documents(file)
     first = documents[0]
     try:
@@ -59,8 +61,17 @@ def read_run(file: Path) -> Run:
         if first.get("schema") in (TRACK, LINE) or {"devices", "energy_uj"} <= set(first):
             return _profile(file, documents)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InvalidRequest(f"{file} lacks or mistypes a member ({error!r}); save the run again") from None
+        raise InvalidRequest(f"{file} is no whole run: {_said(error)}; save the run again") from None
     raise InvalidRequest(f"{file} has schema {first.get('schema')!r:.60}; it must be {KINDS}")
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a member, in words."""
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    if isinstance(error, IndexError):
+        return "a list in it is empty that must not be"
+    return f"a member is of another kind than it must be ({error})"
 
 
 def _documents(file: Path) -> list[dict[str, Any]]:

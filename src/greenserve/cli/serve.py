@@ -15,6 +15,7 @@ import typer
 
 from greenserve.carbon.ledger.spool import start_ticks_of
 from greenserve.cli.output import messages, print_json
+from greenserve.cli.reserving import reservation_warnings
 from greenserve.clock import SystemClock
 from greenserve.config import Config, load_config
 from greenserve.errors import ConfigInvalid, GreenServeError
@@ -24,7 +25,7 @@ from greenserve.serve.control import ControlSocket
 from greenserve.serve.driver import Driver
 from greenserve.serve.grounds import Ground, LocalRay, RunningRay
 from greenserve.serve.lineup import Lineup
-from greenserve.serve.metering import pick_configured
+from greenserve.serve.metering import pick_configured, pick_configured_node
 from greenserve.serve.models import verified_manifest
 from greenserve.serve.ports import holder_of, is_free
 from greenserve.serve.precheck import check_loads
@@ -60,6 +61,9 @@ def serve(
     folder = RunFolder(port=config.server.http.port)
     check_profile(config, run_folder=folder.path, ray_token_auth=None)
     state = _plan(config, path)
+    if config.tenancy.reservations:
+        for warning in reservation_warnings(config, pick_configured_node(config)):
+            messages.print(f"warning: {warning}", markup=False)
     if dry_run:
         check_loads(config)
         messages.print("configuration, manifests and meter are good; nothing was started (--dry-run)")
