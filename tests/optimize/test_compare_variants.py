@@ -83,7 +83,7 @@ def test_another_host_or_other_test_rows_are_not_alike(runs: tuple[Path, Path]) 
 
 def test_a_manifest_without_measurements_is_refused(runs: tuple[Path, Path], tiny_manifest: Path) -> None:
     """One that was written by hand may serve and still has nothing to compare; a damaged one is told as such."""
-    with pytest.raises(InvalidRequest, match="lacks or mistypes a member"):
+    with pytest.raises(InvalidRequest, match="is no whole run: headline is missing"):
         read_run(tiny_manifest.parent)
     (runs[0] / "manifest.json").write_text("{}")
     with pytest.raises(ManifestInvalid, match="has schema None"):
