@@ -18,6 +18,7 @@ import orjson
 import typer
 
 from greenserve.carbon.ledger.opening import open_ledger
+from greenserve.cli.loadtest import NOT_VALID
 from greenserve.cli.output import data, messages, print_json
 from greenserve.config import Config, load_config
 from greenserve.errors import GreenServeError
@@ -73,11 +74,7 @@ def demo(
         asked = _ask(config, keys)
         asked["acme"].append(_embed(config, keys["acme"]))
         _step(6, "load", f"acme, {rate}/s for {seconds} s by Locust")
-        _run(
-            *("loadtest", "--rate", str(rate), "--duration", f"{seconds}s", "--key-file", "acme.key"),
-            *("--url", _url(config), "--output", "reports"),
-            shown=True,
-        )
+        _load(config, rate, seconds)
         _step(7, "statements", "waiting until the meter has settled every request")
         _await_settled(config_file)
         results = _report(config, config_file, asked)
@@ -255,6 +252,16 @@ def _row(tenant: str, protocol: str, asked: list[Asked]) -> str:
         f"      {tenant:<7} {protocol:<5}{len(asked):>4} requests   p50 {p50 * MILLI:.1f} p95 {p95 * MILLI:.1f} ms"
         f"   {route}\n"
         f"     {'':<12} per request: {energy}, {carbon} (tier {tiers})"
+    )
+
+
+def _load(config: Config, rate: int, seconds: int) -> None:
+    """Where this machine is too busy to send on time the demo goes on: the table says it."""
+    _run(
+        *("loadtest", "--rate", str(rate), "--duration", f"{seconds}s", "--key-file", "acme.key"),
+        *("--url", _url(config), "--output", "reports"),
+        shown=True,
+        allowed=(0, NOT_VALID),
     )
 
 
