@@ -1,13 +1,16 @@
 """Builders of usage lines, shared by the tests of the ledger and its readers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from greenserve.carbon.entries import UsageLine
+from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.ids import new_request_id
 from greenserve.records import IntensityReading, Usage
+from tests.carbon.worlds import World
 
 AT_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 
@@ -53,3 +56,12 @@ def _line(**changes: Any) -> UsageLine:
 @pytest.fixture(scope="session")
 def a_line() -> Callable[..., UsageLine]:
     return _line
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    url = request.getfixturevalue("postgres_urls")() if request.param == "postgres" else ""
+    made = World(tmp_path, open_ledger(url, tmp_path / "ledger.db"))
+    yield made
+    made.spool.close()
+    made.book.close()

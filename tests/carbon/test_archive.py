@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +21,12 @@ from greenserve.carbon.ledger.restatement import restate
 from greenserve.errors import InvalidRequest, LedgerUnavailable
 from tests.carbon.restatements import NOW_US, a_reading, a_scope, both_ways
 from tests.carbon.statements import AT_US, DAY_US, HOUR_US
-from tests.carbon.test_hour_closing import HOUR, past_the_hour
-from tests.carbon.test_ingest import World, steps
+from tests.carbon.worlds import HOUR, World, past_the_hour, steps
 
 pytest.importorskip("pyarrow", reason="pip install pyarrow")
 Lines = Callable[..., UsageLine]
 MONTH_END_US = AT_US + 31 * DAY_US
 MONTH = 202601
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = request.getfixturevalue("postgres_urls")() if request.param == "postgres" else ""
-    made = World(tmp_path, open_ledger(url, tmp_path / "ledger.db"))
-    yield made
-    made.spool.close()
-    made.book.close()
 
 
 def closed(world: World, a_line: Lines) -> list[str]:

@@ -1,6 +1,6 @@
 """Archives at their edges: files that are damaged, left over or away, disks that are full, lines that still wait."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,29 +11,18 @@ from greenserve.carbon.ledger.closing import GRACE_HOURS, close_period
 from greenserve.carbon.ledger.erasure import what_lies_outside
 from greenserve.carbon.ledger.hour_closing import HourCloser
 from greenserve.carbon.ledger.lookup import lines_of_request
-from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.stating import from_sums
 from greenserve.carbon.pools import closes_at_us
 from greenserve.errors import InvalidRequest, LedgerUnavailable
 from tests.carbon.restatements import NOW_US, a_scope, both, both_ways
 from tests.carbon.statements import AT_US, DAY_US, HOUR_US, interval
 from tests.carbon.test_archive import MONTH, MONTH_END_US, closed, moved, request_id
-from tests.carbon.test_hour_closing import HOUR, past_the_hour
-from tests.carbon.test_ingest import World
 from tests.carbon.test_overhead_hours import NodeWorld
+from tests.carbon.worlds import HOUR, World, past_the_hour
 
 pytest.importorskip("pyarrow", reason="pip install pyarrow")
 Lines = Callable[..., UsageLine]
 CLOSED_US = MONTH_END_US + GRACE_HOURS * HOUR_US
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = request.getfixturevalue("postgres_urls")() if request.param == "postgres" else ""
-    made = World(tmp_path, open_ledger(url, tmp_path / "ledger.db"))
-    yield made
-    made.spool.close()
-    made.book.close()
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"no Parquet file", lambda data: data[:4] + bytes(600) + data[604:]])

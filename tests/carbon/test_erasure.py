@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,10 @@ from greenserve.errors import InvalidRequest, LedgerUnavailable, NotFound
 from greenserve.records import Tenant
 from tests.carbon.restatements import NOW_US, a_reading, a_scope, both, both_ways
 from tests.carbon.statements import AT_US, HOUR_US
-from tests.carbon.test_hour_closing import past_the_hour
-from tests.carbon.test_ingest import World, steps
+from tests.carbon.worlds import World, past_the_hour, steps
 
 Lines = Callable[..., UsageLine]
 HUSH = "hush-hush-corp"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = request.getfixturevalue("postgres_urls")() if request.param == "postgres" else ""
-    made = World(tmp_path, open_ledger(url, tmp_path / "ledger.db"))
-    yield made
-    made.spool.close()
-    made.book.close()
 
 
 def used_and_closed(world: World, a_line: Lines) -> list[str]:

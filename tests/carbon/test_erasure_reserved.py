@@ -22,9 +22,8 @@ from greenserve.records import Tenant
 from tests.carbon.restatements import a_scope, both, both_ways
 from tests.carbon.statements import AT_US, HOUR_US, interval
 from tests.carbon.test_erasure import HUSH, found_in_tables, gone
-from tests.carbon.test_hour_closing import HOUR, past_the_hour
-from tests.carbon.test_ingest import steps
 from tests.carbon.test_reservations import ReservedWorld, a_stretch
+from tests.carbon.worlds import HOUR, past_the_hour, steps
 
 Lines = Callable[..., UsageLine]
 

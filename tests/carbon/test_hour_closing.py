@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 
 from greenserve.carbon.entries import PLATFORM, POOLS, UsageLine
 from greenserve.carbon.ledger.hour_closing import HourCloser
-from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.row import Prepared
 from greenserve.carbon.ledger.rows import Cursor, Placed
 from greenserve.carbon.ledger.sqlite import SqliteLedger
@@ -19,31 +18,15 @@ from greenserve.clock import ManualClock
 from greenserve.errors import LedgerUnavailable
 from greenserve.units import NS_PER_S
 from tests.carbon.statements import AT_US, HOUR_US, interval
-from tests.carbon.test_ingest import World, steps
 from tests.carbon.test_ingest_boards import World as BoardWorld
+from tests.carbon.worlds import HOUR, World, past_the_hour, steps
 
 Lines = Callable[..., UsageLine]
-HOUR = AT_US // HOUR_US
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = request.getfixturevalue("postgres_urls")() if request.param == "postgres" else ""
-    made = World(tmp_path, open_ledger(url, tmp_path / "ledger.db"))
-    yield made
-    made.spool.close()
-    made.book.close()
 
 
 def hourly(world: World) -> list[Any]:
     """The bodies of closings and shares in order of index."""
     return [entry.body for _, entry in world.book.entries() if entry.kind in ("device_hour", "share")]
-
-
-def past_the_hour(world: World, hour: int = HOUR) -> None:
-    """Move to the moment at which an hour closes."""
-    closes_us = (hour + 1) * HOUR_US + 600_000_000
-    world.clock.advance(duration_ns=max(0, 1_000 * (closes_us - world.clock.unix_us())))
 
 
 def test_an_hour_is_closed_with_the_part_of_each_tenant(world: World, a_line: Lines) -> None:

@@ -11,8 +11,9 @@ from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.shares import WHOLE_PPB
 from greenserve.carbon.statement import Scope, build_statement
 from greenserve.records import IntensityReading
-from tests.carbon import test_ingest, test_ingest_boards
+from tests.carbon import test_ingest_boards
 from tests.carbon.statements import HOUR_US
+from tests.carbon.worlds import World, steps
 
 Lines = Callable[..., UsageLine]
 MS = 1_000_000
@@ -29,13 +30,13 @@ def readings(edge_us: int) -> tuple[IntensityReading, IntensityReading]:
 
 def test_a_request_across_an_edge_is_settled_slot_by_slot(tmp_path: Path, a_line: Lines) -> None:
     """A quarter of 15 mJ of work at 40 g/kWh, the rest at 400; the audit and the statement derive the same."""
-    world = test_ingest.World(tmp_path, open_ledger("", tmp_path / "ledger.db"))
+    world = World(tmp_path, open_ledger("", tmp_path / "ledger.db"))
     ingest = world.open()
     edge_us, end_ns = world.clock.unix_us() + 2_500, world.clock.monotonic_ns() + 10 * MS
     first, second = readings(edge_us)
     later = (Later(end_ns - 7_500_000, edge_us, second),)
     world.request(a_line, intensity=first, later=later, held_ns=0, pue_milli=1_000)
-    test_ingest.steps(world, ingest, 4)
+    steps(world, ingest, 4)
     ingest.finish()
 
     (provisional,), (settled,) = world.lines(revision=0), world.lines()

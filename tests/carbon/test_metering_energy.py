@@ -18,7 +18,7 @@ from greenserve.carbon.settlement import Pending, Settler
 from greenserve.records import Interval
 from greenserve.units import NS_PER_S
 from tests.carbon.statements import AT_US, HOUR_US, interval, statement_of
-from tests.carbon.test_ingest import World, steps
+from tests.carbon.worlds import World, steps
 
 Lines = Callable[..., UsageLine]
 HOUR = AT_US // HOUR_US

@@ -24,7 +24,7 @@ from greenserve.errors import MeterUnavailable
 from greenserve.records import Reading
 from greenserve.units import NS_PER_S
 from tests.carbon.statements import AT_US, HOUR_US
-from tests.carbon.test_ingest import World
+from tests.carbon.worlds import World
 
 Lines = Callable[..., UsageLine]
 HOUR = AT_US // HOUR_US

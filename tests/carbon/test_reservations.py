@@ -21,7 +21,7 @@ from greenserve.errors import ConfigInvalid
 from greenserve.records import Entry
 from greenserve.units import NS_PER_S
 from tests.carbon.statements import AT_US, HOUR_US, interval
-from tests.carbon.test_ingest import World, steps
+from tests.carbon.worlds import World, steps
 
 Lines = Callable[..., UsageLine]
 HOUR = AT_US // HOUR_US

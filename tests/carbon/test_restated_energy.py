@@ -1,8 +1,7 @@
 """A fault found in a meter, restated in a ledger: sums, statements, receipts and verification follow."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from greenserve.carbon.budgets import Budget
 from greenserve.carbon.entries import UsageLine
 from greenserve.carbon.ledger.closing import GRACE_HOURS, close_period
 from greenserve.carbon.ledger.erasure import erase
-from greenserve.carbon.ledger.opening import open_ledger
 from greenserve.carbon.ledger.restated_receipt import receipt_lines
 from greenserve.carbon.ledger.restatement import devices_of, restate
 from greenserve.carbon.receipt import receipt_document
@@ -22,20 +20,10 @@ from greenserve.carbon.statement_audit import faults_of
 from greenserve.errors import LedgerUnavailable
 from tests.carbon.restatements import NOW_US, a_scope, both_ways, document
 from tests.carbon.statements import AT_US, DAY_US, HOUR_US
-from tests.carbon.test_hour_closing import HOUR, past_the_hour
-from tests.carbon.test_ingest import World, steps
+from tests.carbon.worlds import HOUR, World, past_the_hour, steps
 
 Lines = Callable[..., UsageLine]
 MONTH_END_US = AT_US + 31 * DAY_US
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = request.getfixturevalue("postgres_urls")() if request.param == "postgres" else ""
-    made = World(tmp_path, open_ledger(url, tmp_path / "ledger.db"))
-    yield made
-    made.spool.close()
-    made.book.close()
 
 
 def a_fault(world: World, scale_ppm: int = 1_200_000) -> Mapping[str, Any]:
