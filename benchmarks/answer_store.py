@@ -166,9 +166,9 @@ def flat(answer: CachedAnswer) -> CachedAnswer:
 class ByUse(MemoryAnswers):
     """Ours, all joules equal."""
 
-    def put(self, key: bytes, answer: CachedAnswer) -> None:
+    def put(self, key: bytes, answer: CachedAnswer, *, ttl_s: float | None = None) -> None:
         """Keep an answer."""
-        super().put(key, flat(answer))
+        super().put(key, flat(answer), ttl_s=ttl_s)
 
 
 def a_decision(energy_j: float) -> Decision:

@@ -14,7 +14,7 @@ from greenserve.units import US_PER_S
 KEEP = "keep"
 MOVED = ("usage", "device_interval")
 """The kinds that are moved: nearly all of a ledger's bytes. Closed hours, shares, changes and causes stay."""
-_DAYS = re.compile(r"^([1-9][0-9]{0,4})d$")
+_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _US_PER_DAY = 86_400 * US_PER_S
 
 
@@ -22,7 +22,7 @@ def retention_us(text: str) -> int | None:
     """How long bodies stay after their month's end [us], from `400d`; None for `keep`. ValueError for other texts."""
     if text == KEEP:
         return None
-    matched = _DAYS.match(text)
+    matched = _DAYS.fullmatch(text)
     if matched is None:
         raise ValueError(f"write {KEEP}, or days such as 400d; got {text!r:.40}")
     return int(matched[1]) * _US_PER_DAY

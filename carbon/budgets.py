@@ -9,7 +9,8 @@ from typing import Literal
 
 from greenserve.carbon.windows import ROLLING, US_PER_QUARTER, Span, check, length_s, span_of
 from greenserve.errors import BudgetClosed, BudgetExhausted, GreenServeError, InvalidRequest
-from greenserve.units import NG_PER_G, UJ_PER_J, US_PER_S
+from greenserve.records import Exposure
+from greenserve.units import NG_PER_G, UJ_PER_J, US_PER_S, two_digits
 
 Unit = Literal["gCO2e", "J", "requests", "tokens"]
 Mode = Literal["warn", "degrade", "enforce"]
@@ -19,8 +20,8 @@ SCALE = MappingProxyType({"gCO2e": NG_PER_G, "J": UJ_PER_J, "requests": 1, "toke
 """Ledger integers (ng, uJ, count) in one of the budget's unit."""
 LARGEST = 2**53 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AMOUNT = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z0-9]+)\s*$")
-_PERCENT = re.compile(r"^\s*([0-9]{1,3})\s*%?\s*$")
+_AMOUNT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z0-9]+)\s*")
+_PERCENT = re.compile(r"\s*([0-9]{1,3})\s*%?\s*")
 _COUNTED = ("requests", "tokens")
 _WRITTEN: MappingProxyType[str, tuple[Unit, Decimal]] = MappingProxyType(
     {
@@ -160,10 +161,13 @@ def window(budget: Budget, now_us: int) -> Span:
     return span_of(budget.per, budget.zone, now_us)
 
 
-def judge(budget: Budget, used: int, reserved: int, estimate: int, now_us: int) -> Verdict:
+def judge(
+    budget: Budget, used: int, reserved: int, estimate: int, now_us: int, *, exposure: Exposure = "exact"
+) -> Verdict:
     """Whether a request that may cost up to `estimate` fits beside what is `used` and `reserved` (the limit's unit).
 
-    A refusal is BudgetExhausted with the seconds until waiting helps, or BudgetClosed where it never does.
+    A refusal is BudgetExhausted with the seconds until waiting helps, or BudgetClosed where it never does. It tells of
+    these three what `exposure` allows, and nothing of use that is not one tenant's alone.
     """
     if used < 0 or reserved < 0 or estimate < 0:
         raise ValueError(f"used, reserved and estimate are >= 0, got {used}, {reserved}, {estimate}")
@@ -176,12 +180,12 @@ def judge(budget: Budget, used: int, reserved: int, estimate: int, now_us: int) 
         degrade = 1.0 if room == 0 else min(1.0, (committed * 100 - threshold) / room)
     if budget.mode == "warn" or committed <= limit:
         return Verdict(refusal=None, degrade=degrade, warning=warning)
-    return Verdict(refusal=_refusal(budget, used, reserved, estimate, now_us), degrade=degrade, warning=True)
+    return Verdict(refusal=_refusal(budget, used, reserved, estimate, now_us, exposure), degrade=degrade, warning=True)
 
 
 def parse_amount(text: str) -> tuple[Unit, int]:
     """`1mgCO2e`, `2.5kWh`, `1000requests` to (unit, ledger integer), exact; InvalidRequest says what is allowed."""
-    matched = _AMOUNT.match(text)
+    matched = _AMOUNT.fullmatch(text)
     if matched is None or matched[2] not in _WRITTEN:
         raise InvalidRequest(f"{text!r} is no limit: write a number and one of {', '.join(_WRITTEN)}, as in 1mgCO2e")
     unit, scale = _WRITTEN[matched[2]]
@@ -194,7 +198,7 @@ def parse_amount(text: str) -> tuple[Unit, int]:
 
 def parse_percent(text: str) -> int:
     """`80%` or `80` to 80; InvalidRequest outside 1..100."""
-    matched = _PERCENT.match(text)
+    matched = _PERCENT.fullmatch(text)
     if matched is None or not 1 <= int(matched[1]) <= 100:
         raise InvalidRequest(f"{text!r} is no threshold: write a whole percentage from 1% to 100%")
     return int(matched[1])
@@ -227,7 +231,38 @@ def iso(at_us: int) -> str:
     return (_EPOCH + timedelta(seconds=at_us // US_PER_S)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _refusal(budget: Budget, used: int, reserved: int, estimate: int, now_us: int) -> GreenServeError:
+def _exposed(budget: Budget, exposure: Exposure) -> Exposure:
+    """What may be shown of a budget's use: counts are no secret of whose they are, others' use is no caller's."""
+    if budget.tenant is None:
+        return "off"
+    return "exact" if budget.unit in _COUNTED else exposure
+
+
+def _figures(budget: Budget, used: int, reserved: int, exposure: Exposure) -> dict[str, str]:
+    shown = _exposed(budget, exposure)
+    if shown == "off":
+        return {}
+    if shown == "rounded":
+        used, reserved = two_digits(used), two_digits(reserved)
+    return {"used": decimal_amount(budget.unit, used), "reserved": decimal_amount(budget.unit, reserved)}
+
+
+def _said(budget: Budget, used: int, reserved: int, estimate: int, limit: int, exposure: Exposure) -> str:
+    shown, unit = _exposed(budget, exposure), budget.unit
+    of_limit = format_amount(unit, limit)
+    if shown == "off":
+        return f"{budget.owner}: too little is left of {of_limit} per {budget.per} for what this request may need"
+    if shown == "rounded":
+        used, reserved, estimate = two_digits(used), two_digits(reserved), two_digits(estimate)
+    return (
+        f"{budget.owner}: {format_amount(unit, used)} of {of_limit} used and {format_amount(unit, reserved)} reserved "
+        f"per {budget.per}; this request may need up to {format_amount(unit, estimate)}"
+    )
+
+
+def _refusal(
+    budget: Budget, used: int, reserved: int, estimate: int, now_us: int, exposure: Exposure
+) -> GreenServeError:
     span = window(budget, now_us)
     unit, limit, end_us = budget.unit, budget.limit_at(now_us), span.end_us
     rolling = budget.per.startswith(ROLLING)
@@ -236,18 +271,13 @@ def _refusal(budget: Budget, used: int, reserved: int, estimate: int, now_us: in
         "policy": budget.budget_id,
         "unit": unit,
         "limit": decimal_amount(unit, limit),
-        "used": decimal_amount(unit, used),
-        "reserved": decimal_amount(unit, reserved),
+        **_figures(budget, used, reserved, exposure),
         "window": budget.per,
         "window_s": length_s(budget.per, span),
         "resets_at": None if end_us is None else iso(end_us),
         "actions": [*(["wait"] if rolling or end_us is not None else []), "raise-budget", *allow],
     }
-    message = (
-        f"{budget.owner}: {format_amount(unit, used)} of {format_amount(unit, limit)} used and "
-        f"{format_amount(unit, reserved)} reserved per {budget.per}; this request may need up to "
-        f"{format_amount(unit, estimate)}"
-    )
+    message = _said(budget, used, reserved, estimate, limit, exposure)
     if used + estimate <= limit:
         return BudgetExhausted(f"{message}; requests in flight hold the rest", retry_after_s=1, details=details)
     if rolling:

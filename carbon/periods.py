@@ -10,7 +10,7 @@ FIRST_YEAR, LAST_YEAR = 1970, 9998
 WRITTEN = "2026-11, 2026-11-22, 2026, today or all"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_US = timedelta(microseconds=1)
-_PERIOD = re.compile(r"^([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?$")
+_PERIOD = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 
 
 def bounds_of(period: str, *, now_us: int, hours: tuple[int, int] | None) -> tuple[int, int]:
@@ -24,7 +24,7 @@ def bounds_of(period: str, *, now_us: int, hours: tuple[int, int] | None) -> tup
         return hours[0] * US_PER_HOUR, (hours[1] + 1) * US_PER_HOUR
     if period == "today":
         period = (_EPOCH + timedelta(microseconds=now_us)).strftime("%Y-%m-%d")
-    matched = _PERIOD.match(period)
+    matched = _PERIOD.fullmatch(period)
     try:
         if matched is None or not FIRST_YEAR <= int(matched[1]) <= LAST_YEAR:
             raise ValueError(f"years are {FIRST_YEAR} to {LAST_YEAR}")

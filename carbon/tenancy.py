@@ -14,8 +14,8 @@ from greenserve.records import Tenant
 KeyKind = Literal["inference", "admin"]
 KeyState = Literal["active", "expired", "revoked"]
 KEY_KINDS: tuple[KeyKind, ...] = ("inference", "admin")
-TENANT_ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
-LABEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MOST_PER_S, MOST_TOKENS_PER_S, MOST_AT_ONCE = 1_000_000, 1_000_000_000, 1_000_000
 MOST_SCOPES = 64
 SURFACES: Mapping[KeyKind, tuple[str, ...]] = MappingProxyType(
@@ -118,11 +118,11 @@ class Tenancy:
 def check_tenant(tenant: Tenant) -> None:
     """InvalidRequest with all settings that lie outside their range."""
     faults = []
-    if not TENANT_ID.match(tenant.tenant_id):
+    if not TENANT_ID.fullmatch(tenant.tenant_id):
         faults.append(f"id {tenant.tenant_id!r}: 1 to 63 of a-z, 0-9 and -, starting with a letter or digit")
     if not tenant.name or len(tenant.name) > 200:
         faults.append(f"name: 1 to 200 characters, got {len(tenant.name)}")
-    if tenant.org is not None and not TENANT_ID.match(tenant.org):
+    if tenant.org is not None and not TENANT_ID.fullmatch(tenant.org):
         faults.append(f"org {tenant.org!r}: 1 to 63 of a-z, 0-9 and -, starting with a letter or digit")
     for name, value in (("quality floor", tenant.quality_floor), ("quality mean", tenant.quality_mean)):
         if value is not None and not 0 <= value <= 1:
@@ -138,7 +138,7 @@ def check_key(rules: KeyRules, label: str | None) -> None:
     faults = limit_faults(rules.rate_per_s, rules.burst, rules.tokens_per_s, rules.concurrency)
     if label is not None and not 0 < len(label) <= 200:
         faults.append(f"label: 1 to 200 characters, got {len(label)}")
-    if rules.project is not None and not LABEL.match(rules.project):
+    if rules.project is not None and not LABEL.fullmatch(rules.project):
         faults.append(f"project {rules.project!r}: 1 to 63 letters, digits, dots, _ and -")
     for name, values in (("models", rules.models), ("paths", rules.paths)):
         if values is not None and not 0 < len(values) <= MOST_SCOPES:

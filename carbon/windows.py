@@ -18,7 +18,7 @@ SHORTEST_ROLLING_S, LONGEST_ROLLING_S = 3_600, 366 * 86_400
 ALLOWED = "day, week, month, lifetime or rolling:<duration> from 1h to 366d, as in rolling:24h"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS = MappingProxyType({"m": 60, "h": 3_600, "d": 86_400})
-_DURATION = re.compile(r"^([1-9][0-9]{0,5})([mhd])$")
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _DAYS = MappingProxyType({"day": 1, "week": 7})
 
 
@@ -51,7 +51,7 @@ def span_of(per: str, zone: str, now_us: int) -> Span:
 
 def rolling_s(per: str) -> int:
     """`rolling:24h` to seconds; ValueError says what is allowed."""
-    matched = _DURATION.match(per.removeprefix(ROLLING))
+    matched = _DURATION.fullmatch(per.removeprefix(ROLLING))
     seconds = int(matched[1]) * _SECONDS[matched[2]] if matched else 0
     if not SHORTEST_ROLLING_S <= seconds <= LONGEST_ROLLING_S:
         raise ValueError(f"{per!r} is no window: {ALLOWED}")

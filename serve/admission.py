@@ -211,7 +211,12 @@ class Admission:
         reservation = UNBOUND
         if budgets:
             reservation = self._reservations.reserve(
-                budgets, upper=upper, least=least or upper, tokens=tokens, now_us=self._clock.unix_us()
+                budgets,
+                upper=upper,
+                least=least or upper,
+                tokens=tokens,
+                now_us=self._clock.unix_us(),
+                exposure=caller.tenant.exposure,
             )
         self._pacer.began(caller.limits)
         return Admitted(

@@ -19,7 +19,7 @@ from blake3 import blake3
 from greenserve.ports import CachedAnswer
 from greenserve.records import Decision
 
-VERSION = 1
+VERSION = 2
 SEAL_BYTES = 32
 SEAL_CONTEXT = "greenserve 2026-11-22 seal of shared answers"
 KINDS = frozenset("biufc")
@@ -37,14 +37,15 @@ def seal_key(secret: bytes) -> bytes:
     return blake3(secret, derive_key_context=SEAL_CONTEXT).digest()
 
 
-def encode(key: bytes, answer: CachedAnswer, seal: bytes) -> bytes | None:
-    """An answer as bytes for `key`; None where it holds something else than numbers."""
+def encode(key: bytes, answer: CachedAnswer, seal: bytes, *, until_us: int) -> bytes | None:
+    """An answer as bytes for `key`, good until then [us UTC]; None where it holds something else than numbers."""
     if any(array.dtype.kind not in KINDS for array in answer.outputs.values()):
         return None
     made = answer.decision
     head = orjson.dumps(
         {
             "version": VERSION,
+            "until_us": until_us,
             "variant": made.variant,
             "digest": answer.variant_digest,
             "region": made.region,
@@ -61,8 +62,8 @@ def encode(key: bytes, answer: CachedAnswer, seal: bytes) -> bytes | None:
     return _sealed(key, body, seal) + body
 
 
-def decode(key: bytes, data: bytes, seal: bytes) -> CachedAnswer:
-    """The answer that was encoded for `key`; raises Unsealed."""
+def decode(key: bytes, data: bytes, seal: bytes) -> tuple[CachedAnswer, int]:
+    """The answer that was encoded for `key`, and until when it is good [us UTC]; raises Unsealed."""
     body = data[SEAL_BYTES:]
     if not hmac.compare_digest(data[:SEAL_BYTES], _sealed(key, body, seal)):
         raise Unsealed(f"{len(data)} bytes without a seal of this deployment for their key")
@@ -71,11 +72,12 @@ def decode(key: bytes, data: bytes, seal: bytes) -> CachedAnswer:
         head = orjson.loads(body[_LENGTH.size : _LENGTH.size + length])
         if head["version"] != VERSION:
             raise Unsealed(f"version {head['version']!r:.40}, this gateway reads {VERSION}")
-        return CachedAnswer(
+        answer = CachedAnswer(
             outputs=_arrays(head["outputs"], body, _LENGTH.size + length),
             decision=_decision(head),
             variant_digest=str(head["digest"]),
         )
+        return answer, int(head["until_us"])
     except (KeyError, TypeError, ValueError, OverflowError, struct.error) as error:
         raise Unsealed(f"sealed, but not readable: {error!r:.200}") from None
 

@@ -98,8 +98,11 @@ class MemoryAnswers:
             return None
         return entry.answer
 
-    def put(self, key: bytes, answer: CachedAnswer) -> None:
-        """Keep an answer if it is worth its place; one over 64 KiB is not. An older one under the key goes."""
+    def put(self, key: bytes, answer: CachedAnswer, *, ttl_s: float | None = None) -> None:
+        """Keep an answer if it is worth its place; one over 64 KiB is not. An older one under the key goes.
+
+        `ttl_s` [s] is what is left of the time of one that another gateway made (None: it is new).
+        """
         self._take_out(key)
         data_bytes = answer.size_bytes
         if data_bytes > LARGEST_ANSWER_BYTES:
@@ -110,7 +113,9 @@ class MemoryAnswers:
         if energy_j is not None:
             self._mean_j = energy_j if self._mean_j is None else 0.99 * self._mean_j + 0.01 * energy_j
         worth_j = energy_j if energy_j is not None else 1.0 if self._mean_j is None else self._mean_j
-        self._window[key] = Entry(answer, size_bytes, worth_j, self._now_s() + self._ttl_s)
+        self._window[key] = Entry(
+            answer, size_bytes, worth_j, self._now_s() + min(self._ttl_s, self._ttl_s if ttl_s is None else ttl_s)
+        )
         self._window_bytes += size_bytes
         while self._window_bytes > self._window_most:
             oldest, entry = self._window.popitem(last=False)

@@ -6,9 +6,8 @@ decisions kept with answers); changed only on the event loop.
 
 import secrets
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from zlib import crc32
 
 import numpy as np
@@ -23,7 +22,7 @@ from greenserve.serve.answer_store import MemoryAnswers
 from greenserve.serve.batching.flight import Flight, Landed
 from greenserve.serve.cache_watch import PROBED_OF, Watch, Watched
 from greenserve.serve.models import ServedModel, ServedVariant
-from greenserve.serve.shared_cache import SharedAnswers, SharedCounts
+from greenserve.serve.shared_cache import NOTHING, Fetched, SharedAnswers, SharedCounts
 from greenserve.units import joules_from_uj
 
 Key = bytes
@@ -33,7 +32,6 @@ LOOKUP_NS = 10_000
 MOST_HASHERS = 1_024
 MOST_DECISIONS = 1_024
 SECRET_CONTEXT = "greenserve 2026-11-22 answer cache"
-NOTHING: Mapping[Key, CachedAnswer] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,15 +125,15 @@ class AnswerCache:
             return lambda item: keyed.copy().update(_bytes_of(item)).digest()
         return lambda item: None if _sample(item) % PROBED_OF else keyed.copy().update(_bytes_of(item)).digest()
 
-    def get(
-        self, model: ServedModel, key: Key, floor: float = 0.0, fetched: Mapping[Key, CachedAnswer] = NOTHING
-    ) -> CachedAnswer | None:
+    def get(self, model: ServedModel, key: Key, floor: float = 0.0, fetched: Fetched = NOTHING) -> CachedAnswer | None:
         """The stored (or just `fetched`) answer, where its variant is still served as it was and is over the floor."""
         shelf = self._shelves[model.name]
         shelf.watch.looked()
         answer = _valid(shelf.store.get(key), model, floor)
-        if answer is None and fetched and (answer := _valid(fetched.get(key), model, floor)) is not None:
-            shelf.store.put(key, answer)
+        if answer is None and (found := fetched.get(key)) is not None:
+            made, left_s = found
+            if (answer := _valid(made, model, floor)) is not None:
+                shelf.store.put(key, answer, ttl_s=left_s)
         if answer is not None:
             shelf.watch.found(answer.decision.energy_j)
         return answer
@@ -148,7 +146,7 @@ class AnswerCache:
         self._shelves[_model_of(flight)].watch.joined()
         return flight
 
-    async def fetch(self, admitted: Admitted, model: ServedModel) -> Mapping[Key, CachedAnswer]:
+    async def fetch(self, admitted: Admitted, model: ServedModel) -> Fetched:
         """What the second tier has of the items that are neither stored nor in flight here, for `get` to judge.
 
         Takes no longer than its timeout, and finds nothing where it is away or there is none.

@@ -11,14 +11,14 @@ import numpy as np
 from greenserve.carbon.entries import Outcome
 from greenserve.errors import DeadlineExceeded, InvalidRequest, NotImplementedHere, Overloaded
 from greenserve.ids import new_request_id
-from greenserve.ports import Arrays, CachedAnswer, Clock
+from greenserve.ports import Arrays, Clock
 from greenserve.record import record
 from greenserve.records import Admitted, Decision, InferenceRequest, Item
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.batching.flight import Flight, Landed, Waiter
 from greenserve.serve.batching.landing import PATIENCE_OF
-from greenserve.serve.cache import NOTHING, AnswerCache, floor_of
+from greenserve.serve.cache import AnswerCache, floor_of
 from greenserve.serve.call import Answer, CacheResult, Call
 from greenserve.serve.deferral import Deferral
 from greenserve.serve.models import Models, ServedModel
@@ -26,6 +26,7 @@ from greenserve.serve.observers import Observers
 from greenserve.serve.once import Once
 from greenserve.serve.recorder import Finished, Recorded, Recorder, run_of
 from greenserve.serve.router import Router
+from greenserve.serve.shared_cache import NOTHING, Fetched
 from greenserve.units import NS_PER_S
 
 NO_REMOTE: Mapping[str, Batcher] = MappingProxyType({})
@@ -142,9 +143,7 @@ class Gateway:
             times.append(("model", finished.run.end_ns))
         return finished
 
-    def _found(
-        self, admitted: Admitted, model: ServedModel, waiter: Waiter, fetched: Mapping[bytes, CachedAnswer]
-    ) -> "_Missing":
+    def _found(self, admitted: Admitted, model: ServedModel, waiter: Waiter, fetched: Fetched) -> "_Missing":
         """Serve what is stored, join what is in flight; what is left, with the keys under which it will be known."""
         request = admitted.request
         key_of = self.cache.keys(admitted, model)

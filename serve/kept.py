@@ -104,7 +104,7 @@ class KeptAnswers:
         return int(keys), int(size)
 
     def claim(self, wanted: Wanted) -> Claim:
-        """Hold a key, or learn what it stands for. A key whose replica died is free again."""
+        """Hold a key, or learn what it stands for. A key whose replica died, or gave it up, is free again."""
         with self._changing():
             now_ns = self._now_ns()
             self._connection.execute("DELETE FROM kept WHERE until_ns <= ?", (now_ns,))
@@ -114,7 +114,8 @@ class KeptAnswers:
             if row is None:
                 return self._hold(wanted, now_ns)
             content, owner, answer = row
-            if answer is None and not is_alive(owner):
+            # What this replica answers is asked once at a time: a key that it still holds was given up.
+            if answer is None and (owner == self._owner or not is_alive(owner)):
                 self._connection.execute("DELETE FROM kept WHERE name = ?", (wanted.name,))
                 return self._hold(wanted, now_ns)
             if bytes(content) != wanted.content:
@@ -137,8 +138,11 @@ class KeptAnswers:
             )
 
     def _hold(self, wanted: Wanted, now_ns: int) -> Claim:
-        if self._is_full(wanted.tenant):
-            (soonest_ns,) = self._connection.execute("SELECT min(until_ns) FROM kept WHERE answer NOTNULL").fetchone()
+        if full := self._full(wanted.tenant):
+            own = "AND tenant = ?" if full == "tenant" else ""
+            (soonest_ns,) = self._connection.execute(
+                f"SELECT min(until_ns) FROM kept WHERE answer NOTNULL {own}", (wanted.tenant,) if own else ()
+            ).fetchone()
             wait_ns = NS_PER_S if soonest_ns is None else soonest_ns - now_ns
             return Claim("full", retry_after_s=max(1, -(-wait_ns // NS_PER_S)))
         self._connection.execute(
@@ -147,16 +151,14 @@ class KeptAnswers:
         )
         return Claim("mine")
 
-    def _is_full(self, tenant: str) -> bool:
+    def _full(self, tenant: str) -> Literal["", "tenant", "all"]:
+        """Whose room is taken: nobody's, this tenant's part, or all of it."""
         keys, size = self.taken()
         row = self._connection.execute("SELECT keys, size FROM taken WHERE tenant = ?", (tenant,)).fetchone()
         own_keys, own_size = row or (0, 0)
-        return (
-            keys >= self._most_keys
-            or size + KEY_BYTES > self._most_bytes
-            or own_keys >= TENANT_SHARE * self._most_keys
-            or own_size + KEY_BYTES > TENANT_SHARE * self._most_bytes
-        )
+        if own_keys >= TENANT_SHARE * self._most_keys or own_size + KEY_BYTES > TENANT_SHARE * self._most_bytes:
+            return "tenant"
+        return "all" if keys >= self._most_keys or size + KEY_BYTES > self._most_bytes else ""
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:

@@ -3,13 +3,15 @@
 A call with a key is answered by a task of its own, which goes on when its client leaves: the client that comes again,
 to this replica or another one of the node, gets that answer and no second one is made.
 
-State: the keys that are being answered here, each with its task; changed on the event loop alone.
+State: the keys that are being answered here, each with its task, and those answered whose answer the store did not
+take: they stay, are answered from here and offered to the store again; changed on the event loop alone.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from greenserve.errors import (
     DeadlineExceeded,
@@ -23,14 +25,19 @@ from greenserve.ports import Clock
 from greenserve.serve.admission import Admission, Caller
 from greenserve.serve.call import Answer, Call
 from greenserve.serve.call_thread import CallThread
-from greenserve.serve.kept import Claim, KeptAnswers, Wanted
+from greenserve.serve.kept import KEPT_NS, Claim, KeptAnswers, Wanted
 from greenserve.serve.kept_codec import content_of, decode, encode, name_of
+from greenserve.trouble import Trouble
 from greenserve.units import NS_PER_S
 
 log = logging.getLogger("greenserve.once")
 POLL_S = 0.02
 """How often a call looks whether another replica has answered its key."""
 
+KEEP_AGAIN_S = 1.0
+"""How often an answer that the store did not take is offered to it again, for as long as answers are kept."""
+
+MOST_UNKEPT = 1_000
 CLOSING_S = 10.0
 Handle = Callable[[Call], Awaitable[Answer]]
 Counted = Callable[[str], None]
@@ -40,6 +47,13 @@ Counted = Callable[[str], None]
 class _Running:
     content: bytes
     task: "asyncio.Task[Answer]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unkept:
+    wanted: Wanted
+    answer: bytes
+    until_ns: int
 
 
 class Once:
@@ -54,8 +68,12 @@ class Once:
         self._counted = counted
         self._thread = CallThread("kept-answers")
         self._running: dict[bytes, _Running] = {}
+        self._unkept: dict[bytes, _Unkept] = {}
+        self._keeping: asyncio.Task[None] | None = None
+        self._trouble = Trouble(log, "idempotency keys are not written")
         self.closing_s = CLOSING_S
         """How long `close` waits for what is under way [s]."""
+        self.keep_again_s = KEEP_AGAIN_S
 
     def __repr__(self) -> str:
         return f"<Once {len(self._running)} under way, {self._kept!r}>"
@@ -69,6 +87,9 @@ class Once:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
         self._thread.close()
         self._kept.close()
 
@@ -97,6 +118,11 @@ class Once:
             except DeadlineExceeded:
                 if joins and running.task.done() and self._clock.monotonic_ns() < ends_ns:
                     continue  # the one whose answer was awaited had less time
+                if joins:
+                    self._admission.pace(caller)
+                raise
+            except IdempotencyConflict:
+                self._again(caller, "conflict")
                 raise
             if joins or answer.replayed:
                 self._again(caller, "joined" if joins else "kept")
@@ -109,7 +135,7 @@ class Once:
         running = self._running[wanted.name] = _Running(wanted.content, task)
 
         def ended(done: "asyncio.Task[Answer]") -> None:
-            if self._running.get(wanted.name) is running:
+            if self._running.get(wanted.name) is running and wanted.name not in self._unkept:
                 del self._running[wanted.name]
             if not done.cancelled():
                 done.exception()  # its client may have left
@@ -123,7 +149,6 @@ class Once:
                 raise DeadlineExceeded("another call with this Idempotency-Key is not answered yet; ask again later")
             await asyncio.sleep(POLL_S)
         if claim.kind == "other":
-            self._counted("conflict")
             raise _conflict(str(call.idempotency_key))
         if claim.kind == "full":
             raise Overloaded(
@@ -140,8 +165,28 @@ class Once:
         except BaseException:
             await self._stored(self._kept.release, wanted)
             raise
-        await self._stored(lambda given: self._kept.keep(given, encode(answer)), wanted)
+        encoded = encode(answer)
+        if not await self._stored(partial(self._kept.keep, answer=encoded), wanted):
+            self._keep_later(_Unkept(wanted, encoded, self._clock.monotonic_ns() + KEPT_NS))
         return answer
+
+    def _keep_later(self, unkept: _Unkept) -> None:
+        if len(self._unkept) >= MOST_UNKEPT:
+            return  # whoever asks again has it answered again: the store says that the key is held by nobody
+        self._unkept[unkept.wanted.name] = unkept
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.get_running_loop().create_task(self._keep_again(), name="keeping answers")
+
+    async def _keep_again(self) -> None:
+        while self._unkept:
+            await asyncio.sleep(self.keep_again_s)
+            for name, unkept in list(self._unkept.items()):
+                if self._clock.monotonic_ns() < unkept.until_ns:
+                    if not await self._stored(partial(self._kept.keep, answer=unkept.answer), unkept.wanted):
+                        break  # as little as the others
+                else:
+                    await self._stored(self._kept.release, unkept.wanted)
+                del self._unkept[name], self._running[name]
 
     async def _asked(self, wanted: Wanted) -> Claim:
         try:
@@ -153,12 +198,15 @@ class Once:
                 retry_after_s=1,
             ) from error
 
-    async def _stored(self, change: Callable[[Wanted], None], wanted: Wanted) -> None:
-        """An answer that is recorded leaves in any case: who gets it does not ask again."""
+    async def _stored(self, change: Callable[[Wanted], None], wanted: Wanted) -> bool:
+        """Whether the store took it. An answer that is recorded leaves in any case."""
         try:
             await self._thread.submit(change, wanted)
-        except Exception:
-            log.exception("an idempotency key could not be written")
+        except Exception as error:
+            self._trouble.met(error)
+            return False
+        self._trouble.over()
+        return True
 
     async def _awaited(self, task: "asyncio.Task[Answer]", ends_ns: int) -> Answer:
         left_s = max(0.0, (ends_ns - self._clock.monotonic_ns()) / NS_PER_S)

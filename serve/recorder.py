@@ -187,9 +187,11 @@ class Recorder:
 
     def _append(self, bodies: list[bytes]) -> None:
         start_ns = self._clock.monotonic_ns()
-        self._spool.append(bodies)
-        end_ns = self._clock.monotonic_ns()
-        self._sync_ns += (end_ns - start_ns - self._sync_ns) // 2
+        try:
+            self._spool.append(bodies)
+        finally:  # a disk that takes long to fail is a slow one, too
+            end_ns = self._clock.monotonic_ns()
+            self._sync_ns += (end_ns - start_ns - self._sync_ns) // 2
         self._line_ns += ((end_ns - self._written_ns) // len(bodies) - self._line_ns) // 4
         self._written_ns = end_ns
 

@@ -9,9 +9,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from greenserve.carbon.budgets import Budget, judge
+from greenserve.carbon.budgets import Budget, Verdict, judge
 from greenserve.errors import BudgetClosed, GreenServeError
-from greenserve.records import Hold, Reservation
+from greenserve.records import Exposure, Hold, Reservation
 
 UNBOUND = Reservation(budget_id=None, amount=0)
 GROUP_REQUESTS, MOST_GROUPS = 16, 64
@@ -76,10 +76,18 @@ class Reservations:
                 self._promised[budget_id] -= amount
 
     def reserve(
-        self, budgets: Sequence[Budget], *, upper: CostBound, least: CostBound, tokens: int, now_us: int
+        self,
+        budgets: Sequence[Budget],
+        *,
+        upper: CostBound,
+        least: CostBound,
+        tokens: int,
+        now_us: int,
+        exposure: Exposure = "exact",
     ) -> Reservation:
         """Set aside what a request may cost of every budget, or raise the refusal that takes longest to heal.
 
+        The refusal tells as much of the budget's use as `exposure` allows.
         A `degrade` budget refuses only where not even the cheapest allowed answer fits: before that it asks for it.
         Each replica takes for granted that the others promised as much as itself.
         """
@@ -87,7 +95,9 @@ class Reservations:
         tightest = UNBOUND
         dearest, cheapest = partial(_amount, upper, tokens), partial(_amount, least, tokens)
         for budget in budgets:
-            estimate, degrade, refusal = self._judge(budget, dearest, cheapest, now_us)
+            estimate, degrade, refusal = self._judge(
+                budget, dearest, cheapest, partial(judge, now_us=now_us, exposure=exposure)
+            )
             if refusal is not None:
                 refusals.append(refusal)
                 continue
@@ -130,20 +140,24 @@ class Reservations:
         return groups[-1]
 
     def _judge(
-        self, budget: Budget, dearest: Callable[[str], int], cheapest: Callable[[str], int], now_us: int
+        self,
+        budget: Budget,
+        dearest: Callable[[str], int],
+        cheapest: Callable[[str], int],
+        judged: Callable[[Budget, int, int, int], Verdict],
     ) -> tuple[int, float, GreenServeError | None]:
         estimate = dearest(budget.unit)
         used, own = self._used.get(budget.budget_id, 0), self._promised[budget.budget_id]
-        verdict = judge(budget, used, own * self.replicas, estimate, now_us)
+        verdict = judged(budget, used, own * self.replicas, estimate)
         if budget.mode != "degrade":
             return estimate, 0.0, verdict.refusal
         if verdict.refusal is None:
             # What the others may have promised hastens towards cheaper answers, but is no reason to begin with them:
             # it is counted anew with every look at the ledger, and answers would go back and forth.
-            begun = judge(budget, used, own, estimate, now_us).degrade > 0
+            begun = judged(budget, used, own, estimate).degrade > 0
             return estimate, verdict.degrade if begun else 0.0, None
         estimate = cheapest(budget.unit)
-        return estimate, 1.0, judge(budget, used, own * self.replicas, estimate, now_us).refusal
+        return estimate, 1.0, judged(budget, used, own * self.replicas, estimate).refusal
 
 
 def _amount(cost: CostBound, tokens: int, unit: str) -> int:

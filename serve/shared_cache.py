@@ -17,17 +17,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from greenserve.clock import SystemClock
 from greenserve.config import Config
 from greenserve.errors import ConfigInvalid, DependencyMissing
-from greenserve.ports import CachedAnswer
+from greenserve.ports import CachedAnswer, Clock
 from greenserve.serve.answer_codec import Unsealed, decode, encode, seal_key
-from greenserve.units import MILLI
+from greenserve.units import MILLI, US_PER_S
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 log = logging.getLogger("greenserve.cache")
-PREFIX = b"greenserve:answer:1:"
+PREFIX = b"greenserve:answer:2:"
 FAILURES = 5
 """So many in a row, errors or answers past the budget, and Redis counts as down."""
 
@@ -41,7 +42,9 @@ MOST_KEYS = 512
 MOST_WAITING = 1_024
 MOST_AT_ONCE = 64
 SCHEMES = ("redis://", "rediss://", "unix://")
-NOTHING: Mapping[bytes, CachedAnswer] = MappingProxyType({})
+Fetched = Mapping[bytes, tuple[CachedAnswer, float]]
+"""Answers by key, each with how long it is good [s]."""
+NOTHING: Fetched = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ class SharedCounts:
 @dataclass(slots=True, eq=False)
 class _Asked:
     keys: Sequence[bytes]
-    future: "asyncio.Future[Mapping[bytes, CachedAnswer]]"
+    future: "asyncio.Future[Fetched]"
 
 
 class SharedAnswers:
@@ -75,9 +78,12 @@ class SharedAnswers:
     `retry_s` [s] is how long a Redis that failed is left alone.
     """
 
-    def __init__(self, *, url: str, secret: bytes, timeout_s: float, retry_s: float = RETRY_S) -> None:
+    def __init__(
+        self, *, url: str, secret: bytes, timeout_s: float, retry_s: float = RETRY_S, clock: Clock | None = None
+    ) -> None:
         self._client = _client(url)
         self._seal = seal_key(secret)
+        self._clock = clock or SystemClock()
         self._timeout_s = timeout_s
         self._retry_s = retry_s
         self._asked: list[_Asked] = []
@@ -118,7 +124,7 @@ class SharedAnswers:
         self._give_up_asking()
         await self._client.aclose()
 
-    async def lookup(self, keys: Sequence[bytes]) -> Mapping[bytes, CachedAnswer]:
+    async def lookup(self, keys: Sequence[bytes]) -> Fetched:
         """The answers that are there, by key; none of them where Redis is down, fails or takes too long."""
         if not keys or not self.up or len(self._asked) >= MOST_WAITING:
             return NOTHING
@@ -137,7 +143,7 @@ class SharedAnswers:
         if not self.up or len(self._unwritten) >= MOST_WAITING:
             self._count(dropped=1)
             return
-        data = encode(key, answer, self._seal)
+        data = encode(key, answer, self._seal, until_us=self._clock.unix_us() + int(ttl_s * US_PER_S))
         if data is not None:
             self._unwritten.append((PREFIX + key, data, max(1, int(ttl_s * MILLI))))
             self._to_write.set()
@@ -190,11 +196,13 @@ class SharedAnswers:
             if not each.future.done():
                 each.future.set_result({key: found[key] for key in each.keys if key in found})
 
-    def _read(self, key: bytes, value: object) -> CachedAnswer | None:
+    def _read(self, key: bytes, value: object) -> tuple[CachedAnswer, float] | None:
         if not isinstance(value, bytes):
             return None
         try:
-            return decode(key, value, self._seal)
+            answer, until_us = decode(key, value, self._seal)
+            left_s = (until_us - self._clock.unix_us()) / US_PER_S
+            return (answer, left_s) if left_s > 0.0 else None
         except Unsealed as error:
             if not self._counts["refused"]:
                 log.warning("an answer in Redis is ignored, and so will others be: %s", error)

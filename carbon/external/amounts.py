@@ -12,7 +12,7 @@ from greenserve.errors import MeterUnavailable
 from greenserve.meter_amounts import Amount
 
 LARGEST = Decimal(10) ** 30
-_SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+(-?\d+))?$")
+_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+(-?\d+))?")
 _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 _ESCAPES = MappingProxyType({"n": "\n", '"': '"', "\\": "\\"})
 
@@ -41,7 +41,7 @@ def told_by(body: bytes, amount: Amount) -> Told:
 def _of_exposition(text: str, amount: Amount) -> Told:
     found = []
     for line in text.splitlines():
-        if line.startswith(amount.metric or "") and (sample := _SAMPLE.match(line.strip())):
+        if line.startswith(amount.metric or "") and (sample := _SAMPLE.fullmatch(line.strip())):
             name, labels, number, at_ms = sample.groups()
             if name == amount.metric and amount.labels.items() <= _labels(labels or "").items():
                 found.append((number, at_ms))

@@ -33,7 +33,7 @@ REGIONS = MappingProxyType(
     }
 )
 """NESO's own numbers: 1 to 14 are the areas of the distribution networks, the last three are countries."""
-_OUTWARD = re.compile(r"^[A-Z]{1,2}[0-9][A-Z0-9]?$")
+_OUTWARD = re.compile(r"[A-Z]{1,2}[0-9][A-Z0-9]?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def region_of(code: str) -> Region | None:
         return None
     if given.isdecimal() and given.isascii() and int(given[:9]) in REGIONS:
         return Region(number=int(given))
-    if _OUTWARD.match(given):
+    if _OUTWARD.fullmatch(given):
         return Region(postcode=given)
     raise ConfigInvalid(
         f"{code!r:.40} is no code of NESO's; give GB, a region's number 1 to {max(REGIONS)} (13 is {REGIONS[13]}), or "

@@ -21,7 +21,7 @@ HOUR_US = 3_600 * US_PER_S
 DAY_US = 24 * HOUR_US
 LARGEST_AMOUNT = 10**9
 DIGITS = 30
-_DURATION = re.compile(r"^P(?:(\d{1,3})D)?(?:T(?:(\d{1,3})H)?(?:(\d{1,4})M)?)?$")
+_DURATION = re.compile(r"P(?:(\d{1,3})D)?(?:T(?:(\d{1,3})H)?(?:(\d{1,4})M)?)?")
 
 
 def amount(given: object) -> Fraction | None:
@@ -67,7 +67,7 @@ def at_utc(at_us: int) -> datetime:
 
 def duration_us(text: str) -> int:
     """`PT15M`, `PT1H`, `P1D` in us; ValueError for anything else and for none."""
-    found = _DURATION.match(text)
+    found = _DURATION.fullmatch(text)
     days, hours, minutes = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
     length_us = days * DAY_US + hours * HOUR_US + minutes * MINUTE_US
     if not length_us:

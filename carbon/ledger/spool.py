@@ -26,7 +26,7 @@ LARGEST_BODY = 2**20
 SEARCHED_SEQUENCES = 4096
 _HEAD = struct.Struct(">IIQ")
 _SEQUENCE = struct.Struct(">Q")
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class SpoolWriter:
         sync: Callable[[int], None] = os.fdatasync,
     ) -> None:
         """`sync` makes an open file durable: it returns when that is so, and raises OSError where it cannot."""
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise ValueError(f"a spool's name holds letters, digits, - and _, got {name!r}")
         self._folder, self._name, self._max_bytes, self._sync = folder, name, max_bytes, sync
         # A reader removes only files that have a successor, so that a bound must hold several.

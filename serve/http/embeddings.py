@@ -84,15 +84,19 @@ class OpenAi:
         return model
 
     async def _models(self, request: Request) -> Response:
-        self._gateway.admission.authenticate(credential_of(request.headers), path=request.path)
+        self._paced(request)
         return _json({"object": "list", "data": [_model_object(model) for model in self._gateway.models]})
 
     async def _model(self, request: Request) -> Response:
-        self._gateway.admission.authenticate(credential_of(request.headers), path=request.path)
+        self._paced(request)
         try:
             return _json(_model_object(self._gateway.models.find(request.arguments["model"])))
         except ModelUnknown as error:
             raise ModelUnknown(str(error), details={"param": "model"}) from None
+
+    def _paced(self, request: Request) -> None:
+        admission = self._gateway.admission
+        admission.pace(admission.authenticate(credential_of(request.headers), path=request.path))
 
     async def _not_offered(self, request: Request) -> Response:
         what = openai.generative_paths()[request.path.removesuffix("/")]

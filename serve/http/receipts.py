@@ -56,6 +56,7 @@ class ReceiptsApp:
         caller = self._admission.authenticate(credential_of(headers), path=path)
         if method not in {"GET", "HEAD"}:
             raise MethodNotAllowed(f"{path[:200]} takes GET, HEAD, got {method[:40]}", details={"allow": "GET, HEAD"})
+        self._admission.pace(caller)
         return Response(200, orjson.dumps(await self.receipts.document(caller.tenant, _id_in(path))), [], JSON)
 
 

@@ -12,14 +12,14 @@ from greenserve.sections import LOOPBACK, MgPerKwh, Seconds, Section
 
 REFRESH: Any = "5m"
 """As a file would write it; it is read like any other value."""
-_REFERENCE = re.compile(r"^(?:env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")
+_REFERENCE = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
 SOURCE_KINDS = frozenset(
     {"recorded", "annual", "electricity-maps", "watttime", "neso", "eia", "entso-e", "openelectricity"}
 )
 
 
 def _reference(given: str) -> str:
-    if not _REFERENCE.match(given):
+    if not _REFERENCE.fullmatch(given):
         # What was given may be the key itself: it is not repeated.
         raise ValueError("a key is not written here; write env:NAME or file:PATH, where the key is then read")
     return given

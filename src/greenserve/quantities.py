@@ -4,7 +4,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 
-_NUMBER_UNIT = re.compile(r"^\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?)\s*([A-Za-z%/0-9]*)\s*$")
+_NUMBER_UNIT = re.compile(r"\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?)\s*([A-Za-z%/0-9]*)\s*")
 _SECONDS = MappingProxyType({"us": "0.000001", "ms": "0.001", "s": "1", "m": "60", "h": "3600", "d": "86400"})
 _BYTES = MappingProxyType({"B": 1, "kB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30})
 _ENERGY_UJ = MappingProxyType(
@@ -83,7 +83,7 @@ def parse_emissions_ng(given: object) -> int:
 
 
 def _split(given: object, *, example: str, allowed: tuple[str, ...]) -> tuple[Decimal, str]:
-    matched = _NUMBER_UNIT.match(str(given)) if isinstance(given, str | int | float) else None
+    matched = _NUMBER_UNIT.fullmatch(str(given)) if isinstance(given, str | int | float) else None
     if matched is None or isinstance(given, bool):
         raise ValueError(f"{given!r} is not a quantity; write a number and one of {', '.join(allowed)}")
     number, unit = matched.groups()

@@ -19,6 +19,8 @@ Scope = Literal["consumption", "production"]
 Origin = Literal["observed", "estimated", "forecast", "annual", "recorded"]
 LARGEST_MG_PER_KWH = 2_000_000
 Protocol = Literal["http", "grpc", "openai"]
+Exposure = Literal["off", "rounded", "exact"]
+"""How much of energy and carbon a tenant's callers are shown: nothing, two digits, all."""
 
 
 def weakest_tier(tiers: frozenset[Tier]) -> Tier:
@@ -105,7 +107,7 @@ class Tenant:
     quality_mean: float | None = None
     policy: Policy | None = None
     regions: frozenset[str] | None = None
-    exposure: Literal["off", "rounded", "exact"] = "rounded"
+    exposure: Exposure = "rounded"
     rate_per_s: float | None = None
     burst: int | None = None
     tokens_per_s: float | None = None

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from greenserve.quantities import parse_bytes, parse_duration_s, parse_mg_per_kwh, parse_rate_per_s, parse_share
-from greenserve.records import Policy
+from greenserve.records import Exposure, Policy
 
 
 def _seconds_text(value: float) -> str:
@@ -246,7 +246,7 @@ class TenantDefaults(Section):
 
     rate_per_s: PerSecond = Field(default=_default("200/s"), alias="rate", gt=0)
     burst: Annotated[int, Field(ge=1)] = 400
-    exposure: Literal["off", "rounded", "exact"] = "rounded"
+    exposure: Exposure = "rounded"
 
 
 class ReservedShare(Section):

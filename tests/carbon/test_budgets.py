@@ -18,6 +18,7 @@ from greenserve.carbon.budgets import (
     subjects_of,
 )
 from greenserve.errors import BudgetClosed, BudgetExhausted, InvalidRequest
+from greenserve.records import Exposure
 
 NOW_US = 1_795_305_600_000_000 + 5 * 3_600_000_000  # Sunday 2026-11-22T05:00:00Z
 amounts = st.integers(0, 2000)
@@ -57,6 +58,43 @@ def test_a_refusal_says_when_waiting_helps() -> None:
     assert isinstance(error, BudgetExhausted)
     assert 19 * 3600 == error.retry_after_s
     assert ("1", "1", "2026-11-23T00:00:00Z") == tuple(error.details[name] for name in ("limit", "used", "resets_at"))
+
+
+@pytest.mark.parametrize(
+    ("exposure", "changes", "words", "used"),
+    [
+        (
+            "exact",
+            {},
+            "1.123456 J of 2 J used and 0.5555 J reserved per day; this request may need up to 1.7",
+            "1.123456",
+        ),
+        ("rounded", {}, "1.1 J of 2 J used and 0.56 J reserved per day; this request may need up to 1.7", "1.1"),
+        ("off", {}, "acme: too little is left of 2 J per day", None),
+        ("exact", {"tenant": None, "org": "group"}, "org group: too little is left of 2 J per day", None),
+        ("exact", {"tenant": None, "model": "tiny"}, "model tiny: too little is left of 2 J per day", None),
+    ],
+)
+def test_a_refusal_shows_what_the_tenant_may_see_of_its_own_use(
+    exposure: Exposure, changes: dict[str, Any], words: str, used: str | None
+) -> None:
+    """Two digits or nothing where its exposure is so, and never what others used."""
+    budget = a_budget(mode="enforce", unit="J", limit=2_000_000, **changes)
+
+    error = judge(budget, 1_123_456, 555_500, 1_700_000, NOW_US, exposure=exposure).refusal
+
+    assert error is not None
+    assert words in str(error)
+    assert used == error.details.get("used")
+    assert (used is None) == ("reserved" not in error.details)
+
+
+def test_counts_are_shown_to_whose_they_are() -> None:
+    """Requests are no energy: a tenant knows how many it sent."""
+    error = judge(a_budget(mode="enforce", unit="requests", limit=5), 5, 0, 1, NOW_US, exposure="off").refusal
+
+    assert error is not None
+    assert "5" == error.details["used"]
 
 
 def test_a_lifetime_budget_closes_instead_of_asking_to_wait() -> None:

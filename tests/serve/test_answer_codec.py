@@ -12,6 +12,7 @@ from greenserve.serve.answer_codec import SEAL_BYTES, Unsealed, decode, encode, 
 from tests.serve.building import a_decision
 
 KEY, SEAL = b"k" * 32, seal_key(b"s" * 32)
+UNTIL_US = 1_767_225_600_000_000
 DTYPES = ("<f4", "<f8", "<f2", "<i8", "<i4", "|u1", "|i1", "<u2", "|b1")
 
 
@@ -26,7 +27,7 @@ def an_answer(**outputs: np.ndarray) -> CachedAnswer:
 
 def encoded(answer: CachedAnswer, key: bytes = KEY, seal: bytes = SEAL) -> bytes:
     """What travels."""
-    data = encode(key, answer, seal)
+    data = encode(key, answer, seal, until_us=UNTIL_US)
     assert data is not None
     return data
 
@@ -42,9 +43,9 @@ def test_what_is_encoded_is_decoded(outputs: dict[str, np.ndarray]) -> None:
     answer = an_answer()
     answer = CachedAnswer(outputs=outputs, decision=answer.decision, variant_digest=answer.variant_digest)
 
-    found = decode(KEY, encoded(answer), SEAL)
+    found, until_us = decode(KEY, encoded(answer), SEAL)
 
-    assert list(outputs) == list(found.outputs)
+    assert (UNTIL_US, list(outputs)) == (until_us, list(found.outputs))
     for name, array in outputs.items():
         other = found.outputs[name]
         assert (array.dtype, array.shape, array.tobytes()) == (other.dtype, other.shape, other.tobytes())
@@ -92,7 +93,8 @@ def sealed(body: bytes) -> bytes:
 @pytest.mark.parametrize(
     "change",
     [
-        (b'"version":1', b'"version":2'),
+        (b'"version":2', b'"version":1'),
+        (b'"until_us":1767225600000000', b'"until_us":"not-a-moment--"'),
         (b'"<f4"', b'"|O8"'),
         (b'"<f4"', b'"<f8"'),
         (b'"<f4"', b'"zzz"'),
@@ -122,4 +124,4 @@ def test_a_sealed_answer_that_ends_early_is_refused(length: int) -> None:
 
 def test_answers_of_texts_do_not_travel() -> None:
     """They are Python objects, and reading such from elsewhere would run code."""
-    assert None is encode(KEY, an_answer(y=np.array([["a"]], dtype=object)), SEAL)
+    assert None is encode(KEY, an_answer(y=np.array([["a"]], dtype=object)), SEAL, until_us=UNTIL_US)

@@ -172,6 +172,20 @@ def test_an_answer_ages_by_the_clock() -> None:
     assert empty == store.size_bytes
 
 
+def test_an_answer_of_another_gateway_has_only_the_time_that_is_left_of_it() -> None:
+    """Never more than one of its own has."""
+    now_s = 0.0
+    store = a_store(ttl_s=10.0, now_s=lambda: now_s)
+    store.put(a_key(1), an_answer(), ttl_s=1.0)
+    store.put(a_key(2), an_answer(), ttl_s=99.0)
+
+    now_s = 1.0
+    after_1_s = (a_key(1) in store, a_key(2) in store)
+    now_s = 10.0
+
+    assert ((False, True), False) == (after_1_s, a_key(2) in store)
+
+
 def test_expired_answers_are_worth_nothing() -> None:
     """However popular they were, new ones take their places."""
     now_s = 0.0

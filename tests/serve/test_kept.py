@@ -76,6 +76,29 @@ def test_an_answer_is_kept_for_ten_minutes(two: tuple[KeptAnswers, KeptAnswers],
     assert (1, KEY_BYTES) == other.taken()
 
 
+def test_a_key_that_its_own_replica_asks_for_again_was_given_up(two: tuple[KeptAnswers, KeptAnswers]) -> None:
+    """As where its answer could not be written; also for another content. Others still wait."""
+    one, other = two
+    one.claim(wanted())
+
+    assert ("mine", "held") == (one.claim(wanted(content="y")).kind, other.claim(wanted(content="y")).kind)
+    assert (1, KEY_BYTES) == one.taken()
+
+
+def test_who_fills_its_own_part_waits_for_its_own_keys(tmp_path: Path, clock: ManualClock) -> None:
+    """Others' keys that end sooner make no room for it."""
+    kept = KeptAnswers(tmp_path / "kept.db", owner=f"{ALIVE}:one", now_ns=clock.monotonic_ns, most_keys=4)
+    for tenant, name in (("other", "o"), ("acme", "a"), ("acme", "b")):
+        kept.claim(wanted(name, tenant=tenant))
+        kept.keep(wanted(name, tenant=tenant), b"answer")
+        clock.advance(duration_ns=100 * S_NS)
+
+    full = kept.claim(wanted("c"))
+
+    assert Claim("full", retry_after_s=400) == full
+    kept.close()
+
+
 def test_a_released_key_is_free(two: tuple[KeptAnswers, KeptAnswers]) -> None:
     """Nothing was answered: the next one may try, with whatever content. Others' keys are not released."""
     one, other = two
@@ -157,7 +180,8 @@ def test_any_order_of_claims_answers_and_releases_does_what_a_table_would(
         kept: dict[str, int] = {}
         for what, who, name, long in operations:
             if what == "claim":
-                state = "held" if name in held else "kept" if name in kept else "mine"
+                # A replica asks for each key once at a time: one that it holds itself was given up.
+                state = "held" if held.get(name, who) != who else "kept" if name in kept else "mine"
                 assert state == replicas[who].claim(wanted(name)).kind
                 if state == "mine":
                     held[name] = who

@@ -25,7 +25,7 @@ from greenserve.records import Hints
 from greenserve.sections import TenantDefaults
 from greenserve.serve.admission import Admission
 from greenserve.serve.gateway import Gateway
-from greenserve.serve.kept import KeptAnswers
+from greenserve.serve.kept import KeptAnswers, Wanted
 from greenserve.serve.models import Models
 from greenserve.serve.once import Once
 from tests.serve.building import HeldEngines, a_call, a_gateway, spooled, until
@@ -234,3 +234,51 @@ async def test_a_gateway_without_a_store_says_so(gateway: Gateway) -> None:
     """A key that would not be kept is refused, not ignored."""
     with pytest.raises(NotImplementedHere, match="Idempotency-Key"):
         await gateway.handle(a_call("good day", clock=CLOCK, **KEY))
+
+
+class Reluctant(KeptAnswers):
+    """A store that cannot write answers until `mended`."""
+
+    mended = False
+
+    def keep(self, wanted: Wanted, answer: bytes) -> None:
+        if not self.mended:
+            raise OSError(28, "No space left on device")
+        super().keep(wanted, answer)
+
+
+async def test_an_answer_that_cannot_be_stored_is_given_again_and_stored_once_that_works(
+    gateway: Gateway, twin: Gateway, tmp_path: Path
+) -> None:
+    """From memory here, later from the store on every replica; it is recorded once."""
+    kept = Reluctant(tmp_path / "kept.db", owner=f"{OWNER}:first", now_ns=CLOCK.monotonic_ns)
+    gateway.once = Once(kept, admission=gateway.admission, clock=CLOCK)
+    gateway.once.keep_again_s = 0.01
+    first = await gateway.handle(a_call("good day", clock=CLOCK, **KEY))
+    again = await gateway.handle(a_call("good day", clock=CLOCK, **KEY))
+    with pytest.raises(IdempotencyConflict):
+        await gateway.handle(a_call("bad day", clock=CLOCK, **KEY))
+
+    kept.mended = True
+    other = await twin.handle(a_call("good day", clock=CLOCK, **KEY))
+    await gateway.once.close()
+
+    assert ({first.request_id}, True, True) == ({again.request_id, other.request_id}, again.replayed, other.replayed)
+    assert 1 == len(spooled(tmp_path / "spool"))
+
+
+async def test_conflicts_count_against_the_rate(gateway: Gateway, tmp_path: Path) -> None:
+    """A key that is kept for another request is looked up no faster than requests may be sent."""
+    slow: Any = {"rate": "0.01/s", "burst": 2}
+    gateway.admission = Admission(
+        auth="anonymous", defaults=TenantDefaults(**slow), replicas=1, timeout_s=10.0, clock=CLOCK
+    )
+    gateway.once, _ = once_for(gateway, tmp_path, "slow")
+    await gateway.handle(a_call("good day", clock=CLOCK, **KEY))
+    with pytest.raises(IdempotencyConflict):
+        await gateway.handle(a_call("bad day", clock=CLOCK, **KEY))
+
+    with pytest.raises(RateLimited):
+        await gateway.handle(a_call("bad day", clock=CLOCK, **KEY))
+
+    await gateway.once.close()

@@ -245,3 +245,38 @@ async def test_a_lone_request_is_written_in_its_own_step(tmp_path: Path) -> None
     assert [True] * 8 == durable[-8:]
     assert [1] * 20 == spool.writes
     await recorder.close()
+
+
+class DyingSpool(CountedSpool):
+    """A disk that takes half a second to fail."""
+
+    dying = False
+
+    def append(self, bodies: Sequence[bytes]) -> None:
+        """As a good one until it dies."""
+        if self.dying:
+            self._clock.advance(duration_ns=500_000_000)
+            raise LedgerUnavailable("no disk")
+        super().append(bodies)
+
+
+async def test_a_disk_that_fails_slowly_is_a_slow_one(tmp_path: Path) -> None:
+    """After its first failure nobody else on the loop waits for it: lines go beside."""
+    clock = ManualClock()
+    spool = DyingSpool(tmp_path, clock)
+    recorder = a_recorder(spool, clock)
+    recorder.start()
+    done = []
+    for number in range(23):
+        spool.dying = number >= 20
+        clock.advance(duration_ns=10_000_000)
+        recorder.begin()
+        future = recorder.submit(finished())
+        done.append(future.done())
+        await asyncio.wait([future])
+        recorder.end()
+        if spool.dying:
+            assert isinstance(future.exception(), LedgerUnavailable)
+
+    assert [True, True, False, False] == done[-4:]
+    await recorder.close()

@@ -84,8 +84,10 @@ async def test_what_one_gateway_puts_another_finds(shared: SharedAnswers, proxy:
     found = await other.lookup([b"x" * 32, KEY])
 
     assert [KEY] == list(found)
-    assert [[0.5, 0.5, 0.5]] == found[KEY].outputs["y"].tolist()
-    assert (0.25, "d") == (found[KEY].decision.energy_j, found[KEY].variant_digest)
+    answer, left_s = found[KEY]
+    assert [[0.5, 0.5, 0.5]] == answer.outputs["y"].tolist()
+    assert (0.25, "d") == (answer.decision.energy_j, answer.variant_digest)
+    assert 50.0 < left_s <= 60.0
     async with client_of(proxy.path) as client:
         assert 50_000 < await client.pttl(PREFIX + KEY) <= 60_000
     await other.close()
@@ -100,7 +102,7 @@ async def test_lookups_at_the_same_time_each_get_their_own(shared: SharedAnswers
 
     assert [1] * 20 + [0] * 20 == [len(each) for each in found]
     assert [float(number) for number in range(20)] == [
-        float(each[number.to_bytes(32)].outputs["y"][0, 0]) for number, each in enumerate(found[:20])
+        float(each[number.to_bytes(32)][0].outputs["y"][0, 0]) for number, each in enumerate(found[:20])
     ]
 
 

@@ -23,8 +23,8 @@ MOST_FAULTS = 20
 IfMatch = Annotated[
     str | None, Header(max_length=200, description="The `ETag` that the change is made for; 412 where it has moved on.")
 ]
-_TAG = re.compile(r'^"r([0-9]{1,15})"$')
-_ANY_TAG = re.compile(r'^(W/)?"[\x21\x23-\x7e]*"$')
+_TAG = re.compile(r'"r([0-9]{1,15})"')
+_ANY_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -90,10 +90,10 @@ def expected(if_match: str | None) -> int | None:
     """
     if if_match is None or if_match.strip() == "*":
         return None
-    matched = _TAG.match(if_match.strip())
+    matched = _TAG.fullmatch(if_match.strip())
     if matched is not None:
         return int(matched[1])
-    if _ANY_TAG.match(if_match.strip()):
+    if _ANY_TAG.fullmatch(if_match.strip()):
         raise RevisionConflict(f"If-Match: {if_match.strip()} is no revision of anything here; read it again")
     raise InvalidRequest(f'If-Match: give the ETag of one answer as it was, such as "r3", or *; got {if_match!r:.60}')
 
