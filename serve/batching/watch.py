@@ -1,6 +1,6 @@
 """What the batcher knows of its own health: variants that fail, runs that hang, work that nobody starts. Pure in time.
 
-State: failures by variant, when the running batches began, when something was last launched; changed by the batcher,
+State: failures by variant, when the running batches began, when waiting rows are due; changed by the batcher,
 read by whoever asks for its health.
 """
 
@@ -32,8 +32,7 @@ class Watch:
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
         self._running: dict[int, tuple[str, int, float]] = {}
-        self._waiting_since_ns: int | None = None
-        self._patience_s = 0.0
+        self._due_ns: int | None = None
 
     @property
     def sick(self) -> dict[str, str]:
@@ -57,21 +56,25 @@ class Watch:
     def launched(self, number: int, key: str, now_ns: int, high_s: float | None) -> None:
         """Batch `number` of a variant starts, with t+ [s] where it is known."""
         self._running[number] = (key, now_ns, high_s or 0.0)
-        self._waiting_since_ns = None
+        self._due_ns = None
 
     def returned(self, number: int) -> None:
         """Batch `number` is back."""
         self._running.pop(number, None)
 
     def waits(self, now_ns: int, *, until_s: float) -> None:
-        """Rows wait although an engine is free, deliberately for at most `until_s` [s]."""
-        if self._waiting_since_ns is None:
-            self._waiting_since_ns = now_ns
-        self._patience_s = until_s
+        """Rows wait although an engine is free, deliberately for at most `until_s` [s] from now.
+
+        Every arrival decides anew, so the latest word counts; 0 s is no deliberate wait: the first such time stays.
+        """
+        if until_s > 0.0 or self._due_ns is None:
+            self._due_ns = now_ns + int(until_s * NS_PER_S)
+        else:
+            self._due_ns = min(self._due_ns, now_ns)
 
     def idles(self) -> None:
         """Nothing waits."""
-        self._waiting_since_ns = None
+        self._due_ns = None
 
     def findings(self, now_ns: int) -> list[str]:
         """What is wrong now, a sentence each; empty = healthy."""
@@ -81,9 +84,9 @@ class Watch:
             limit_s = max(HANG_S, HANG_FACTOR * high_s)
             if age_s > limit_s:
                 found.append(f"a batch of {key} has run for {age_s:.1f} s, over its limit of {limit_s:.1f} s")
-        since = self._waiting_since_ns
-        if since is not None and not self._running:
-            age_s = (now_ns - since) / NS_PER_S - self._patience_s
-            if age_s > STALL_S:
-                found.append(f"rows have waited for {age_s:.1f} s while the engine was free")
+        due_ns = self._due_ns
+        if due_ns is not None and not self._running:
+            late_s = (now_ns - due_ns) / NS_PER_S
+            if late_s > STALL_S:
+                found.append(f"rows have waited for {late_s:.1f} s while the engine was free")
         return found
