@@ -19,10 +19,11 @@ HANG_FACTOR = 10.0
 
 @dataclass(slots=True)
 class _Record:
-    """The last rows [failed?] of a variant and its failed batches in a row."""
+    """The last rows [failed?] of a variant and its failed batches in a row; `doubt` until a trial has decided."""
 
     rows: deque[bool] = field(default_factory=lambda: deque(maxlen=ROWS))
     failed_batches: int = 0
+    doubt: str | None = None
     sick: str | None = None
 
 
@@ -39,15 +40,36 @@ class Watch:
         """Variants that are not to be used, each with the reason, until `healed`."""
         return {key: record.sick for key, record in list(self._records.items()) if record.sick is not None}
 
-    def ran(self, key: str, *, rows: int, failed: int) -> None:
-        """A batch of a variant is done; over half of the last rows, or three whole batches in a row, make it sick."""
+    def ran(self, key: str, *, rows: int, failed: int) -> bool:
+        """A batch of a variant is done; True where it is in doubt from now on, and `tried` has to tell.
+
+        Over half of the last rows that failed, or three whole batches in a row, raise the doubt: what callers send may
+        be the cause, so that only an item that is known to run can tell.
+        """
         record = self._records.setdefault(key, _Record())
         record.rows.extend([False] * (rows - failed) + [True] * failed)
         record.failed_batches = record.failed_batches + 1 if failed == rows else 0
+        if record.doubt is not None or record.sick is not None:
+            return False
         if record.failed_batches >= BATCHES:
-            record.sick = f"{record.failed_batches} batches in a row failed"
+            record.doubt = f"{record.failed_batches} batches in a row failed"
         elif len(record.rows) >= ENOUGH_ROWS and 2 * sum(record.rows) > len(record.rows):
-            record.sick = f"{sum(record.rows)} of the last {len(record.rows)} rows failed"
+            record.doubt = f"{sum(record.rows)} of the last {len(record.rows)} rows failed"
+        return record.doubt is not None
+
+    def tried(self, key: str, *, well: bool | None) -> None:
+        """What came of running an item that is known to run: a variant that cannot is sick, one that can begins anew.
+
+        None: no engine ran it, and the next batch that fails raises the doubt again.
+        """
+        record = self._records.get(key)
+        if record is None:
+            return
+        if well:
+            del self._records[key]
+        elif well is not None and record.doubt is not None:
+            record.sick = f"{record.doubt}, and so did a trial with an item that ran when it was loaded"
+        record.doubt = None
 
     def healed(self, key: str) -> None:
         """The variant was loaded again."""

@@ -14,18 +14,43 @@ from tests.serve.batching import NOW, a_lane, a_policy, a_ticket, arrived, finis
 from tests.serve.building import FAR_NS
 
 
-def test_a_variant_that_fails_half_of_its_rows_is_sick() -> None:
-    """Over the last rows, once there are enough of them; loading it again heals."""
+def test_a_variant_that_fails_half_of_its_rows_is_in_doubt() -> None:
+    """Over the last rows, once there are enough of them; a trial that fails makes it sick, loading it again heals."""
     watch = Watch()
-    for _ in range(3):
-        watch.ran("v", rows=5, failed=3)
+    doubts = [watch.ran("v", rows=5, failed=3) for _ in range(5)]
     before = dict(watch.sick)
 
-    watch.ran("v", rows=5, failed=3)
+    watch.tried("v", well=False)
 
-    assert ({}, {"v": "12 of the last 20 rows failed"}) == (before, watch.sick)
+    assert [False, False, False, True, False] == doubts
+    said = "12 of the last 20 rows failed, and so did a trial with an item that ran when it was loaded"
+    assert ({}, {"v": said}) == (before, watch.sick)
     watch.healed("v")
     assert [] == watch.findings(0)
+
+
+@pytest.mark.parametrize(("well", "batches"), [(True, 3), (None, 1)])
+def test_a_trial_that_goes_well_clears_a_variant(well: bool | None, batches: int) -> None:
+    """It takes as much again to doubt it once more; where nobody could try it, one more batch is enough."""
+    watch = Watch()
+    doubts = [watch.ran("v", rows=1, failed=1) for _ in range(3)]
+
+    watch.tried("v", well=well)
+
+    assert [False, False, True] == doubts
+    assert {} == watch.sick
+    assert [False] * (batches - 1) + [True] == [watch.ran("v", rows=1, failed=1) for _ in range(batches)]
+
+
+def test_a_trial_of_what_was_loaded_again_says_nothing() -> None:
+    """Its record is gone."""
+    watch = Watch()
+    assert [False, False, True] == [watch.ran("v", rows=1, failed=1) for _ in range(3)]
+    watch.healed("v")
+
+    watch.tried("v", well=False)
+
+    assert {} == watch.sick
 
 
 def test_work_that_nobody_starts_is_found() -> None:
