@@ -59,9 +59,8 @@ class Batcher:
         self._number = 0
         self._closing = False
         self._watch = Watch()
-        self._trials = Trials(watch=self._watch, executor=self._executor, clock=clock)
-        self.spans_cpu_ns = 0
-        self.loop_errors = 0
+        self._trials = Trials(self._watch, self._executor, clock=clock, retry_s=self._options.retry_s)
+        self.spans_cpu_ns = self.loop_errors = 0
 
     def __repr__(self) -> str:
         return f"<Batcher {self.policy!r} {len(self._out)} out {'closing' if self._closing else 'open'}>"
@@ -77,6 +76,7 @@ class Batcher:
         self._work.set()
         if self._task is not None:
             await self._task
+        self._trials.close()
         self._executor.close()
 
     # What others ask
@@ -110,7 +110,7 @@ class Batcher:
 
     @property
     def unhealthy(self) -> Mapping[str, str]:
-        """Variants (model/variant) that fail, with the reason, until `healed`: not to be routed to."""
+        """Variants (model/variant) that fail, with the reason, until one runs again: not to be routed to."""
         return self._watch.sick
 
     def findings(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Whether a variant fails, or the items that it was given: it runs an item again that ran when it was loaded.
 
-State: the trials that are out, by model/variant; changed on the event loop alone.
+State: the trials that are out or due, by model/variant; changed on the event loop alone.
 """
 
 import asyncio
@@ -25,14 +25,17 @@ class Trials:
     Nobody waits for a trial: it takes no slot and no place in a queue, and its energy is nobody's.
     """
 
-    def __init__(self, *, watch: Watch, executor: Executor, clock: Clock) -> None:
+    def __init__(self, watch: Watch, executor: Executor, *, clock: Clock, retry_s: float) -> None:
+        """An unhealthy variant is tried again every `retry_s` [s], for its replica may have been replaced."""
         self._watch = watch
         self._executor = executor
         self._clock = clock
+        self._retry_s = retry_s
         self._out: dict[str, Flight] = {}
+        self._due: dict[str, asyncio.TimerHandle] = {}
 
     def __repr__(self) -> str:
-        return f"<Trials of {sorted(self._out)}>"
+        return f"<Trials out {sorted(self._out)}, due {sorted(self._due)}>"
 
     def ran(self, key: str, ran: Sequence[Ran]) -> None:
         """A launch is back: one batch, in however many runs. Tries its variant where it is in doubt from now on."""
@@ -41,15 +44,27 @@ class Trials:
             self._begin(key, next(each for each in ran if each.refused is None).flights[0])
 
     def healed(self, key: str) -> None:
-        """The variant was loaded again: what is out says nothing of it."""
-        self._out.pop(key, None)
+        """The variant was loaded again: trials of what was there before say nothing of it."""
+        self._forget(key)
         self._watch.healed(key)
 
-    def _begin(self, key: str, failed: Flight) -> None:
+    def close(self) -> None:
+        """Try nothing any more."""
+        for key in {*self._out, *self._due}:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        self._out.pop(key, None)
+        if (timer := self._due.pop(key, None)) is not None:
+            timer.cancel()
+
+    def _begin(self, key: str, of: Flight) -> None:
+        """Try the variant of a flight, with its example in the flight's place."""
+        self._forget(key)
         now_ns = self._clock.monotonic_ns()
         flight = replace(
-            failed,
-            item=failed.served.example,
+            of,
+            item=of.served.example,
             arrived_ns=now_ns,
             deadline_ns=now_ns + TRIAL_NS,
             waiters=[],
@@ -59,9 +74,13 @@ class Trials:
         self._executor.start([flight]).add_done_callback(partial(self._back, key, flight))
 
     def _back(self, key: str, flight: Flight, future: "asyncio.Future[list[Ran]]") -> None:
-        if not future.cancelled() and self._out.get(key) is flight:
-            del self._out[key]
-            self._watch.tried(key, well=verdict(future.result()))
+        if future.cancelled() or self._out.get(key) is not flight:
+            return
+        del self._out[key]
+        self._watch.tried(key, well=verdict(future.result()))
+        if key in self._watch.sick:
+            loop = asyncio.get_running_loop()
+            self._due[key] = loop.call_later(self._retry_s, self._begin, key, flight)
 
 
 def verdict(ran: Sequence[Ran]) -> bool | None:

@@ -37,7 +37,7 @@ class Watch:
 
     @property
     def sick(self) -> dict[str, str]:
-        """Variants that are not to be used, each with the reason, until `healed`."""
+        """Variants that are not to be used, each with the reason, until a trial goes well or they are `healed`."""
         return {key: record.sick for key, record in list(self._records.items()) if record.sick is not None}
 
     def ran(self, key: str, *, rows: int, failed: int) -> bool:

@@ -145,6 +145,43 @@ async def test_what_callers_send_ends_no_replica(batcher: Batcher, engines: Held
     assert ({}, []) == (batcher.unhealthy, batcher.findings())
 
 
+async def test_an_unhealthy_variant_is_tried_again(served: ServedVariant) -> None:
+    """Nobody routes to it, so that nobody's requests find out: an example does, until it runs."""
+    engine = Broken(bad=-1)
+    broken = replace(served, engine=engine, profile=None)
+    batcher = tuned(broken, SystemClock(), retry_s=0.002)
+    batcher.start()
+    await failed_alone(batcher, broken, 1, 2, 3)
+    await until(lambda: engine.runs.count((broken.example,)) > 3)
+    unhealthy = dict(batcher.unhealthy)
+
+    engine.mended = True
+    await until(lambda: not batcher.unhealthy)
+    tried = engine.runs.count((broken.example,))
+    await asyncio.sleep(0.02)
+
+    assert {served.key} == set(unhealthy)
+    assert [] == batcher.findings()
+    assert tried == engine.runs.count((broken.example,))
+    await batcher.close()
+
+
+async def test_a_batcher_that_is_closed_tries_nothing_any_more(served: ServedVariant) -> None:
+    """Neither later nor on a thread that has ended."""
+    engine = Broken(bad=-1)
+    broken = replace(served, engine=engine, profile=None)
+    batcher = tuned(broken, SystemClock(), retry_s=0.002)
+    batcher.start()
+    await failed_alone(batcher, broken, 1, 2, 3)
+    await until(lambda: bool(batcher.unhealthy))
+
+    await batcher.close()
+    tried = len(engine.runs)
+    await asyncio.sleep(0.02)
+
+    assert tried == len(engine.runs)
+
+
 async def test_a_launch_counts_once_in_however_many_runs(served: ServedVariant) -> None:
     """Two requests of four bad items each are two batches, not eight: nothing is in doubt before the third."""
     engine = NanEngine(bad=-1, raises=frozenset({POISON}))
