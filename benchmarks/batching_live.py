@@ -93,6 +93,7 @@ def served_variant(manifest: Manifest) -> ServedVariant:
         cost=BatchCost.from_coefficients(profile.e_dynamic_j),
         profile=profile,
         max_batch=MAX_BATCH,
+        example=(101,) * 16,
     )
 
 

@@ -23,12 +23,17 @@ log = logging.getLogger("greenserve.models")
 TENSOR_BUCKETS = (1,)
 """Tensors are never padded: all of a shape share one bucket."""
 
+EXAMPLE_TOKENS = 16
+
 EngineFactory = Callable[[Manifest, Variant], Engine]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedVariant:
-    """A loaded variant, `key` = model/variant; `profile` is its cost on this host (None: never measured)."""
+    """A loaded variant, `key` = model/variant; `profile` is its cost on this host (None: never measured).
+
+    `example` is an item that its engine has run before it served.
+    """
 
     key: str
     variant: Variant
@@ -38,6 +43,7 @@ class ServedVariant:
     cost: BatchCost
     profile: Profile | None
     max_batch: int
+    example: Item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +180,7 @@ def _served(
         cost=BatchCost.from_coefficients(profile.e_dynamic_j if profile else (0.0, 0.0, 1.0, 0.0)),
         profile=profile,
         max_batch=min(settings.batching.max_batch, variant.max_batch),
+        example=_example(manifest, EXAMPLE_TOKENS),
     )
 
 
@@ -185,14 +192,13 @@ def _encoder_of(manifest: Manifest) -> TextEncoder | None:
 
 
 def _warm_up(served: ServedVariant, manifest: Manifest) -> None:
-    longest = manifest.preprocessing.max_length if manifest.preprocessing else 1
-    for count, length in ((1, min(16, longest)), (4, min(16, longest)), (1, min(64, longest))):
-        item: Item = _example(manifest.inputs) if manifest.inputs else (101,) * length
+    longer = _example(manifest, 4 * EXAMPLE_TOKENS)
+    for count, item in ((1, served.example), (4, served.example), (1, longer)):
         batch = Batch(
             batch_id="warm-up",
             variant=served.variant.name,
             rows=(item,) * min(count, served.max_batch),
-            padded_length=length,
+            padded_length=len(item),
             input_names=served.input_names,
         )
         outputs, _ = served.engine.run(batch)
@@ -201,8 +207,15 @@ def _warm_up(served: ServedVariant, manifest: Manifest) -> None:
             raise ManifestInvalid(f"{served.key} answered {answered} rows for {len(batch.rows)}")
 
 
-def _example(specs: Sequence[TensorSpec]) -> TensorItem:
-    """A slice of zeros; axes of any size get 1."""
+def _example(manifest: Manifest, tokens: int) -> Item:
+    """So many tokens, or as many as the model takes; a slice of zeros of a model of tensors."""
+    if manifest.inputs:
+        return _zeros(manifest.inputs)
+    return (101,) * (min(tokens, manifest.preprocessing.max_length) if manifest.preprocessing else 1)
+
+
+def _zeros(specs: Sequence[TensorSpec]) -> TensorItem:
+    """Axes of any size get 1."""
     arrays = []
     for spec in specs:
         shape = tuple(1 if size == -1 else size for size in spec.shape[1:])

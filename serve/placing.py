@@ -140,7 +140,8 @@ class Batchers:
     def findings(self) -> list[str]:
         """What is wrong with the engines here and with any batching task; empty = healthy. Safe from other threads.
 
-        A remote replica that hangs or fails is found and replaced by itself.
+        A remote replica that hangs or fails finds that itself and is replaced (variant_replica.py). This gateway only
+        leaves out what fails there, and tries it again: to be replaced would not mend it.
         """
         ended = [f"the batching task of {name} has ended" for name, each in self.remote.items() if not each.alive]
         return self.inline.findings() + ended

@@ -8,6 +8,7 @@ State: snapshots and the routing state of this replica, changed only on the even
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import fmean
+from types import MappingProxyType
 from typing import Protocol
 
 from greenserve.carbon.emissions import emissions_ng, facility_uj
@@ -36,6 +37,7 @@ MOST_SLOTS = 1_000
 TYPICAL_TOKENS = 32
 UNKNOWN_GRID_MG_PER_KWH = 820_000
 UNKNOWN_ENERGY_J = 1.0
+NONE_SICK: Mapping[str, str] = MappingProxyType({})
 PATIENCE_NS = 86_400 * NS_PER_S
 
 
@@ -80,7 +82,7 @@ class Router:
         self._snapshots: dict[str, Snapshot] = {}
         self._readings: dict[str, IntensityReading | None] = {}
         self._steering: dict[str, IntensityReading | None] = {}
-        self._sick: dict[str, str] = {}
+        self._sick: dict[str, Mapping[str, str]] = {}
         self._home_grid: tuple[float | None, float | None] | None = None
         self._valid_from_us = self._valid_until_us = 0
         self._day = 0
@@ -142,16 +144,20 @@ class Router:
 
     def _take_snapshots(self) -> None:
         for model in self._models:
-            well = frozenset(name for name, served in model.variants.items() if served.key not in self._sick)
-            self._snapshots[model.name] = snapshot_from(
-                Served(name=model.name, manifest=model.manifest, loaded=well),
-                self._regions,
-                self._steering,
-                fingerprint=self._fingerprint,
-                objective=self._objective(model),
-                version=self._clock.unix_us() // US_PER_S,
-                max_batch=model.settings.batching.max_batch,
-            )
+            self._take_snapshot(model)
+
+    def _take_snapshot(self, model: ServedModel) -> None:
+        sick = self._sick.get(model.name, {})
+        well = frozenset(name for name, served in model.variants.items() if served.key not in sick)
+        self._snapshots[model.name] = snapshot_from(
+            Served(name=model.name, manifest=model.manifest, loaded=well),
+            self._regions,
+            self._steering,
+            fingerprint=self._fingerprint,
+            objective=self._objective(model),
+            version=self._clock.unix_us() // US_PER_S,
+            max_batch=model.settings.batching.max_batch,
+        )
 
     def _steering_at(
         self, now_us: int, readings: dict[str, IntensityReading | None]
@@ -162,10 +168,10 @@ class Router:
         told = {zone: self._marginal.read(zone=zone, at_us=now_us) for zone in readings}
         return readings if None in told.values() else told
 
-    def _leave_out(self, sick: Mapping[str, str]) -> None:
-        """Variants that fail are not routed to until they were loaded again."""
-        self._sick = dict(sick)
-        self._take_snapshots()
+    def _leave_out(self, name: str, sick: Mapping[str, str]) -> None:
+        """Variants that fail are not routed to until they run again; every batcher knows of its own models alone."""
+        self._sick[name] = dict(sick)
+        self._take_snapshot(self._models.find(name))
 
     def route(self, admitted: Admitted, model: ServedModel, batcher: Batcher) -> Decision:
         """The choice for a request, given what waits now.
@@ -173,8 +179,9 @@ class Router:
         Raises InvalidRequest for a variant or region that does not exist, DeadlineExceeded where only the time is
         missing, else NoFeasibleRoute.
         """
-        if batcher.unhealthy != self._sick:
-            self._leave_out(batcher.unhealthy)
+        sick = batcher.unhealthy
+        if sick != self._sick.get(model.name, NONE_SICK):
+            self._leave_out(model.name, sick)
         snapshot = self._snapshots[model.name]
         rows = admitted.request.rows
         features = features_of(admitted, length=max(map(len, rows)), brownout=batcher.brownout)

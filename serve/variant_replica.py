@@ -1,12 +1,12 @@
 """The replica that holds the engines of one remote model, and runs the batches that gateways send it as frames.
 
-State: the artefacts that are loaded, by variant and digest, the model that is prepared for a reload, and since when
-the running batch runs; changed on the event loop that calls it, but for the engine's thread.
+State: the artefacts that are loaded, by variant and digest, the model that is prepared for a reload, since when the
+running batch runs, and which variants fail; changed on the event loop that calls it, but for the engine's thread.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
@@ -14,7 +14,8 @@ import orjson
 from greenserve.errors import GreenServeError
 from greenserve.ports import Clock
 from greenserve.serve.batching.execute import run_rows
-from greenserve.serve.frames import Done, Work, decode_work, encode_done
+from greenserve.serve.batching.watch import Watch
+from greenserve.serve.frames import Done, Outcome, Work, decode_work, encode_done
 from greenserve.serve.models import ServedModel, ServedVariant
 from greenserve.serve.reload import ABANDON, COMMIT, PREPARE, Report, failed, fine
 from greenserve.units import NS_PER_S
@@ -53,6 +54,7 @@ class VariantReplica:
         self._prepared: ServedModel | None = None
         self._running: tuple[int, float] | None = None
         self._longest_s = 0.0
+        self._watch = Watch()
 
     def __repr__(self) -> str:
         return f"<VariantReplica {self._model.name}: {len(self._held)} artefacts>"
@@ -98,6 +100,8 @@ class VariantReplica:
         """Gateways have swapped: the old artefacts go once no request that was routed to them can wait any more."""
         if self._prepared is not None:
             self._model, self._prepared = self._prepared, None
+            for served in self._model.variants.values():
+                self._watch.healed(served.key)
             asyncio.get_running_loop().call_later(self._retire_s, self._retire)
         return fine(self._model.manifest.digest)
 
@@ -112,7 +116,9 @@ class VariantReplica:
         self._held = {artefact: self._held[artefact] for artefact in wanted}
 
     def check(self) -> None:
-        """Raise RuntimeError where a batch hangs, so that the replica is replaced."""
+        """Raise RuntimeError where a batch hangs or a variant runs nothing any more: the replica is replaced."""
+        if sick := self._watch.findings(self._clock.monotonic_ns()):
+            raise RuntimeError("; ".join(sick))
         running = self._running
         if running is None:
             return
@@ -130,10 +136,21 @@ class VariantReplica:
         self._running = start_ns, max(HANG_S, HANG_FACTOR * self._longest_s)
         try:
             outcomes = tuple(run_rows(served, work.rows))
+            self._judge(served, outcomes)
         finally:
             self._running = None
         self._longest_s = max(self._longest_s, (self._clock.monotonic_ns() - start_ns) / NS_PER_S)
         return encode_done(Done(node=self._node, outcomes=outcomes))
+
+    def _judge(self, served: ServedVariant, outcomes: Sequence[Outcome]) -> None:
+        """What callers send may be the cause of failures, so a variant in doubt runs what it ran when it was loaded."""
+        rows, failed = sum([len(each.places) for each in outcomes]), _failed(outcomes)
+        if self._watch.ran(served.key, rows=rows, failed=failed):
+            self._watch.tried(served.key, well=not _failed(run_rows(served, [served.example])))
+
+
+def _failed(outcomes: Sequence[Outcome]) -> int:
+    return sum([len(each.places) if each.error is not None else len(each.bad) for each in outcomes])
 
 
 def artefacts_of(model: ServedModel) -> dict[Artefact, ServedVariant]:

@@ -15,11 +15,12 @@ from greenserve.ports import Clock
 from greenserve.serve.batching.dispatch import Dropped, Launch
 from greenserve.serve.batching.execute import Executor, InlineExecutor, Ran
 from greenserve.serve.batching.flight import Flight
-from greenserve.serve.batching.landing import dropped_error, failures, land, refused, runs_of
+from greenserve.serve.batching.landing import dropped_error, land, refused, runs_of
 from greenserve.serve.batching.lane import Lane, LaneSettings
 from greenserve.serve.batching.policy import Idle, Policy, WaitUntil
 from greenserve.serve.batching.queue import Patience, Ticket
 from greenserve.serve.batching.settings import Options, lane_of
+from greenserve.serve.batching.trial import Trials
 from greenserve.serve.batching.watch import Watch
 from greenserve.serve.models import ServedVariant
 from greenserve.units import NS_PER_S
@@ -58,8 +59,8 @@ class Batcher:
         self._number = 0
         self._closing = False
         self._watch = Watch()
-        self.spans_cpu_ns = 0
-        self.loop_errors = 0
+        self._trials = Trials(self._watch, self._executor, clock=clock, retry_s=self._options.retry_s)
+        self.spans_cpu_ns = self.loop_errors = 0
 
     def __repr__(self) -> str:
         return f"<Batcher {self.policy!r} {len(self._out)} out {'closing' if self._closing else 'open'}>"
@@ -75,6 +76,7 @@ class Batcher:
         self._work.set()
         if self._task is not None:
             await self._task
+        self._trials.close()
         self._executor.close()
 
     # What others ask
@@ -108,7 +110,7 @@ class Batcher:
 
     @property
     def unhealthy(self) -> Mapping[str, str]:
-        """Variants (model/variant) that fail, with the reason, until `healed`: not to be routed to."""
+        """Variants (model/variant) that fail, with the reason, until one runs again: not to be routed to."""
         return self._watch.sick
 
     def findings(self) -> list[str]:
@@ -118,7 +120,7 @@ class Batcher:
 
     def healed(self, key: str) -> None:
         """The variant was loaded again."""
-        self._watch.healed(key)
+        self._trials.healed(key)
 
     def grid(self, key: str, *, now_mg_per_kwh: float | None, mean_mg_per_kwh: float | None) -> None:
         """The grid intensity [mg/kWh] where this variant runs and its 24 h mean; dirtier hours wait longer."""
@@ -254,7 +256,6 @@ class Batcher:
         for _, launch, ran in done:
             for each in ran:
                 try:
-                    self._watch.ran(launch.lane.key, rows=len(each.flights), failed=failures(each))
                     self.spans_cpu_ns += land(each, self._share_milli)
                 except Exception:
                     self.loop_errors += 1
@@ -262,6 +263,7 @@ class Batcher:
                     for flight in each.flights:
                         flight.fail(InferenceFailed("the answer could not be put together"))
             try:
+                self._trials.ran(launch.lane.key, ran)
                 self._learn(launch, ran)
             except Exception:
                 self.loop_errors += 1

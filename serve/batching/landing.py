@@ -47,6 +47,12 @@ def failures(ran: Ran) -> int:
     return len(ran.flights) if ran.error is not None else len(ran.bad)
 
 
+def rows_of(ran: Sequence[Ran]) -> tuple[int, int]:
+    """How many rows an engine ran in a launch, and how many of them failed; those that none ran are left out."""
+    tried = [each for each in ran if each.refused is None]
+    return sum([len(each.flights) for each in tried]), sum([failures(each) for each in tried])
+
+
 def runs_of(ran: Sequence[Ran], power: CpuPower | None) -> list[Run]:
     """What the runs with a span took; joules are the power model's estimate of their CPU time, None without a model."""
     return [

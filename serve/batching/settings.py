@@ -19,13 +19,15 @@ class Options:
 
     `lanes` by model/variant; `power` estimates the joules of a span from its CPU time (None: energy stays unknown, and
     the profile's energy stands); `executor` runs the batches (None: a thread of this process); `on_span` is
-    called once per executed span with its model/variant and predicted time [s].
+    called once per executed span with its model/variant and predicted time [s]; `retry_s` after a trial that failed an
+    unhealthy variant is tried again [s].
     """
 
     lanes: Mapping[str, LaneSettings] = field(default_factory=dict)
     power: CpuPower | None = None
     executor: Executor | None = None
     on_span: SpanSeen | None = None
+    retry_s: float = 30.0
 
 
 def lanes_of(models: Models) -> dict[str, LaneSettings]:

@@ -1,5 +1,6 @@
 """ONNX Runtime on CPU or CUDA: one session, a fixed number of threads, no spinning."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from greenserve.carbon.meters.thread_cpu import thread_ids, threads_cpu_ns
+from greenserve.carbon.meters.thread_cpu import begun_by, cpu_ns_by_thread
 from greenserve.errors import DependencyMissing, ManifestInvalid
 from greenserve.records import Batch, Span
 from greenserve.serve.engines.signature import TOKEN_INPUTS, Feeds, Signature, feeds_of
 
+log = logging.getLogger("greenserve.engines")
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 DEVICES: Mapping[str, str] = MappingProxyType({CPU: "cpu", CUDA: "cuda:0"})
@@ -50,8 +52,7 @@ Outputs = Sequence[npt.NDArray[np.generic]]
 class OnnxEngine:
     """Runs one ONNX file: on the calling thread, on `threads` - 1 of ONNX Runtime's own, or on the first GPU.
 
-    State: the session, its own threads (known by the difference that loading makes: load one engine at a time), and
-    the usual size of a batch.
+    State: the session, its own threads (those that its creation began and that live), and the usual size of a batch.
     """
 
     def __init__(
@@ -86,16 +87,10 @@ class OnnxEngine:
                 f"{self._variant} needs ONNX Runtime's {self._provider}, the installed one has "
                 f"{', '.join(ort.get_available_providers())}; install onnxruntime-gpu instead of onnxruntime"
             )
-        before = thread_ids()
-        try:
-            session = ort.InferenceSession(
-                str(self._model_file), _options(self._threads), providers=_providers(self._provider), enable_fallback=0
-            )
-        except Exception as error:  # ONNX Runtime raises many unrelated classes for a bad file
-            raise ManifestInvalid(
-                f"{self._model_file.name} of {self._variant} does not load; build it again with `greenserve optimize`: "
-                f"{error}"
-            ) from None
+        if self._threads > 1:
+            session, self._own_threads = begun_by(self._session)
+        else:
+            session = self._session()
         if session.get_providers()[0] != self._provider:
             raise DependencyMissing(
                 f"{self._variant} needs ONNX Runtime's {self._provider}, which did not start here: no GPU, driver or "
@@ -107,7 +102,6 @@ class OnnxEngine:
             self._runner = BoundSession(session, self._outputs, device="cuda").run
         else:
             self._runner = lambda feeds, options: session.run(self._outputs, feeds, options)
-        self._own_threads = thread_ids() - before if self._threads > 1 else frozenset()
         self._shrink = ort.RunOptions()
         self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", ARENAS[self._provider])
 
@@ -115,12 +109,13 @@ class OnnxEngine:
         """All outputs of the graph, [rows, ...] each, and the span with the CPU time of all threads that ran it."""
         if self._runner is None:
             raise ManifestInvalid(f"{self._variant} is not loaded")
-        start_ns, start_cpu_ns = time.monotonic_ns(), self._cpu_clock_ns()
+        start_ns, own_ns, start_cpu_ns = time.monotonic_ns(), cpu_ns_by_thread(self._own_threads), time.thread_time_ns()
         feeds = feeds_of(batch)
         if self._token_inputs:
             feeds = _tokens_for(self._token_inputs, feeds)
         given = self._runner(feeds, self._run_options(feeds))
-        cpu_ns, end_ns = self._cpu_clock_ns() - start_cpu_ns, time.monotonic_ns()
+        cpu_ns = time.thread_time_ns() - start_cpu_ns + self._own_cpu_ns(own_ns)
+        end_ns = time.monotonic_ns()
         span = Span(
             batch_id=batch.batch_id,
             variant=batch.variant,
@@ -148,8 +143,24 @@ class OnnxEngine:
             }
         )
 
-    def _cpu_clock_ns(self) -> int:
-        return time.thread_time_ns() + threads_cpu_ns(self._own_threads)
+    def _session(self) -> ort.InferenceSession:
+        try:
+            return ort.InferenceSession(
+                str(self._model_file), _options(self._threads), providers=_providers(self._provider), enable_fallback=0
+            )
+        except Exception as error:  # ONNX Runtime raises many unrelated classes for a bad file
+            raise ManifestInvalid(
+                f"{self._model_file.name} of {self._variant} does not load; build it again with `greenserve optimize`: "
+                f"{error}"
+            ) from None
+
+    def _own_cpu_ns(self, start_ns: Mapping[int, int]) -> int:
+        """What the session's threads have used since [ns]; one that has ended is forgotten, and fails no run."""
+        end_ns = cpu_ns_by_thread(start_ns)
+        if len(end_ns) < len(self._own_threads):
+            log.warning("%s: %d of its threads have ended", self._variant, len(self._own_threads) - len(end_ns))
+            self._own_threads = frozenset(end_ns)
+        return sum([ns - start_ns[each] for each, ns in end_ns.items()])
 
     def _run_options(self, feeds: Feeds) -> ort.RunOptions | None:
         elements = sum(array.size for array in feeds.values())

@@ -57,6 +57,8 @@ Engines = Callable[[Manifest, Variant], Engine]
 class HeldEngine:
     """An echo engine that waits before each batch until `release` allows one more; `batches` are those it was given.
 
+    A `broken` one raises for whatever it is given.
+
     State: the batches, appended by the engine's thread; permits, given by the test.
     """
 
@@ -64,6 +66,7 @@ class HeldEngine:
         self._echo = EchoEngine(variant=variant, fail_on=fail_on)
         self._permits = threading.Semaphore(0)
         self._free = True
+        self.broken = False
         self.batches: list[Batch] = []
 
     def hold(self) -> None:
@@ -83,6 +86,8 @@ class HeldEngine:
             self.batches.append(batch)
             if not self._free:
                 assert self._permits.acquire(timeout=10.0)
+        if self.broken:
+            raise RuntimeError("out of order")
         return self._echo.run(batch)
 
     def describe(self) -> Mapping[str, object]:

@@ -58,7 +58,9 @@ def with_costs(served: ServedVariant, *, fixed_s: float, row_s: float = 1e-4, ma
     return replace(served, profile=profile, max_batch=max_batch)
 
 
-def tuned(served: ServedVariant, clock: ManualClock | SystemClock, **settings: Any) -> Batcher:
+def tuned(
+    served: ServedVariant, clock: ManualClock | SystemClock, *, retry_s: float = 30.0, **settings: Any
+) -> Batcher:
     """A batcher with one lane of these settings; it is not started."""
     whole: dict[str, Any] = {"buckets": BUCKETS, "max_batch": served.max_batch, "slo_s": None}
     lane = LaneSettings(**(whole | settings))
@@ -68,7 +70,7 @@ def tuned(served: ServedVariant, clock: ManualClock | SystemClock, **settings: A
         max_batch={},
         max_queued=64,
         share_milli=500,
-        options=Options(lanes={served.key: lane}, power=host_power()),
+        options=Options(lanes={served.key: lane}, power=host_power(), retry_s=retry_s),
     )
 
 

@@ -86,7 +86,7 @@ async def batcher(replicas: Replicas) -> AsyncIterator[Batcher]:
     await batcher.close()
 
 
-def a_remote_batcher(run: Run, *, slots: int = 2) -> Batcher:
+def a_remote_batcher(run: Run, *, slots: int = 2, retry_s: float = 30.0) -> Batcher:
     """Two batches may be out."""
     clock = SystemClock()
     executor = RemoteExecutor(run, slots=slots, node=NODE, clock=clock)
@@ -96,7 +96,7 @@ def a_remote_batcher(run: Run, *, slots: int = 2) -> Batcher:
         max_batch={"tiny/fp32": 4},
         max_queued=64,
         share_milli=500,
-        options=Options(executor=executor),
+        options=Options(executor=executor, retry_s=retry_s),
     )
 
 
@@ -256,6 +256,64 @@ async def test_a_replica_whose_batch_hangs_says_so(tiny_manifest: Path, tmp_path
     replicas.engines.release()
     await running
     replicas.replica.check()
+
+
+async def test_a_replica_whose_engine_runs_nothing_any_more_says_so(replicas: Replicas, served: ServedVariant) -> None:
+    """After three batches it tries what it ran when it was loaded; it is replaced, unless it was loaded again."""
+    executor = RemoteExecutor(replicas.run, slots=1, node=NODE, clock=SystemClock())
+    replicas.engines.by_variant["fp32"].broken = True
+    for _ in range(2):
+        await executor.start([Asked(served, (3, 0)).flight])
+    replicas.replica.check()
+
+    await executor.start([Asked(served, (3, 0)).flight])
+
+    with pytest.raises(
+        RuntimeError, match="variant tiny/fp32 is unhealthy: 3 batches in a row failed, and so did a trial"
+    ):
+        replicas.replica.check()
+    await replicas.replica.reload("prepare")
+    await replicas.replica.reload("commit")
+    replicas.replica.check()
+
+
+async def test_what_callers_send_ends_no_replica_of_engines(tiny_manifest: Path, tmp_path: Path) -> None:
+    """Bad items in any number: neither is the replica replaced, nor does the gateway route elsewhere."""
+    replicas = Replicas(tiny_manifest, tmp_path, fail_on=9)
+    served = the_model(replicas, tiny_manifest, tmp_path).variants["fp32"]
+    batcher = a_remote_batcher(replicas.run)
+    batcher.start()
+
+    for number in range(20):
+        asked = Asked(served, (9, number))
+        batcher.submit([asked.flight])
+        await asyncio.wait([asked.future])
+    await until(lambda: any(batch.rows == (served.example,) for batch in replicas.engines.batches))
+
+    replicas.replica.check()
+    assert {} == batcher.unhealthy
+    await batcher.close()
+
+
+async def test_a_remote_variant_is_routed_to_again_once_its_replica_was_replaced(
+    replicas: Replicas, served: ServedVariant
+) -> None:
+    """A trial finds out, by the way that batches take."""
+    batcher = a_remote_batcher(replicas.run, retry_s=0.002)
+    batcher.start()
+    engine = replicas.engines.by_variant["fp32"]
+    engine.broken = True
+    for number in range(3):
+        asked = Asked(served, (3, number))
+        batcher.submit([asked.flight])
+        await asyncio.wait([asked.future])
+    await until(lambda: bool(batcher.unhealthy))
+
+    engine.broken = False
+    await until(lambda: not batcher.unhealthy)
+
+    assert [] == batcher.findings()
+    await batcher.close()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Routing as the gateway uses it: snapshots of the grid, upper bounds, and refusals that name the cause."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -14,7 +17,7 @@ from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.models import Models, ServedModel
 from greenserve.serve.router import Router
 from greenserve.units import NS_PER_S, US_PER_S
-from tests.serve.building import FAR_NS, a_batcher, a_decision, an_admitted
+from tests.serve.building import FAR_NS, HeldEngines, a_batcher, a_config, a_decision, an_admitted, models_of
 
 HOUR_US = 3_600 * US_PER_S
 
@@ -229,3 +232,64 @@ def test_requests_carry_the_reading_of_the_other_basis(
     assert decision.intensity.counterpart is not None
     assert ("lifecycle", "direct") == (decision.intensity.basis, decision.intensity.counterpart.basis)
     assert asked == feed.asked
+
+
+class CountingClock(ManualClock):
+    """Snapshots are stamped: `stamps` counts how often the time was asked for."""
+
+    stamps = 0
+
+    def unix_us(self) -> int:
+        """As the manual clock."""
+        self.stamps += 1
+        return super().unix_us()
+
+
+class Ailing(Batcher):
+    """A batcher whose variants are as unhealthy as the test says."""
+
+    sick: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def unhealthy(self) -> Mapping[str, str]:
+        """What the test says."""
+        return self.sick
+
+
+def ailing(models: Models, clock: ManualClock) -> Ailing:
+    """Nothing waits in it."""
+    served = [variant for model in models for variant in model.variants.values()]
+    most = {variant.key: 4 for variant in served}
+    return Ailing(clock=clock, buckets=(4, 8), max_batch=most, max_queued=64, share_milli=500)
+
+
+def test_a_variant_that_fails_is_left_out_until_it_runs_again(
+    config: Config, models: Models, model: ServedModel, clock: ManualClock
+) -> None:
+    """Asked for by name it has no feasible route; after that it is there again."""
+    router, batcher = a_router(config, models, clock), ailing(models, clock)
+    pinned = an_admitted(hints=Hints(variant="int8-dyn"))
+    batcher.sick = {"tiny/int8-dyn": "it fails"}
+
+    with pytest.raises(NoFeasibleRoute):
+        router.route(pinned, model, batcher)
+    assert "int8-dyn" != router.route(an_admitted(), model, batcher).variant
+    batcher.sick = {}
+
+    assert "int8-dyn" == router.route(pinned, model, batcher).variant
+
+
+def test_models_of_two_batchers_are_no_news_to_each_other(tiny_manifest: Path, tmp_path: Path) -> None:
+    """One model here and one elsewhere, whose variant fails: a snapshot is made when that changes, not per request."""
+    names = [{"name": name, "manifest": tiny_manifest} for name in ("tiny", "far")]
+    config = a_config(tiny_manifest, tmp_path, models=names)
+    models, clock = models_of(config, HeldEngines()), CountingClock(unix_us=1_767_225_600_000_000)
+    router, here, elsewhere = a_router(config, models, clock), ailing(models, clock), ailing(models, clock)
+    elsewhere.sick = {"far/fp32": "it fails"}
+    before = clock.stamps
+
+    for _ in range(50):
+        router.route(an_admitted(), models.find("tiny"), here)
+        router.route(an_admitted(), models.find("far"), elsewhere)
+
+    assert 1 == clock.stamps - before

@@ -12,7 +12,6 @@ from greenserve.serve.batching.arrivals import ArrivalRates, Company, Gaps
 from greenserve.serve.batching.overload import Latch, over_share
 from greenserve.serve.batching.split import Pile, group_of
 from greenserve.serve.batching.waiting import Patience, worth_waiting
-from greenserve.serve.batching.watch import Watch
 from greenserve.units import NS_PER_S
 from tests.serve.batching import BUCKETS, a_lane
 
@@ -140,34 +139,6 @@ def test_shares_bind_only_once_much_is_queued_and_follow_the_weights() -> None:
     assert not over_share("a", 0.15, queued=queued, weights={"a": 2.0}, horizon_s=1.0)
     assert not over_share("c", 0.3, queued=queued, weights={}, horizon_s=1.0)
     assert over_share("c", 0.4, queued=queued, weights={}, horizon_s=1.0)
-
-
-def test_a_variant_that_fails_half_of_its_rows_is_sick() -> None:
-    """Over the last rows, once there are enough of them; loading it again heals."""
-    watch = Watch()
-    for _ in range(3):
-        watch.ran("v", rows=5, failed=3)
-    before = dict(watch.sick)
-
-    watch.ran("v", rows=5, failed=3)
-
-    assert ({}, {"v": "12 of the last 20 rows failed"}) == (before, watch.sick)
-    watch.healed("v")
-    assert [] == watch.findings(0)
-
-
-def test_work_that_nobody_starts_is_found() -> None:
-    """A second after it should have been, not while it waits for company on purpose or a batch runs."""
-    watch = Watch()
-    watch.waits(0, until_s=0.5)
-
-    findings = [watch.findings(seconds * NS_PER_S // 10) for seconds in (14, 16)]
-    watch.launched(1, "v", 2 * NS_PER_S, 0.1)
-    running = watch.findings(4 * NS_PER_S)
-    watch.returned(1)
-
-    assert [[], ["rows have waited for 1.1 s while the engine was free"]] == findings
-    assert [] == running == watch.findings(9 * NS_PER_S)
 
 
 def test_a_burst_that_is_over_is_not_waited_on() -> None:

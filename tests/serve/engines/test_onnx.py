@@ -1,6 +1,9 @@
 """ONNX Runtime: what its files must hold, and what it is fed."""
 
+import threading
+import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +49,67 @@ def test_engines_are_loaded_before_they_run(tmp_path: Path) -> None:
     """An engine that was not loaded says so."""
     with pytest.raises(ManifestInvalid, match="is not loaded"):
         engine_for_file(tmp_path / "model.onnx", "fp32").run(a_batch((1,)))
+
+
+def test_threads_of_others_that_begin_during_a_load_are_not_the_engines(tiny_manifest: Path) -> None:
+    """They may end: no run fails for it, and what they used is nobody's."""
+    leave, loaded_now = threading.Event(), threading.Event()
+    others: list[threading.Thread] = []
+
+    def begin_others() -> None:
+        while not loaded_now.is_set() and len(others) < 500:
+            others.append(threading.Thread(target=leave.wait))
+            others[-1].start()
+
+    beginning = threading.Thread(target=begin_others)
+    engine = OnnxEngine(model_file=tiny_manifest.parent / "fp32" / "model.onnx", variant="fp32", threads=2)
+    beginning.start()
+    engine.load()
+    loaded_now.set()
+    beginning.join()
+    leave.set()
+    for each in others:
+        each.join()
+
+    outputs, span = engine.run(a_batch((1, 2)))
+
+    assert others
+    assert 1 == len(outputs["logits"])
+    assert span.cpu_ns > 0
+
+
+def test_a_span_holds_the_cpu_time_of_the_sessions_own_threads(tmp_path: Path) -> None:
+    """A graph whose work is shared by two threads: together they use more than the one that calls."""
+    file = a_heavy_graph(tmp_path / "model.onnx")
+    engine = OnnxEngine(
+        model_file=file, variant="v", threads=2, signature=declared(("x", "FP32"), outputs={"y": "FP32"})
+    )
+    engine.load()
+    item = TensorItem((np.ones((WIDTH,), np.float32),))
+    batch = Batch(batch_id="b", variant="v", rows=(item,) * 64, padded_length=1, input_names=("x",))
+    own_ns, all_ns = 0, 0
+
+    for _ in range(5):
+        before_ns = time.thread_time_ns()
+        _, span = engine.run(batch)
+        own_ns += time.thread_time_ns() - before_ns
+        all_ns += span.cpu_ns
+
+    assert own_ns < all_ns < 20 * own_ns
+
+
+WIDTH = 512
+
+
+def a_heavy_graph(file: Path) -> Path:
+    """Eight products with a square matrix."""
+    from onnx import helper, numpy_helper
+
+    weight = numpy_helper.from_array(np.eye(WIDTH, dtype=np.float32))
+    names = ["x", *(f"h{number}" for number in range(7)), "y"]
+    nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in pairwise(names)]
+    nodes.insert(0, helper.make_node("Constant", [], ["w"], value=weight))
+    return write_graph(file, nodes, inputs={"x": "FLOAT"}, outputs={"y": "FLOAT"}, shape=("b", WIDTH))
 
 
 def test_padding_changes_no_answer(tiny_manifest: Path) -> None:
