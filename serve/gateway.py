@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from types import MappingProxyType
 
 import numpy as np
@@ -107,10 +108,12 @@ class Gateway:
         async with self.deferral.turn(admitted):
             self._mark(times, "defer")
             kept = len(times)
-            while True:
+            for attempt in count():
+                # What ran for an attempt that was refused then is in the ledger: each has a line of its own.
+                tried = replace(admitted, request=replace(admitted.request, attempt=attempt))
                 try:
                     # It may have been reloaded meanwhile.
-                    finished = await self._answer(admitted, self.models.find(model.name), times)
+                    finished = await self._answer(tried, self.models.find(model.name), times)
                 except Overloaded as refused:
                     del times[kept:]
                     if not self.deferral.has_time(admitted):
@@ -119,6 +122,7 @@ class Gateway:
                 else:
                     made = finished.decision
                     return replace(finished, decision=replace(made, flags=(*made.flags, DEFERRED)))
+        raise AssertionError("attempts are counted without an end")
 
     async def _answer(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
         """Each item from the cache, from an identical item in flight, or by a run of the variant that routing picks."""

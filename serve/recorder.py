@@ -335,6 +335,7 @@ class Recorder:
             reserved=finished.admitted.reservation.amount,
             flags=_flags(decision, [intensity, *(edge.reading for edge in later)]),
             charged=finished.outcome != "error",
+            attempt=request.attempt,
         )
 
     def _met(
