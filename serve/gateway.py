@@ -1,7 +1,7 @@
 """The path of a request, whole and in order."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from greenserve.carbon.entries import Outcome
-from greenserve.errors import DeadlineExceeded, InvalidRequest, NotImplementedHere, Overloaded
+from greenserve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest, NotImplementedHere, Overloaded
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays, CachedAnswer, Clock
 from greenserve.record import record
@@ -29,6 +29,7 @@ from greenserve.serve.recorder import Finished, Recorded, Recorder, run_of
 from greenserve.serve.router import Router
 from greenserve.units import NS_PER_S
 
+NO_OUTPUTS: Arrays = MappingProxyType({})
 NO_REMOTE: Mapping[str, Batcher] = MappingProxyType({})
 DEFERRED = "deferred"
 """The flag on the ledger line of a request that could wait for a cleaner grid."""
@@ -135,12 +136,22 @@ class Gateway:
         missing = self._found(admitted, model, waiter, fetched)
         self._mark(times, "cache")
         if missing.rows:
-            decision = self.router.route(admitted, model, self._batcher_of(model))
-            self._mark(times, "route")
-            self._launch(admitted, model, missing, decision, waiter)
+            try:
+                decision = self.router.route(admitted, model, self._batcher_of(model))
+                self._mark(times, "route")
+                self._launch(admitted, model, missing, decision, waiter)
+            except Exception as refused:
+                for _ in missing.rows:  # so that its share of the flights that it joined is recorded once they land
+                    waiter.fail(refused)
+                raise
         self.admission.door.taken()
         await self._landing(waiter, request.deadline_ns)
-        finished = _finished(admitted, model, waiter, missing.result)
+        try:
+            outputs = _joined(waiter)
+        except InferenceFailed:
+            self._record_owed(_finished(admitted, model, waiter, missing.result, outcome="error"))
+            raise
+        finished = replace(_finished(admitted, model, waiter, missing.result), outputs=outputs)
         if finished.run is not None:
             times.append(("queue", max(finished.run.start_ns, times[-1][1])))
             times.append(("model", finished.run.end_ns))
@@ -235,7 +246,9 @@ class Gateway:
     def _record_unanswered(self, admitted: Admitted, model: ServedModel, waiter: Waiter) -> None:
         """What ran for a client that left, or for a request that failed as a whole, is owed all the same."""
         outcome: Outcome = "cancelled" if waiter.future.cancelled() or waiter.future.exception() is None else "error"
-        finished = _finished(admitted, model, waiter, "off", outcome=outcome)
+        self._record_owed(_finished(admitted, model, waiter, "off", outcome=outcome))
+
+    def _record_owed(self, finished: Finished) -> None:
         if finished.run is not None:
             self.recorder.submit_unanswered(finished)
 
@@ -281,26 +294,41 @@ class _Missing:
 def _finished(
     admitted: Admitted, model: ServedModel, waiter: Waiter, cache: CacheResult, *, outcome: Outcome = "ok"
 ) -> Finished:
+    """What the request used, by what has landed of it; without outputs."""
     landed = [each for each in waiter.landed if each is not None]
     decision = next((each.decision for each in landed if each.span is not None), landed[0].decision)
     return Finished(
         admitted=admitted,
         decision=decision,
         variant_digest=model.variants[decision.variant].variant.digest,
-        outputs=_joined(landed),
+        outputs=NO_OUTPUTS,
         run=run_of(landed),
         cache=cache,
         outcome=outcome,
     )
 
 
-def _joined(landed: Sequence[Landed]) -> Arrays:
-    """The items' outputs as the request's; names that only some of them have are left out."""
-    first = landed[0].outputs
+def _joined(waiter: Waiter) -> Arrays:
+    """The items' outputs as the request's; names that only some of them have are left out.
+
+    Raises InferenceFailed where they have no common shape: a model whose outputs are as wide as what ran with them.
+    """
+    landed = [each.outputs for each in waiter.landed if each is not None]
+    first = landed[0]
     if len(landed) == 1:
         return first
-    shared = [name for name in first if all(name in each.outputs for each in landed)]
-    return {name: np.concatenate([each.outputs[name] for each in landed]) for name in shared}
+    joined = {}
+    for name in first:
+        if all(name in each for each in landed):
+            try:
+                joined[name] = np.concatenate([each[name] for each in landed])
+            except ValueError:
+                shapes = " and ".join(sorted({str(list(each[name].shape[1:])) for each in landed}))
+                raise InferenceFailed(
+                    f"the model's output {name!r:.80} has another shape for another input ({shapes}), so that they "
+                    "cannot be answered as one; send the inputs one by one"
+                ) from None
+    return joined
 
 
 def _encode(finished: Finished, recorded: Recorded, model: ServedModel, times: tuple[tuple[str, int], ...]) -> Answer:
