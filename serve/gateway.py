@@ -34,6 +34,11 @@ NO_REMOTE: Mapping[str, Batcher] = MappingProxyType({})
 DEFERRED = "deferred"
 """The flag on the ledger line of a request that could wait for a cleaner grid."""
 
+Times = list[tuple[str, int]]
+"""(stage, monotonic ns at its end), in their order."""
+Answered = tuple[Finished, ServedModel]
+"""What is to be recorded, and the model that answered."""
+
 
 class Gateway:
     """Answers calls of any protocol: what happens to each stands in `handle`, in order."""
@@ -81,11 +86,11 @@ class Gateway:
             admitted = self.admission.admit(caller, request, upper=partial(cost, max), least=partial(cost, min))
             self._mark(times, "admit")
             try:
-                finished = await self._in_time(admitted, model, times)
+                finished, model = await self._in_time(call, admitted, model, times)
                 recorded = await self.recorder.submit(finished)
             finally:
                 self.admission.release(admitted)
-            self.admission.settle(admitted, recorded)
+            self.admission.settle(finished.admitted, recorded)
             self._mark(times, "record")
             if finished.run is not None:
                 policy = self._batcher_of(model).policy
@@ -102,10 +107,10 @@ class Gateway:
         finally:
             self.recorder.end()
 
-    async def _in_time(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
+    async def _in_time(self, call: Call, admitted: Admitted, model: ServedModel, times: Times) -> Answered:
         """At once, or for a request that may wait when the grid is cleaner."""
         if admitted.request.hints.defer_until_us is None:
-            return await self._answer(admitted, model, times)
+            return await self._answer(call, admitted, model, times)
         async with self.deferral.turn(admitted):
             self._mark(times, "defer")
             kept = len(times)
@@ -113,8 +118,7 @@ class Gateway:
                 # What ran for an attempt that was refused then is in the ledger: each has a line of its own.
                 tried = replace(admitted, request=replace(admitted.request, attempt=attempt))
                 try:
-                    # It may have been reloaded meanwhile.
-                    finished = await self._answer(tried, self.models.find(model.name), times)
+                    finished, answering = await self._answer(call, tried, model, times)
                 except Overloaded as refused:
                     del times[kept:]
                     if not self.deferral.has_time(admitted):
@@ -122,16 +126,17 @@ class Gateway:
                     await asyncio.sleep(refused.retry_after_s or 1)
                 else:
                     made = finished.decision
-                    return replace(finished, decision=replace(made, flags=(*made.flags, DEFERRED)))
+                    return replace(finished, decision=replace(made, flags=(*made.flags, DEFERRED))), answering
         raise AssertionError("attempts are counted without an end")
 
-    async def _answer(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
+    async def _answer(self, call: Call, admitted: Admitted, model: ServedModel, times: Times) -> Answered:
         """Each item from the cache, from an identical item in flight, or by a run of the variant that routing picks."""
-        request = admitted.request
         fetched = NOTHING
+        admitted, model = self._as_served(call, admitted, model)
         if self.cache.shared is not None:
             fetched = await self.cache.fetch(admitted, model)
-            model = self.models.find(model.name)  # it may have been reloaded meanwhile
+            admitted, model = self._as_served(call, admitted, model)
+        request = admitted.request
         waiter = Waiter(len(request.rows), partial(self._record_unanswered, admitted, model))
         missing = self._found(admitted, model, waiter, fetched)
         self._mark(times, "cache")
@@ -155,7 +160,16 @@ class Gateway:
         if finished.run is not None:
             times.append(("queue", max(finished.run.start_ns, times[-1][1])))
             times.append(("model", finished.run.end_ns))
-        return finished
+        return finished, model
+
+    def _as_served(self, call: Call, admitted: Admitted, model: ServedModel) -> tuple[Admitted, ServedModel]:
+        """The request as the model that serves now reads it, and that model: it may have been reloaded meanwhile, with
+        other labels, another tokenizer. Raises ModelUnknown where the version that was asked for is gone."""
+        now = self.models.find(call.model, call.version)
+        if now is model:
+            return admitted, model
+        request = replace(admitted.request, rows=now.task.rows(call), outputs=_outputs_of(call, now))
+        return replace(admitted, request=request), now
 
     def _found(
         self, admitted: Admitted, model: ServedModel, waiter: Waiter, fetched: Mapping[bytes, CachedAnswer]
@@ -253,17 +267,12 @@ class Gateway:
             self.recorder.submit_unanswered(finished)
 
     def _decode(self, call: Call, model: ServedModel) -> InferenceRequest:
-        task = model.task
-        for name in call.outputs:
-            if name not in task.offered:
-                raise InvalidRequest(
-                    f"outputs: {name!r:.80} is not offered; offered are {', '.join(sorted(task.offered))}"
-                )
+        outputs = _outputs_of(call, model)
         return InferenceRequest(
             request_id=new_request_id(),
             model=model.name,
-            rows=task.rows(call),
-            outputs=call.outputs or tuple(spec.name for spec in task.outputs),
+            rows=model.task.rows(call),
+            outputs=outputs,
             protocol=call.protocol,
             received_ns=call.received_ns,
             deadline_ns=self.admission.deadline_ns(call),
@@ -271,8 +280,17 @@ class Gateway:
             client_id=call.client_id,
         )
 
-    def _mark(self, times: list[tuple[str, int]], stage: str) -> None:
+    def _mark(self, times: Times, stage: str) -> None:
         times.append((stage, self._clock.monotonic_ns()))
+
+
+def _outputs_of(call: Call, model: ServedModel) -> tuple[str, ...]:
+    """What is asked for, or what the model gives unasked."""
+    for name in call.outputs:
+        if name not in model.task.offered:
+            offered = ", ".join(sorted(model.task.offered))
+            raise InvalidRequest(f"outputs: {name!r:.80} is not offered; offered are {offered}")
+    return call.outputs or tuple(spec.name for spec in model.task.outputs)
 
 
 def _expire(waiter: Waiter) -> None:
