@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -111,22 +112,26 @@ class Gateway:
         """At once, or for a request that may wait when the grid is cleaner."""
         if admitted.request.hints.defer_until_us is None:
             return await self._answer(call, admitted, model, times)
-        async with self.deferral.turn(admitted):
+        async with AsyncExitStack() as place:
+            with self.recorder.paused():
+                await place.enter_async_context(self.deferral.turn(admitted))
             self._mark(times, "defer")
             kept = len(times)
             for attempt in count():
                 # What ran for an attempt that was refused then is in the ledger: each has a line of its own.
                 tried = replace(admitted, request=replace(admitted.request, attempt=attempt))
+                began_ns = self._clock.monotonic_ns()
                 try:
                     finished, answering = await self._answer(call, tried, model, times)
                 except Overloaded as refused:
                     del times[kept:]
                     if not self.deferral.has_time(admitted):
                         raise
-                    await asyncio.sleep(refused.retry_after_s or 1)
+                    with self.recorder.paused():
+                        await asyncio.sleep(refused.retry_after_s or 1)
                 else:
-                    made = finished.decision
-                    return replace(finished, decision=replace(made, flags=(*made.flags, DEFERRED))), answering
+                    made = replace(finished.decision, flags=(*finished.decision.flags, DEFERRED))
+                    return replace(finished, decision=made, began_ns=began_ns), answering
         raise AssertionError("attempts are counted without an end")
 
     async def _answer(self, call: Call, admitted: Admitted, model: ServedModel, times: Times) -> Answered:
