@@ -14,15 +14,15 @@ from greenserve.carbon.entries import Outcome
 from greenserve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest, NotImplementedHere, Overloaded
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays, CachedAnswer, Clock
-from greenserve.record import record
 from greenserve.records import Admitted, Decision, InferenceRequest, Item
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
-from greenserve.serve.batching.flight import Flight, Landed, Waiter
+from greenserve.serve.batching.flight import Landed, Waiter
 from greenserve.serve.batching.landing import PATIENCE_OF
-from greenserve.serve.cache import NOTHING, AnswerCache, floor_of
+from greenserve.serve.cache import NOTHING, AnswerCache
 from greenserve.serve.call import Answer, CacheResult, Call
 from greenserve.serve.deferral import Deferral
+from greenserve.serve.missing import Missing
 from greenserve.serve.models import Models, ServedModel
 from greenserve.serve.observers import Observers
 from greenserve.serve.once import Once
@@ -143,17 +143,21 @@ class Gateway:
             admitted, model = self._as_served(call, admitted, model)
         request = admitted.request
         waiter = Waiter(len(request.rows), partial(self._record_unanswered, admitted, model))
+        batcher = self._batcher_of(model)
         missing = self._found(admitted, model, waiter, fetched)
+        qualities = [*missing.found]
         self._mark(times, "cache")
         if missing.rows:
             try:
-                decision = self.router.route(admitted, model, self._batcher_of(model))
+                decision = self.router.route(admitted, model, batcher)
                 self._mark(times, "route")
                 self._launch(admitted, model, missing, decision, waiter)
             except Exception as refused:
                 for _ in missing.rows:  # so that its share of the flights that it joined is recorded once they land
                     waiter.fail(refused)
                 raise
+            qualities += [model.variants[decision.variant].variant.value_low] * len(missing.rows)
+        self.router.answered(admitted, model, batcher, qualities)
         self.admission.door.taken()
         await self._landing(waiter, request.deadline_ns)
         try:
@@ -161,7 +165,7 @@ class Gateway:
         except InferenceFailed:
             self._record_owed(_finished(admitted, model, waiter, missing.result, outcome="error"))
             raise
-        finished = replace(_finished(admitted, model, waiter, missing.result), outputs=outputs)
+        finished = _finished(admitted, model, waiter, missing.result, outputs=outputs)
         if finished.run is not None:
             times.append(("queue", max(finished.run.start_ns, times[-1][1])))
             times.append(("model", finished.run.end_ns))
@@ -178,15 +182,16 @@ class Gateway:
 
     def _found(
         self, admitted: Admitted, model: ServedModel, waiter: Waiter, fetched: Mapping[bytes, CachedAnswer]
-    ) -> "_Missing":
+    ) -> Missing:
         """Serve what is stored, join what is in flight; what is left, with the keys under which it will be known."""
         request = admitted.request
         key_of = self.cache.keys(admitted, model)
         if key_of is None:
-            return _Missing(rows=[(place, row, None) for place, row in enumerate(request.rows)], result="off")
+            return Missing(rows=[(place, row, None) for place, row in enumerate(request.rows)], found=(), result="off")
         missing: list[tuple[int, Item, bytes | None]] = []
+        found: list[float] = []
         result: CacheResult = "hit"
-        floor = floor_of(admitted, model)
+        floor = self.router.least_quality(admitted, model, self._batcher_of(model))
         for place, row in enumerate(request.rows):
             key = key_of(row)
             if key is None:
@@ -194,39 +199,22 @@ class Gateway:
             elif (cached := self.cache.get(model, key, floor, fetched)) is not None:
                 decision = self.router.priced_now(model.name, cached.decision)
                 waiter.take(place, Landed(outputs=cached.outputs, decision=decision))
+                found.append(model.variants[decision.variant].variant.value_low)
             elif (flight := self.cache.in_flight(key, floor)) is not None:
                 flight.join(waiter, place, deadline_ns=request.deadline_ns)
+                found.append(flight.served.variant.value_low)
                 result = "joined"
             else:
                 missing.append((place, row, key))
         if missing:
             result = "miss" if any(key is not None for _, _, key in missing) else "off"
-        return _Missing(rows=missing, result=result)
+        return Missing(rows=missing, found=found, result=result)
 
     def _launch(
-        self, admitted: Admitted, model: ServedModel, missing: "_Missing", decision: Decision, waiter: Waiter
+        self, admitted: Admitted, model: ServedModel, missing: Missing, decision: Decision, waiter: Waiter
     ) -> None:
         request, served = admitted.request, model.variants[decision.variant]
-        now_ns = self._clock.monotonic_ns()
-        flights: list[Flight] = []
-        by_key: dict[bytes, Flight] = {}
-        for place, row, key in missing.rows:
-            twin = by_key.get(key) if key is not None else None
-            if twin is not None:
-                twin.join(waiter, place, deadline_ns=request.deadline_ns)
-                continue
-            flight = Flight(
-                served=served,
-                decision=decision,
-                item=row,
-                arrived_ns=now_ns,
-                deadline_ns=request.deadline_ns,
-                priority=request.hints.priority,
-            )
-            flight.join(waiter, place, deadline_ns=request.deadline_ns)
-            flights.append(flight)
-            if key is not None:
-                by_key[key] = flight
+        flights, by_key = missing.flights(request, served, decision, waiter, self._clock.monotonic_ns())
         tenant = admitted.tenant
         policy = request.hints.policy or tenant.policy
         batcher = self._batcher_of(model)
@@ -306,25 +294,23 @@ def _expire(waiter: Waiter) -> None:
         )
 
 
-@record(frozen=True, slots=True)
-class _Missing:
-    """Items that are neither stored nor in flight, each with its place and its key, and how the cache did."""
-
-    rows: list[tuple[int, Item, bytes | None]]
-    result: CacheResult
-
-
 def _finished(
-    admitted: Admitted, model: ServedModel, waiter: Waiter, cache: CacheResult, *, outcome: Outcome = "ok"
+    admitted: Admitted,
+    model: ServedModel,
+    waiter: Waiter,
+    cache: CacheResult,
+    *,
+    outcome: Outcome = "ok",
+    outputs: Arrays = NO_OUTPUTS,
 ) -> Finished:
-    """What the request used, by what has landed of it; without outputs."""
+    """What the request used, by what has landed of it."""
     landed = [each for each in waiter.landed if each is not None]
     decision = next((each.decision for each in landed if each.span is not None), landed[0].decision)
     return Finished(
         admitted=admitted,
         decision=decision,
         variant_digest=model.variants[decision.variant].variant.digest,
-        outputs=NO_OUTPUTS,
+        outputs=outputs,
         run=run_of(landed),
         cache=cache,
         outcome=outcome,
