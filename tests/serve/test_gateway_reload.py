@@ -132,7 +132,12 @@ class SlowAnswers(SharedAnswers):
 async def test_a_reload_during_a_look_into_the_second_tier_is_seen(gateway: Gateway, config: Config) -> None:
     """The request is read again for the model that then runs it."""
     loaded: list[HeldEngines] = []
-    gateway.cache.shared = SlowAnswers(lambda: loaded or loaded.append(reload(gateway, config)))
+
+    def once() -> None:
+        if not loaded:
+            loaded.append(reload(gateway, config))
+
+    gateway.cache.shared = SlowAnswers(once)
 
     answer = await gateway.handle(a_call(TEXT, clock=CLOCK))
     fresh = await gateway.handle(a_call(TEXT, clock=CLOCK, hints=Hints(no_store=True)))
