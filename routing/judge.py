@@ -77,6 +77,19 @@ def judge(snapshot: Snapshot, state: RoutingState, features: Features, now_ns: i
     )
 
 
+def least_open(snapshot: Snapshot, state: RoutingState, features: Features) -> float:
+    """The least quality that the quality guard lets through now: the floor while nothing is owed to the mean.
+
+    Where no arc in time is that good, `judge` takes the best of them instead.
+    """
+    promise = promise_of(snapshot.objective, features)
+    if promise.mean <= promise.floor or promise.variant is not None:
+        return promise.floor
+    view = view_of(snapshot, promise)
+    allowed = view.spread - state.debt(features.tenant, snapshot.model) + ROUNDING
+    return max(promise.floor, promise.mean - max(allowed, ROUNDING))
+
+
 def lost_by(winner: Terms, loser: Terms) -> str:
     """In one word, what a ranked arc lost by: the leading term of the score, speed, or nothing but the tie's rule."""
     if abs(loser.score_g - winner.score_g) <= TIE * abs(winner.score_g):

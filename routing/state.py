@@ -12,7 +12,8 @@ class RoutingState:
     """Quality debts, pools and prices of one gateway replica.
 
     State: `pools` (changed by `observe`, as batches start and end), quality debts by tenant and model (changed by
-    `apply` after each pick, cleared by `start_window`), refit prices (changed by `set_nu`). `pick` changes nothing.
+    `apply` after each pick, or by `answered`, cleared by `start_window`), refit prices (changed by `set_nu`). `pick`
+    changes nothing.
     """
 
     def __init__(self, *, pools: Mapping[str, PoolState] | None = None) -> None:
@@ -50,6 +51,10 @@ class RoutingState:
         quality = next(
             arc.quality for arc in snapshot.arcs if arc.variant == decision.variant and arc.region == decision.region
         )
+        self.answered(quality, snapshot=snapshot, features=features)
+
+    def answered(self, quality: float, *, snapshot: Snapshot, features: Features) -> None:
+        """Account for an answer of that quality, wherever it comes from: kept answers are answers too."""
         key = features.tenant, snapshot.model
         self._debts[key] = self._debts.get(key, 0.0) + promise_of(snapshot.objective, features).mean - quality
 

@@ -1,26 +1,28 @@
 """The path of a request, whole and in order."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from types import MappingProxyType
 
 import numpy as np
 
 from greenserve.carbon.entries import Outcome
-from greenserve.errors import DeadlineExceeded, InvalidRequest, NotImplementedHere, Overloaded
+from greenserve.errors import DeadlineExceeded, InferenceFailed, InvalidRequest, NotImplementedHere, Overloaded
 from greenserve.ids import new_request_id
 from greenserve.ports import Arrays, Clock
-from greenserve.record import record
 from greenserve.records import Admitted, Decision, InferenceRequest, Item
 from greenserve.serve.admission import Admission
 from greenserve.serve.batching.batcher import Batcher
-from greenserve.serve.batching.flight import Flight, Landed, Waiter
+from greenserve.serve.batching.flight import Landed, Waiter
 from greenserve.serve.batching.landing import PATIENCE_OF
-from greenserve.serve.cache import AnswerCache, floor_of
+from greenserve.serve.cache import AnswerCache
 from greenserve.serve.call import Answer, CacheResult, Call
 from greenserve.serve.deferral import Deferral
+from greenserve.serve.missing import Missing
 from greenserve.serve.models import Models, ServedModel
 from greenserve.serve.observers import Observers
 from greenserve.serve.once import Once
@@ -29,9 +31,15 @@ from greenserve.serve.router import Router
 from greenserve.serve.shared_cache import NOTHING, Fetched
 from greenserve.units import NS_PER_S
 
+NO_OUTPUTS: Arrays = MappingProxyType({})
 NO_REMOTE: Mapping[str, Batcher] = MappingProxyType({})
 DEFERRED = "deferred"
 """The flag on the ledger line of a request that could wait for a cleaner grid."""
+
+Times = list[tuple[str, int]]
+"""(stage, monotonic ns at its end), in their order."""
+Answered = tuple[Finished, ServedModel]
+"""What is to be recorded, and the model that answered."""
 
 
 class Gateway:
@@ -80,11 +88,11 @@ class Gateway:
             admitted = self.admission.admit(caller, request, upper=partial(cost, max), least=partial(cost, min))
             self._mark(times, "admit")
             try:
-                finished = await self._in_time(admitted, model, times)
+                finished, model = await self._in_time(call, admitted, model, times)
                 recorded = await self.recorder.submit(finished)
             finally:
                 self.admission.release(admitted)
-            self.admission.settle(admitted, recorded)
+            self.admission.settle(finished.admitted, recorded)
             self._mark(times, "record")
             if finished.run is not None:
                 policy = self._batcher_of(model).policy
@@ -101,57 +109,88 @@ class Gateway:
         finally:
             self.recorder.end()
 
-    async def _in_time(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
+    async def _in_time(self, call: Call, admitted: Admitted, model: ServedModel, times: Times) -> Answered:
         """At once, or for a request that may wait when the grid is cleaner."""
         if admitted.request.hints.defer_until_us is None:
-            return await self._answer(admitted, model, times)
-        async with self.deferral.turn(admitted):
+            return await self._answer(call, admitted, model, times)
+        async with AsyncExitStack() as place:
+            with self.recorder.paused():
+                await place.enter_async_context(self.deferral.turn(admitted))
             self._mark(times, "defer")
             kept = len(times)
-            while True:
+            for attempt in count():
+                # What ran for an attempt that was refused then is in the ledger: each has a line of its own.
+                tried = replace(admitted, request=replace(admitted.request, attempt=attempt))
+                began_ns = self._clock.monotonic_ns()
                 try:
-                    # It may have been reloaded meanwhile.
-                    finished = await self._answer(admitted, self.models.find(model.name), times)
+                    finished, answering = await self._answer(call, tried, model, times)
                 except Overloaded as refused:
                     del times[kept:]
                     if not self.deferral.has_time(admitted):
                         raise
-                    await asyncio.sleep(refused.retry_after_s or 1)
+                    with self.recorder.paused():
+                        await asyncio.sleep(refused.retry_after_s or 1)
                 else:
-                    made = finished.decision
-                    return replace(finished, decision=replace(made, flags=(*made.flags, DEFERRED)))
+                    made = replace(finished.decision, flags=(*finished.decision.flags, DEFERRED))
+                    return replace(finished, decision=made, began_ns=began_ns), answering
+        raise AssertionError("attempts are counted without an end")
 
-    async def _answer(self, admitted: Admitted, model: ServedModel, times: list[tuple[str, int]]) -> Finished:
+    async def _answer(self, call: Call, admitted: Admitted, model: ServedModel, times: Times) -> Answered:
         """Each item from the cache, from an identical item in flight, or by a run of the variant that routing picks."""
-        request = admitted.request
         fetched = NOTHING
+        admitted, model = self._as_served(call, admitted, model)
         if self.cache.shared is not None:
             fetched = await self.cache.fetch(admitted, model)
-            model = self.models.find(model.name)  # it may have been reloaded meanwhile
+            admitted, model = self._as_served(call, admitted, model)
+        request = admitted.request
         waiter = Waiter(len(request.rows), partial(self._record_unanswered, admitted, model))
+        batcher = self._batcher_of(model)
         missing = self._found(admitted, model, waiter, fetched)
+        qualities = [*missing.found]
         self._mark(times, "cache")
         if missing.rows:
-            decision = self.router.route(admitted, model, self._batcher_of(model))
-            self._mark(times, "route")
-            self._launch(admitted, model, missing, decision, waiter)
+            try:
+                decision = self.router.route(admitted, model, batcher)
+                self._mark(times, "route")
+                self._launch(admitted, model, missing, decision, waiter)
+            except Exception as refused:
+                for _ in missing.rows:  # so that its share of the flights that it joined is recorded once they land
+                    waiter.fail(refused)
+                raise
+            qualities += [model.variants[decision.variant].variant.value_low] * len(missing.rows)
+        self.router.answered(admitted, model, batcher, qualities)
         self.admission.door.taken()
         await self._landing(waiter, request.deadline_ns)
-        finished = _finished(admitted, model, waiter, missing.result)
+        try:
+            outputs = _joined(waiter)
+        except InferenceFailed:
+            self._record_owed(_finished(admitted, model, waiter, missing.result, outcome="error"))
+            raise
+        finished = _finished(admitted, model, waiter, missing.result, outputs=outputs)
         if finished.run is not None:
             times.append(("queue", max(finished.run.start_ns, times[-1][1])))
             times.append(("model", finished.run.end_ns))
-        return finished
+        return finished, model
 
-    def _found(self, admitted: Admitted, model: ServedModel, waiter: Waiter, fetched: Fetched) -> "_Missing":
+    def _as_served(self, call: Call, admitted: Admitted, model: ServedModel) -> tuple[Admitted, ServedModel]:
+        """The request as the model that serves now reads it, and that model: it may have been reloaded meanwhile, with
+        other labels, another tokenizer. Raises ModelUnknown where the version that was asked for is gone."""
+        now = self.models.find(call.model, call.version)
+        if now is model:
+            return admitted, model
+        request = replace(admitted.request, rows=now.task.rows(call), outputs=_outputs_of(call, now))
+        return replace(admitted, request=request), now
+
+    def _found(self, admitted: Admitted, model: ServedModel, waiter: Waiter, fetched: Fetched) -> Missing:
         """Serve what is stored, join what is in flight; what is left, with the keys under which it will be known."""
         request = admitted.request
         key_of = self.cache.keys(admitted, model)
         if key_of is None:
-            return _Missing(rows=[(place, row, None) for place, row in enumerate(request.rows)], result="off")
+            return Missing(rows=[(place, row, None) for place, row in enumerate(request.rows)], found=(), result="off")
         missing: list[tuple[int, Item, bytes | None]] = []
+        found: list[float] = []
         result: CacheResult = "hit"
-        floor = floor_of(admitted, model)
+        floor = self.router.least_quality(admitted, model, self._batcher_of(model))
         for place, row in enumerate(request.rows):
             key = key_of(row)
             if key is None:
@@ -159,39 +198,22 @@ class Gateway:
             elif (cached := self.cache.get(model, key, floor, fetched)) is not None:
                 decision = self.router.priced_now(model.name, cached.decision)
                 waiter.take(place, Landed(outputs=cached.outputs, decision=decision))
+                found.append(model.variants[decision.variant].variant.value_low)
             elif (flight := self.cache.in_flight(key, floor)) is not None:
                 flight.join(waiter, place, deadline_ns=request.deadline_ns)
+                found.append(flight.served.variant.value_low)
                 result = "joined"
             else:
                 missing.append((place, row, key))
         if missing:
             result = "miss" if any(key is not None for _, _, key in missing) else "off"
-        return _Missing(rows=missing, result=result)
+        return Missing(rows=missing, found=found, result=result)
 
     def _launch(
-        self, admitted: Admitted, model: ServedModel, missing: "_Missing", decision: Decision, waiter: Waiter
+        self, admitted: Admitted, model: ServedModel, missing: Missing, decision: Decision, waiter: Waiter
     ) -> None:
         request, served = admitted.request, model.variants[decision.variant]
-        now_ns = self._clock.monotonic_ns()
-        flights: list[Flight] = []
-        by_key: dict[bytes, Flight] = {}
-        for place, row, key in missing.rows:
-            twin = by_key.get(key) if key is not None else None
-            if twin is not None:
-                twin.join(waiter, place, deadline_ns=request.deadline_ns)
-                continue
-            flight = Flight(
-                served=served,
-                decision=decision,
-                item=row,
-                arrived_ns=now_ns,
-                deadline_ns=request.deadline_ns,
-                priority=request.hints.priority,
-            )
-            flight.join(waiter, place, deadline_ns=request.deadline_ns)
-            flights.append(flight)
-            if key is not None:
-                by_key[key] = flight
+        flights, by_key = missing.flights(request, served, decision, waiter, self._clock.monotonic_ns())
         tenant = admitted.tenant
         policy = request.hints.policy or tenant.policy
         batcher = self._batcher_of(model)
@@ -230,22 +252,19 @@ class Gateway:
     def _record_unanswered(self, admitted: Admitted, model: ServedModel, waiter: Waiter) -> None:
         """What ran for a client that left, or for a request that failed as a whole, is owed all the same."""
         outcome: Outcome = "cancelled" if waiter.future.cancelled() or waiter.future.exception() is None else "error"
-        finished = _finished(admitted, model, waiter, "off", outcome=outcome)
+        self._record_owed(_finished(admitted, model, waiter, "off", outcome=outcome))
+
+    def _record_owed(self, finished: Finished) -> None:
         if finished.run is not None:
             self.recorder.submit_unanswered(finished)
 
     def _decode(self, call: Call, model: ServedModel) -> InferenceRequest:
-        task = model.task
-        for name in call.outputs:
-            if name not in task.offered:
-                raise InvalidRequest(
-                    f"outputs: {name!r:.80} is not offered; offered are {', '.join(sorted(task.offered))}"
-                )
+        outputs = _outputs_of(call, model)
         return InferenceRequest(
             request_id=new_request_id(),
             model=model.name,
-            rows=task.rows(call),
-            outputs=call.outputs or tuple(spec.name for spec in task.outputs),
+            rows=model.task.rows(call),
+            outputs=outputs,
             protocol=call.protocol,
             received_ns=call.received_ns,
             deadline_ns=self.admission.deadline_ns(call),
@@ -253,8 +272,17 @@ class Gateway:
             client_id=call.client_id,
         )
 
-    def _mark(self, times: list[tuple[str, int]], stage: str) -> None:
+    def _mark(self, times: Times, stage: str) -> None:
         times.append((stage, self._clock.monotonic_ns()))
+
+
+def _outputs_of(call: Call, model: ServedModel) -> tuple[str, ...]:
+    """What is asked for, or what the model gives unasked."""
+    for name in call.outputs:
+        if name not in model.task.offered:
+            offered = ", ".join(sorted(model.task.offered))
+            raise InvalidRequest(f"outputs: {name!r:.80} is not offered; offered are {offered}")
+    return call.outputs or tuple(spec.name for spec in model.task.outputs)
 
 
 def _expire(waiter: Waiter) -> None:
@@ -265,37 +293,50 @@ def _expire(waiter: Waiter) -> None:
         )
 
 
-@record(frozen=True, slots=True)
-class _Missing:
-    """Items that are neither stored nor in flight, each with its place and its key, and how the cache did."""
-
-    rows: list[tuple[int, Item, bytes | None]]
-    result: CacheResult
-
-
 def _finished(
-    admitted: Admitted, model: ServedModel, waiter: Waiter, cache: CacheResult, *, outcome: Outcome = "ok"
+    admitted: Admitted,
+    model: ServedModel,
+    waiter: Waiter,
+    cache: CacheResult,
+    *,
+    outcome: Outcome = "ok",
+    outputs: Arrays = NO_OUTPUTS,
 ) -> Finished:
+    """What the request used, by what has landed of it."""
     landed = [each for each in waiter.landed if each is not None]
     decision = next((each.decision for each in landed if each.span is not None), landed[0].decision)
     return Finished(
         admitted=admitted,
         decision=decision,
         variant_digest=model.variants[decision.variant].variant.digest,
-        outputs=_joined(landed),
+        outputs=outputs,
         run=run_of(landed),
         cache=cache,
         outcome=outcome,
     )
 
 
-def _joined(landed: Sequence[Landed]) -> Arrays:
-    """The items' outputs as the request's; names that only some of them have are left out."""
-    first = landed[0].outputs
+def _joined(waiter: Waiter) -> Arrays:
+    """The items' outputs as the request's; names that only some of them have are left out.
+
+    Raises InferenceFailed where they have no common shape: a model whose outputs are as wide as what ran with them.
+    """
+    landed = [each.outputs for each in waiter.landed if each is not None]
+    first = landed[0]
     if len(landed) == 1:
         return first
-    shared = [name for name in first if all(name in each.outputs for each in landed)]
-    return {name: np.concatenate([each.outputs[name] for each in landed]) for name in shared}
+    joined = {}
+    for name in first:
+        if all(name in each for each in landed):
+            try:
+                joined[name] = np.concatenate([each[name] for each in landed])
+            except ValueError:
+                shapes = " and ".join(sorted({str(list(each[name].shape[1:])) for each in landed}))
+                raise InferenceFailed(
+                    f"the model's output {name!r:.80} has another shape for another input ({shapes}), so that they "
+                    "cannot be answered as one; send the inputs one by one"
+                ) from None
+    return joined
 
 
 def _encode(finished: Finished, recorded: Recorded, model: ServedModel, times: tuple[tuple[str, int], ...]) -> Answer:

@@ -7,7 +7,8 @@ been handed out; changed only on the event loop. Whatever waits is one group: on
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from greenserve.canonical import ledger_json
 from greenserve.carbon.apportion import apportion_list
@@ -78,7 +79,8 @@ def run_of(landed: Sequence[Landed]) -> Run | None:
 class Finished:
     """A request that is about to be answered, whose client left, or that failed after something ran for it.
 
-    `outputs` are [items, ...] by name; `run` is None where nothing ran for it.
+    `outputs` are [items, ...] by name; `run` is None where nothing ran for it. `began_ns` (monotonic) is when a request
+    that was held began; any other begins when it is received.
     """
 
     admitted: Admitted
@@ -88,6 +90,7 @@ class Finished:
     run: Run | None
     cache: CacheResult
     outcome: Outcome
+    began_ns: int | None = None
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -170,6 +173,18 @@ class Recorder:
     def end(self) -> None:
         """A request is over."""
         self._in_progress -= 1
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A request waits for something else than this process: the CPU time that goes by meanwhile is not its own,
+        what it took before is."""
+        self.end()
+        own_ns = 0 if self._in_progress else self._host_clock_ns() - self._handed_out_ns
+        try:
+            yield
+        finally:
+            self.begin()
+            self._handed_out_ns -= own_ns
 
     def submit(self, finished: Finished) -> "asyncio.Future[Recorded]":
         """Queue a line; the future holds its usage once it is durable, or LedgerUnavailable."""
@@ -295,10 +310,9 @@ class Recorder:
             power=(powers and powers.cpu_at(now_ns)) or self._power,
             boards=estimates,
         )
-        start_ns, end_ns = (
-            (run.start_ns, run.end_ns) if run else (request.received_ns, max(now_ns, request.received_ns + 1))
-        )
-        intensity, later = self._met(decision, start_ns, end_ns, CivilTime(unix_us=now_us, monotonic_ns=now_ns))
+        start_ns, end_ns = _times_of(finished, now_ns)
+        civil = CivilTime(unix_us=now_us, monotonic_ns=now_ns)
+        intensity, later = _met(decision, self._reads, start_ns, end_ns, civil)
         return UsageLine(
             request_id=request.request_id,
             tenant=finished.admitted.tenant.tenant_id,
@@ -337,19 +351,29 @@ class Recorder:
             reserved=finished.admitted.reservation.amount,
             flags=_flags(decision, [intensity, *(edge.reading for edge in later)]),
             charged=finished.outcome != "error",
+            attempt=request.attempt,
         )
 
-    def _met(
-        self, decision: Decision, start_ns: int, end_ns: int, civil: CivilTime
-    ) -> tuple[IntensityReading | None, tuple[Later, ...]]:
-        """The grid's reading when a run began, and those that it met later; nearly all runs lie in one slot."""
-        given, reads = decision.intensity, self._reads
-        start_us, end_us = civil.us_at(start_ns), civil.us_at(end_ns)
-        if given is None or reads is None or holds_over(given, start_us, end_us):
-            return given, ()
-        first, *later = readings_over(given, start_us, end_us, lambda at_us: reads(decision.zone, at_us))
-        edges = [(civil.ns_at(from_us), from_us, reading) for from_us, reading in later]
-        return first[1], tuple(Later(*edge) for edge in edges if start_ns < edge[0] < end_ns)
+
+def _times_of(finished: Finished, now_ns: int) -> tuple[int, int]:
+    """When its run began and ended [monotonic ns]; of what the cache answered, when it began and now."""
+    if finished.run is not None:
+        return finished.run.start_ns, finished.run.end_ns
+    start_ns = finished.admitted.request.received_ns if finished.began_ns is None else finished.began_ns
+    return start_ns, max(now_ns, start_ns + 1)
+
+
+def _met(
+    decision: Decision, reads: Reads | None, start_ns: int, end_ns: int, civil: CivilTime
+) -> tuple[IntensityReading | None, tuple[Later, ...]]:
+    """The grid's reading when a run began, and those that it met later; nearly all runs lie in one slot."""
+    given = decision.intensity
+    start_us, end_us = civil.us_at(start_ns), civil.us_at(end_ns)
+    if given is None or reads is None or holds_over(given, start_us, end_us):
+        return given, ()
+    first, *later = readings_over(given, start_us, end_us, lambda at_us: reads(decision.zone, at_us))
+    edges = [(civil.ns_at(from_us), from_us, reading) for from_us, reading in later]
+    return first[1], tuple(Later(*edge) for edge in edges if start_ns < edge[0] < end_ns)
 
 
 def _shown_of(line: UsageLine, body: Body) -> IntensityReading | None:

@@ -5,7 +5,7 @@ Feeds answer from memory: what providers tell comes in beside the requests, and 
 State: snapshots and the routing state of this replica, changed only on the event loop.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from types import MappingProxyType
@@ -18,10 +18,12 @@ from greenserve.ports import Clock, IntensityFeed
 from greenserve.records import Admitted, Decision, Hints, InferenceRequest, IntensityReading
 from greenserve.routing.build import Served, snapshot_from
 from greenserve.routing.defer import Slot
+from greenserve.routing.judge import least_open
 from greenserve.routing.picker import pick
 from greenserve.routing.records import Features, Objective, PoolState, Region, Snapshot, features_of
 from greenserve.routing.state import RoutingState
 from greenserve.serve.batching.batcher import Batcher
+from greenserve.serve.cache import floor_of
 from greenserve.serve.models import Models, ServedModel
 from greenserve.units import MILLI, NS_PER_S, US_PER_S, grams_per_joule, uj_from_joules
 
@@ -174,7 +176,7 @@ class Router:
         self._take_snapshot(self._models.find(name))
 
     def route(self, admitted: Admitted, model: ServedModel, batcher: Batcher) -> Decision:
-        """The choice for a request, given what waits now.
+        """The choice for a request, given what waits now; `answered` counts it where it is carried out.
 
         Raises InvalidRequest for a variant or region that does not exist, DeadlineExceeded where only the time is
         missing, else NoFeasibleRoute.
@@ -183,16 +185,37 @@ class Router:
         if sick != self._sick.get(model.name, NONE_SICK):
             self._leave_out(model.name, sick)
         snapshot = self._snapshots[model.name]
-        rows = admitted.request.rows
-        features = features_of(admitted, length=max(map(len, rows)), brownout=batcher.brownout)
+        features = _features(admitted, batcher)
         self._check(admitted.request.hints, model)
         self._observe(batcher)
         try:
             decision = pick(snapshot, self._state, features, self._clock.monotonic_ns())
         except NoFeasibleRoute as error:
             raise self._refusal(snapshot, features, error) from None
-        self._state.apply(decision, snapshot=snapshot, features=features)
         return decision if self._steering is self._readings else self._accounted(decision)
+
+    def least_quality(self, admitted: Admitted, model: ServedModel, batcher: Batcher) -> float:
+        """The least quality of a kept answer, or of one under way, for this request: the floor; and while the mean is
+        owed so much that the guard would not let it run, that of what would run instead."""
+        floor = floor_of(admitted, model)
+        if _has_no_mean(admitted, model):
+            return floor
+        snapshot, features = self._snapshots[model.name], _features(admitted, batcher)
+        least = least_open(snapshot, self._state, features)
+        if least <= floor:
+            return floor
+        self._observe(batcher)
+        try:
+            instead = pick(snapshot, self._state, features, self._clock.monotonic_ns())
+        except NoFeasibleRoute:
+            return floor
+        return max(floor, min(least, model.variants[instead.variant].variant.value_low))
+
+    def answered(self, admitted: Admitted, model: ServedModel, batcher: Batcher, qualities: Sequence[float]) -> None:
+        """Count an answer towards the mean of its tenant and model: one request, by the qualities of all its items."""
+        if not _has_no_mean(admitted, model):
+            features = _features(admitted, batcher)
+            self._state.answered(fmean(qualities), snapshot=self._snapshots[model.name], features=features)
 
     def priced_now(self, model: str, decision: Decision) -> Decision:
         """A stored answer's decision at the grid's present intensity: a hit uses host energy now, in that region."""
@@ -265,3 +288,12 @@ class Router:
                 backlog_s += profile.seconds(batch=rows, length=TYPICAL_TOKENS)
         state = PoolState(backlog_s=backlog_s / batcher.policy.executors, residual_s=batcher.residual_s())
         self._state.observe(self._regions[0].name, state)
+
+
+def _features(admitted: Admitted, batcher: Batcher) -> Features:
+    return features_of(admitted, length=max(map(len, admitted.request.rows)), brownout=batcher.brownout)
+
+
+def _has_no_mean(admitted: Admitted, model: ServedModel) -> bool:
+    """Whether neither tenant nor model promises a mean, so that nothing is ever owed."""
+    return admitted.tenant.quality_mean is None and model.settings.objective.quality_mean is None

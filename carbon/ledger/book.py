@@ -35,7 +35,7 @@ from greenserve.records import Entry
 PAGE_ROWS = 1_000
 PUBLISH_EVERY_US = 1_000_000
 APPENDER = "greenserve_appender"
-_HOLDS = "SELECT 1 FROM entry WHERE period = ? AND kind = 'usage' AND key = ? AND attempt = 0 AND revision = 0"
+_HELD = "SELECT body FROM entry WHERE period = ? AND kind = 'usage' AND key = ? AND revision = 0"
 _COLUMNS = "idx, period, kind, key, attempt, revision, tenant, hour, body"
 _SPENT = (
     "SELECT coalesce(sum(requests), 0), coalesce(sum(tokens), 0), coalesce(sum(energy_uj), 0), "
@@ -222,9 +222,11 @@ class SqlLedger(ABC):
         return sorted(found, key=itemgetter(0))
 
     def holds_usage(self, request_id: str) -> bool:
-        """Whether a request's first line is in the ledger."""
+        """Whether a request's charged line is in the ledger, whichever of its attempts that is; one whose body was
+        taken out since was there too."""
         key, period = usage_key(request_id)
-        return bool(self.query(_HOLDS, (period, key)))
+        bodies = [body for (body,) in self.query(_HELD, (period, key))]
+        return any(body is None or orjson.loads(bytes(body))["charged"] for body in bodies)
 
     def cursors(self) -> dict[str, Cursor]:
         """How far each spool was taken."""

@@ -55,8 +55,8 @@ class Waiter:
         self.landed[place] = landed
         self._close_one()
 
-    def fail(self, error: GreenServeError) -> None:
-        """One item failed, and with it the request; the others may still land."""
+    def fail(self, error: Exception) -> None:
+        """One item failed (or was not taken in), and with it the request; the others may still land."""
         if not self.future.done():
             self.future.set_exception(error)
             self.future.exception()  # seen: where the client left nobody else looks

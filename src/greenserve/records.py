@@ -71,7 +71,10 @@ class Hints:
 
 @record(frozen=True, slots=True, kw_only=True)
 class InferenceRequest:
-    """One decoded call; `rows` holds its items, `outputs` the names asked for; times are monotonic [ns]."""
+    """One decoded call; `rows` holds its items, `outputs` the names asked for; times are monotonic [ns].
+
+    `attempt` counts how often the gateway tried it before: what each attempt used has a ledger line of its own.
+    """
 
     request_id: str
     model: str
@@ -82,6 +85,7 @@ class InferenceRequest:
     deadline_ns: int
     hints: Hints = field(default_factory=Hints)
     client_id: str | None = None
+    attempt: int = 0
 
     def __post_init__(self) -> None:
         if not self.rows or not all(map(len, self.rows)):

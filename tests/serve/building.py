@@ -304,6 +304,19 @@ class FlakySpool(SpoolWriter):
         super().append(bodies)
 
 
+class RememberingCache(AnswerCache):
+    """A cache that shows the flights that it was given."""
+
+    def __init__(self, models: Models) -> None:
+        super().__init__(list(models))
+        self.flights: list[Flight] = []
+
+    def take_off(self, key: bytes, flight: Flight) -> None:
+        """Keep it."""
+        self.flights.append(flight)
+        super().take_off(key, flight)
+
+
 def a_gateway(
     config: Config, models: Models, folder: Path, clock: Clock, *, spool: SpoolWriter | None = None
 ) -> Gateway:

@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import ClassVar
 
 import orjson
 import pytest
@@ -10,12 +9,10 @@ import pytest
 from greenserve.clock import SystemClock
 from greenserve.errors import InferenceFailed, LedgerUnavailable, ModelUnknown
 from greenserve.records import Hints
-from greenserve.serve.batching.flight import Flight
-from greenserve.serve.cache import AnswerCache
 from greenserve.serve.call import Answer
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.tensors import Tensor
-from tests.serve.building import HeldEngines, a_call, spooled, until
+from tests.serve.building import HeldEngines, RememberingCache, a_call, spooled, until
 
 CLOCK = SystemClock()
 FRESH = Hints(no_store=True)
@@ -212,23 +209,12 @@ async def test_an_unknown_model_is_refused_with_those_that_are_served(gateway: G
         await gateway.handle(a_call(clock=CLOCK, version="2"))
 
 
-class RememberingCache(AnswerCache):
-    """A cache that shows the flights that it was given."""
-
-    flights: ClassVar[list[Flight]] = []
-
-    def take_off(self, key: bytes, flight: Flight) -> None:
-        """Keep it."""
-        self.flights.append(flight)
-        super().take_off(key, flight)
-
-
 async def test_a_client_that_leaves_in_the_instant_its_run_lands_is_still_accounted(
     gateway: Gateway, engines: HeldEngines, tmp_path: Path
 ) -> None:
     """Its future is set and its task cancelled before it wakes: the run was made, so there is a line."""
     gateway.cache.close()
-    gateway.cache = cache = RememberingCache(list(gateway.models))
+    gateway.cache = cache = RememberingCache(gateway.models)
     engines.hold()
     leaves = asks(gateway, "good day")
     await until(lambda: len(engines.batches) == 1)
