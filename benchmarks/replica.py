@@ -12,7 +12,8 @@ from pathlib import Path
 from greenserve.config import load_config
 from greenserve.records import Usage
 from greenserve.serve.engines.pick import engine_for
-from greenserve.serve.recorder import Finished, Recorded, Recorder
+from greenserve.serve.finished import Finished, Recorded
+from greenserve.serve.recorder import Recorder
 from greenserve.serve.replica import GatewayReplica
 from greenserve.serve.writer import LedgerWriter
 

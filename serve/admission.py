@@ -17,8 +17,8 @@ from greenserve.records import Admitted, InferenceRequest, Protocol, Tenant
 from greenserve.sections import TenantDefaults
 from greenserve.serve.call import Call, deadline_ns_of
 from greenserve.serve.door import Door
+from greenserve.serve.finished import Recorded
 from greenserve.serve.pacing import Limits, Pacer, limits_of
-from greenserve.serve.recorder import Recorded
 from greenserve.serve.reservations import UNBOUND, CostBound, Reservations
 from greenserve.units import NS_PER_S, US_PER_S
 

@@ -92,9 +92,14 @@ class Deferral:
                 self._free += 1
                 self._next()
 
-    def has_time(self, admitted: Admitted) -> bool:
-        """Whether a request that was refused for the load may be tried again."""
-        return self._clock.monotonic_ns() < self._latest_ns(admitted)
+    async def again(self, admitted: Admitted, after_s: float) -> bool:
+        """Wait before a request that was refused for the load is tried again, `after_s` [s] or until it has to be
+        started at the latest; False at once where that is over."""
+        left_s = (self._latest_ns(admitted) - self._clock.monotonic_ns()) / NS_PER_S
+        if left_s <= 0.0:
+            return False
+        await asyncio.sleep(min(after_s, left_s))
+        return True
 
     def _latest_ns(self, admitted: Admitted) -> int:
         """When the request has to be started at the latest [monotonic ns]."""

@@ -22,11 +22,12 @@ from greenserve.serve.batching.landing import PATIENCE_OF
 from greenserve.serve.cache import AnswerCache
 from greenserve.serve.call import Answer, CacheResult, Call
 from greenserve.serve.deferral import Deferral
+from greenserve.serve.finished import Finished, Recorded, run_of
 from greenserve.serve.missing import Missing
 from greenserve.serve.models import Models, ServedModel
 from greenserve.serve.observers import Observers
 from greenserve.serve.once import Once
-from greenserve.serve.recorder import Finished, Recorded, Recorder, run_of
+from greenserve.serve.recorder import Recorder
 from greenserve.serve.router import Router
 from greenserve.serve.shared_cache import NOTHING, Fetched
 from greenserve.units import NS_PER_S
@@ -70,6 +71,7 @@ class Gateway:
         self.once: Once | None = None
         self.deferral = Deferral(outlook=router.outlook, busy=self._is_busy, clock=clock)
         self.recorder = recorder
+        recorder.charged = lambda finished, recorded: admission.settle(finished.admitted, recorded)
         self.observers = observers
         self._clock = clock
 
@@ -92,7 +94,6 @@ class Gateway:
                 recorded = await self.recorder.submit(finished)
             finally:
                 self.admission.release(admitted)
-            self.admission.settle(finished.admitted, recorded)
             self._mark(times, "record")
             if finished.run is not None:
                 policy = self._batcher_of(model).policy
@@ -126,10 +127,9 @@ class Gateway:
                     finished, answering = await self._answer(call, tried, model, times)
                 except Overloaded as refused:
                     del times[kept:]
-                    if not self.deferral.has_time(admitted):
-                        raise
                     with self.recorder.paused():
-                        await asyncio.sleep(refused.retry_after_s or 1)
+                        if not await self.deferral.again(admitted, refused.retry_after_s or 1):
+                            raise
                 else:
                     made = replace(finished.decision, flags=(*finished.decision.flags, DEFERRED))
                     return replace(finished, decision=made, began_ns=began_ns), answering

@@ -14,21 +14,20 @@ from greenserve.canonical import ledger_json
 from greenserve.carbon.apportion import apportion_list
 from greenserve.carbon.board_power import NOTHING_DECLARED, DeclaredPowers
 from greenserve.carbon.cuts import Later, holds_over, intensity_in, reading_met, readings_over
-from greenserve.carbon.entries import Body, CacheResult, Outcome, UsageLine, usage_body
+from greenserve.carbon.entries import Body, UsageLine, usage_body
 from greenserve.carbon.feeds.levels import stands_in
 from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.power_model import CpuPower
 from greenserve.carbon.provisional import CPU, provisional_usage
 from greenserve.carbon.published import PublishedPowers, estimates_of
-from greenserve.carbon.shares import SpanShare
 from greenserve.carbon.slots import CivilTime
 from greenserve.errors import LedgerUnavailable
-from greenserve.ports import Arrays, Clock
+from greenserve.ports import Clock
 from greenserve.record import record
-from greenserve.records import Admitted, Decision, IntensityReading, Usage
+from greenserve.records import Decision, IntensityReading
 from greenserve.routing.picker import FALLBACK
-from greenserve.serve.batching.flight import Landed
 from greenserve.serve.call_thread import CallThread
+from greenserve.serve.finished import Finished, Recorded
 from greenserve.trouble import Trouble
 from greenserve.units import NS_PER_S
 
@@ -38,72 +37,6 @@ QUICK_NS = 1_000_000
 """A disk is quick if its last writes took less than this [ns]."""
 SPARE = 2
 """The loop has time to write if lines come less often than this many writes take."""
-
-
-@record(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What a request took of the engine: monotonic times [ns] from its first span's start to its last one's end.
-
-    `cpu_ns` and `held_ns` are its own part; `batch_id` and `batch_rows` are those of its first span. `spans` are its
-    parts of batches on boards, `host_cpu_ns` is the CPU time of the engine's thread beside these.
-    """
-
-    batch_id: str
-    batch_rows: int
-    start_ns: int
-    end_ns: int
-    cpu_ns: int
-    held_ns: int
-    host_cpu_ns: int = 0
-    spans: tuple[SpanShare, ...] = ()
-
-
-def run_of(landed: Sequence[Landed]) -> Run | None:
-    """The run of a request's items; None where all came from the cache."""
-    spans = [each.span for each in landed if each.span is not None]
-    if not spans:
-        return None
-    return Run(
-        batch_id=spans[0].batch_id,
-        batch_rows=len(spans[0].lengths),
-        start_ns=min(span.start_ns for span in spans),
-        end_ns=max(span.end_ns for span in spans),
-        cpu_ns=sum(each.cpu_ns for each in landed if each.share is None),
-        held_ns=sum(each.held_ns for each in landed),
-        host_cpu_ns=sum(each.cpu_ns for each in landed if each.share is not None),
-        spans=tuple(each.share for each in landed if each.share is not None),
-    )
-
-
-@record(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """A request that is about to be answered, whose client left, or that failed after something ran for it.
-
-    `outputs` are [items, ...] by name; `run` is None where nothing ran for it. `began_ns` (monotonic) is when a request
-    that was held began; any other begins when it is received.
-    """
-
-    admitted: Admitted
-    decision: Decision
-    variant_digest: str
-    outputs: Arrays
-    run: Run | None
-    cache: CacheResult
-    outcome: Outcome
-    began_ns: int | None = None
-
-
-@record(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What the ledger now holds of a request: its provisional usage, and its emissions [ng] where known.
-
-    `met` is what its run met of the grid, where that is another reading than its decision was made by: over several
-    slots the mean by its energy in each.
-    """
-
-    usage: Usage
-    emissions_ng: int | None
-    met: IntensityReading | None = None
 
 
 @record(frozen=True, slots=True, eq=False)
@@ -150,6 +83,8 @@ class Recorder:
         self._in_progress = 0
         self._handed_out_ns = 0
         self._closing = False
+        self.charged: Callable[[Finished, Recorded], None] = lambda finished, recorded: None
+        """Told of each charged line once it is durable, also where nobody waits for it any more."""
 
     def start(self) -> None:
         """Begin to write groups on the running loop."""
@@ -265,6 +200,8 @@ class Recorder:
     def _acknowledge(self, group: Sequence[_Pending], recorded: Sequence[Recorded]) -> None:
         self._trouble.over()
         for pending, result in zip(group, recorded, strict=True):
+            if _is_charged(pending.finished):
+                self.charged(pending.finished, result)
             if not pending.future.done():
                 pending.future.set_result(result)
 
@@ -350,7 +287,7 @@ class Recorder:
             budget_id=finished.admitted.reservation.budget_id,
             reserved=finished.admitted.reservation.amount,
             flags=_flags(decision, [intensity, *(edge.reading for edge in later)]),
-            charged=finished.outcome != "error",
+            charged=_is_charged(finished),
             attempt=request.attempt,
         )
 
@@ -391,6 +328,10 @@ def _flags(decision: Decision, met: Sequence[IntensityReading | None]) -> tuple[
         return decision.flags
     kept = tuple(flag for flag in decision.flags if flag != FALLBACK)
     return (*kept, FALLBACK) if any(map(stands_in, met)) else kept
+
+
+def _is_charged(finished: Finished) -> bool:
+    return finished.outcome != "error"
 
 
 def _forget(future: "asyncio.Future[Recorded]") -> None:

@@ -14,7 +14,7 @@ from greenserve.clock import ManualClock
 from greenserve.records import Admitted, InferenceRequest, Tenant
 from greenserve.sections import TenantDefaults
 from greenserve.serve.admission import Admission
-from greenserve.serve.recorder import Recorded
+from greenserve.serve.finished import Recorded
 from tests.serve.building import TENANT, a_request, a_usage
 
 PEPPER = b"pepper of a test"

@@ -240,3 +240,11 @@ async def test_the_outlook_of_the_router_is_that_of_the_regions_allowed(gateway:
     (here,) = gateway.router.outlook(an_admitted(hints=Hints(regions=frozenset({"here"}))), now_us + S_US)
 
     assert (44_000.0, 600_000.0) == (anywhere.mg_per_kwh, here.mg_per_kwh)
+
+
+async def test_a_refused_request_waits_no_longer_than_it_has_time() -> None:
+    """Whatever the refusal says, it is tried once more in time; after that it is refused."""
+    deferral, admitted = a_deferral(Outlook()), waiting_s(1.2)
+
+    assert await deferral.again(admitted, 3_600.0)
+    assert not await deferral.again(admitted, 3_600.0)

@@ -1,7 +1,7 @@
 """Budgets along the path of a request: what is reserved is given back, what was used is counted, once each."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
@@ -48,19 +48,43 @@ async def test_a_request_that_failed_gives_its_reservation_back(gateway: Gateway
         await ask(gateway)
 
 
-async def test_a_client_that_leaves_gives_its_reservation_back(gateway: Gateway, engines: HeldEngines) -> None:
-    """What it used all the same comes back as the ledger's own balance."""
-    gateway.admission.refresh(a_tenancy(a_budget(limit=1)), {})
-    engines.hold()
+async def left(gateway: Gateway, gone: Callable[[], bool]) -> None:
+    """A question whose client leaves as soon as that is so."""
     leaving = asyncio.create_task(ask(gateway))
-    await until(lambda: len(engines.batches) == 1)
+    await until(gone)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
+
+
+async def test_a_client_that_leaves_before_its_run_gives_its_reservation_back(
+    gateway: Gateway, engines: HeldEngines
+) -> None:
+    """It waited behind another's batch and used nothing: the next one has the whole budget."""
+    gateway.admission.refresh(a_tenancy(a_budget(limit=1)), {})
+    engines.hold()
+    other = asyncio.create_task(gateway.handle(a_call("bad", clock=CLOCK, hints=Hints(no_store=True))))
+    await until(lambda: len(engines.batches) == 1)
+    await left(gateway, lambda: len(gateway.batcher.policy) == 1)
     engines.release(9)
+    await other
 
     answer = await ask(gateway)
 
     assert "acme" == answer.tenant.tenant_id
+
+
+async def test_a_client_that_leaves_its_run_has_used_its_budget_at_once(
+    gateway: Gateway, engines: HeldEngines, tmp_path: Path
+) -> None:
+    """Before the ledger's balance says so, or leaving early would be a way around a budget."""
+    gateway.admission.refresh(a_tenancy(a_budget(limit=1)), {})
+    engines.hold()
+    await left(gateway, lambda: len(engines.batches) == 1)
+    engines.release(9)
+    await until(lambda: len(spooled(tmp_path / "spool")) == 1)
+
+    with pytest.raises(BudgetExhausted):
+        await ask(gateway)
 
 
 class LeavingCache(AnswerCache):

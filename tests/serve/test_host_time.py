@@ -15,9 +15,10 @@ from greenserve.config import Config
 from greenserve.records import Admitted, Hints
 from greenserve.routing.defer import Slot
 from greenserve.serve.deferral import Deferral
+from greenserve.serve.finished import Finished
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.models import Models
-from greenserve.serve.recorder import Finished, Recorder
+from greenserve.serve.recorder import Recorder
 from tests.serve.building import a_batcher, a_call, a_decision, a_gateway, a_recorder, an_admitted, spooled, until
 
 CLOCK = SystemClock()
@@ -187,10 +188,10 @@ class ToldDeferral(Deferral):
 
     refused = False
 
-    def has_time(self, admitted: Admitted) -> bool:
+    async def again(self, admitted: Admitted, after_s: float) -> bool:
         """As ever."""
         self.refused = True
-        return super().has_time(admitted)
+        return await super().again(admitted, after_s)
 
 
 async def test_the_time_between_two_attempts_is_nobodys(counted: Gateway, tmp_path: Path, cpu: Cpu) -> None:

@@ -14,8 +14,9 @@ from greenserve.carbon.receipt import Line, receipt_document
 from greenserve.carbon.shares import WHOLE_PPB
 from greenserve.clock import ManualClock
 from greenserve.records import Usage
+from greenserve.serve.finished import Finished, Run
 from greenserve.serve.power_file import PowerPublisher, PowerReader
-from greenserve.serve.recorder import Finished, Recorder, Run
+from greenserve.serve.recorder import Recorder
 from greenserve.units import NS_PER_S
 from tests.carbon.test_ingest_boards import World, a_share
 from tests.serve.building import a_decision, an_admitted

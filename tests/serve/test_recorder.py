@@ -12,7 +12,8 @@ from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.clock import ManualClock
 from greenserve.errors import LedgerUnavailable
 from greenserve.records import Admitted
-from greenserve.serve.recorder import Finished, Recorder, Run
+from greenserve.serve.finished import Finished, Run
+from greenserve.serve.recorder import Recorder
 from tests.serve.building import a_decision, a_recorder, an_admitted, spooled
 
 

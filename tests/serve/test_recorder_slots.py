@@ -13,7 +13,8 @@ from greenserve.carbon.ledger.spool import SpoolWriter
 from greenserve.carbon.meters.cpu_time import host_power
 from greenserve.clock import ManualClock
 from greenserve.records import IntensityReading
-from greenserve.serve.recorder import Finished, Recorder, Run
+from greenserve.serve.finished import Finished, Run
+from greenserve.serve.recorder import Recorder
 from greenserve.units import NS_PER_S, US_PER_S
 from tests.serve.building import a_decision, an_admitted, spooled
 
