@@ -16,7 +16,7 @@ class Call:
     """A parsed call of any protocol, not yet authenticated; `received_ns` is monotonic, `timeout_s` the client's.
 
     `outputs` names those asked for, none for the model's own choice. `token_rows` stands instead of `inputs` where
-    the caller has token ids already.
+    the caller has token ids already. `most_tokens` is what the protocol allows in one call, None: as many as fit.
     """
 
     model: str
@@ -30,6 +30,7 @@ class Call:
     timeout_s: float | None = None
     client_id: str | None = None
     token_rows: tuple[tuple[int, ...], ...] | None = None
+    most_tokens: int | None = None
     traceparent: str | None = None
     idempotency_key: str | None = None
 

@@ -26,6 +26,7 @@ from greenserve.serve.observers import Observers
 from greenserve.serve.once import Once
 from greenserve.serve.recorder import Finished, Recorded, Recorder, run_of
 from greenserve.serve.router import Router
+from greenserve.serve.texts import LongTexts, is_long, rows_of
 from greenserve.units import NS_PER_S
 
 NO_REMOTE: Mapping[str, Batcher] = MappingProxyType({})
@@ -50,7 +51,8 @@ class Gateway:
     ) -> None:
         """`batcher` has the models whose engines run here; `remote`, set afterwards, those of others by name.
 
-        `once`, set afterwards too, answers calls with an idempotency key.
+        `once`, set afterwards too, answers calls with an idempotency key. So may be `texts`, whose CPU time the
+        recorder has to know of.
         """
         self.models = models
         self.admission = admission
@@ -59,6 +61,7 @@ class Gateway:
         self.batcher = batcher
         self.remote: Mapping[str, Batcher] = NO_REMOTE
         self.once: Once | None = None
+        self.texts = LongTexts()
         self.deferral = Deferral(outlook=router.outlook, busy=self._is_busy, clock=clock)
         self.recorder = recorder
         self.observers = observers
@@ -74,9 +77,17 @@ class Gateway:
             self._mark(times, "accept")
             caller = self.admission.authenticate(call.credential)
             model = self.models.find(call.model, call.version)
-            request = self._decode(call, model)
+            rows = None
+            if long := is_long(call):
+                # Nothing is read for those who are refused anyway.
+                self.admission.check_scope(caller, model=model.name, variant=call.hints.variant, protocol=call.protocol)
+                self.admission.pace(caller)
+                rows = await self.texts.rows(call, model.task, left_s=self._left_s(self.admission.deadline_ns(call)))
+                model = self.models.find(model.name)  # it may have been reloaded meanwhile
+            request = self._decode(call, model, rows)
             cost = partial(self.router.cost_bound, model, request, caller.tenant.quality_floor)
-            admitted = self.admission.admit(caller, request, upper=partial(cost, max), least=partial(cost, min))
+            upper, least = partial(cost, max), partial(cost, min)
+            admitted = self.admission.admit(caller, request, upper=upper, least=least, paced=long)
             self._mark(times, "admit")
             try:
                 finished = await self._in_time(admitted, model, times)
@@ -216,8 +227,7 @@ class Gateway:
             waiter.future.result()
             return
         # The batcher starts nothing that would be late, but a run may take longer than it ever did before.
-        left_s = (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
-        timer = asyncio.get_running_loop().call_later(max(0.0, left_s), _expire, waiter)
+        timer = asyncio.get_running_loop().call_later(self._left_s(deadline_ns), _expire, waiter)
         try:
             await waiter.future
         except asyncio.CancelledError:
@@ -235,7 +245,10 @@ class Gateway:
         if finished.run is not None:
             self.recorder.submit_unanswered(finished)
 
-    def _decode(self, call: Call, model: ServedModel) -> InferenceRequest:
+    def _left_s(self, deadline_ns: int) -> float:
+        return max(0.0, (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S)
+
+    def _decode(self, call: Call, model: ServedModel, rows: tuple[Item, ...] | None) -> InferenceRequest:
         task = model.task
         for name in call.outputs:
             if name not in task.offered:
@@ -245,7 +258,7 @@ class Gateway:
         return InferenceRequest(
             request_id=new_request_id(),
             model=model.name,
-            rows=task.rows(call),
+            rows=rows_of(call, task) if rows is None else rows,
             outputs=call.outputs or tuple(spec.name for spec in task.outputs),
             protocol=call.protocol,
             received_ns=call.received_ns,
