@@ -151,7 +151,11 @@ class InferenceService:
     async def _model_stream_infer(self, _requests: Any, context: Any) -> None:
         metadata = readable(context)
 
+        credential = metadata.get("authorization", "").partition(" ")[2].strip() or None
+
         async def answering(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+            if not self._door.lets_in(credential, request.model_name, self._clock.monotonic_ns()):
+                raise turned_away()
             if names.IDEMPOTENCY_KEY in metadata:
                 raise InvalidRequest("Idempotency-Key: it names one request, a stream holds many; call ModelInfer")
             answer = await self._gateway.handle(self._call(request, metadata, context.time_remaining()))
