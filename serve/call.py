@@ -3,11 +3,13 @@
 from dataclasses import field
 from typing import Literal
 
+from greenserve.errors import InvalidRequest
 from greenserve.record import record
 from greenserve.records import Decision, Hints, Protocol, Tenant, Usage
 from greenserve.serve.tensors import Tensor
 from greenserve.units import ns_from_seconds
 
+LONGEST_ID = 1_024
 CacheResult = Literal["miss", "hit", "joined", "off"]
 
 
@@ -56,6 +58,13 @@ class Answer:
     cache: CacheResult
     times_ns: tuple[tuple[str, int], ...]
     replayed: bool = False
+
+
+def checked_id(client_id: str | None) -> str | None:
+    """A caller's own id, which is kept and given back; raises InvalidRequest over 1,024 characters."""
+    if client_id is not None and len(client_id) > LONGEST_ID:
+        raise InvalidRequest(f"id: up to {LONGEST_ID:,} characters are allowed, got {len(client_id):,}")
+    return client_id
 
 
 def deadline_ns_of(call: Call, *, longest_s: float) -> int:

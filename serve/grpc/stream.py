@@ -14,6 +14,7 @@ from greenserve.errors import Draining, ReceiveTimeout
 from greenserve.ids import new_request_id
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import names
+from greenserve.serve.call import LONGEST_ID
 from greenserve.serve.grpc.admitting import Gate
 from greenserve.serve.grpc.refusals import CODE, LONGEST_MESSAGE, known
 from greenserve.serve.status import status_of
@@ -27,7 +28,7 @@ MOST_HELD_BYTES = 16 * 1_048_576
 TAKEN_S = 30.0
 """How long a client may take to make room for an answer [s]."""
 
-LONGEST_ECHO = 1_024
+LONGEST_ECHO = LONGEST_ID
 """Characters of what a refusal gives back of its request."""
 
 FINAL = "triton_final_response"
