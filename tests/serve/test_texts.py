@@ -11,11 +11,12 @@ import pytest
 from greenserve.carbon.tenancy import KeyRules
 from greenserve.clock import SystemClock
 from greenserve.errors import DeadlineExceeded, InvalidRequest, ModelNotAllowed, RateLimited
+from greenserve.inputs import LONG
 from greenserve.records import Item
 from greenserve.serve.call import Call
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.tasks import Task
-from greenserve.serve.texts import LONG, LongTexts, is_long, rows_of
+from greenserve.serve.texts import LongTexts, is_long, rows_of
 from tests.serve.admitting import KEY, a_tenancy
 from tests.serve.building import TENANT, a_call
 
