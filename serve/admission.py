@@ -193,20 +193,28 @@ class Admission:
             _check_path(caller.key_id, rules, ENDPOINTS[protocol].format(model=model))
 
     def pace(self, caller: Caller) -> None:
-        """Count a call that is answered without being admitted against the rates; raises RateLimited."""
+        """Count a call against the rates that is answered without being admitted, or admitted once it is decoded;
+        raises RateLimited."""
         self._pacer.take(caller.limits, self._clock.monotonic_ns(), 0)
 
     def admit(
-        self, caller: Caller, request: InferenceRequest, *, upper: CostBound, least: CostBound | None = None
+        self,
+        caller: Caller,
+        request: InferenceRequest,
+        *,
+        upper: CostBound,
+        least: CostBound | None = None,
+        paced: bool = False,
     ) -> Admitted:
         """Let a request in that its key may send, under the limits and budgets of its tenant and key.
 
         `upper` tells what it may cost at most, `least` what it costs at most by the cheapest answer that is allowed
         (None: as much). Neither is asked where no budget of energy or carbon is.
+        `paced`: it was counted before it was decoded, all but its tokens.
         """
         self.check_scope(caller, model=request.model, variant=request.hints.variant, protocol=request.protocol)
         tokens = request.tokens
-        self._pacer.take(caller.limits, self._clock.monotonic_ns(), tokens)
+        self._pacer.take(caller.limits, self._clock.monotonic_ns(), tokens, counted=paced)
         budgets = self._budgets_of(caller, request.model)
         reservation = UNBOUND
         if budgets:

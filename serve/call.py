@@ -3,11 +3,13 @@
 from dataclasses import field
 from typing import Literal
 
+from greenserve.errors import InvalidRequest
 from greenserve.record import record
 from greenserve.records import Decision, Hints, Protocol, Tenant, Usage
 from greenserve.serve.tensors import Tensor
 from greenserve.units import ns_from_seconds
 
+LONGEST_ID = 1_024
 CacheResult = Literal["miss", "hit", "joined", "off"]
 
 
@@ -16,7 +18,7 @@ class Call:
     """A parsed call of any protocol, not yet authenticated; `received_ns` is monotonic, `timeout_s` the client's.
 
     `outputs` names those asked for, none for the model's own choice. `token_rows` stands instead of `inputs` where
-    the caller has token ids already.
+    the caller has token ids already. `most_tokens` is what the protocol allows in one call, None: as many as fit.
     """
 
     model: str
@@ -30,6 +32,7 @@ class Call:
     timeout_s: float | None = None
     client_id: str | None = None
     token_rows: tuple[tuple[int, ...], ...] | None = None
+    most_tokens: int | None = None
     traceparent: str | None = None
     idempotency_key: str | None = None
 
@@ -55,6 +58,13 @@ class Answer:
     cache: CacheResult
     times_ns: tuple[tuple[str, int], ...]
     replayed: bool = False
+
+
+def checked_id(client_id: str | None) -> str | None:
+    """A caller's own id, which is kept and given back; raises InvalidRequest over 1,024 characters."""
+    if client_id is not None and len(client_id) > LONGEST_ID:
+        raise InvalidRequest(f"id: up to {LONGEST_ID:,} characters are allowed, got {len(client_id):,}")
+    return client_id
 
 
 def deadline_ns_of(call: Call, *, longest_s: float) -> int:

@@ -30,6 +30,7 @@ from greenserve.serve.once import Once
 from greenserve.serve.recorder import Recorder
 from greenserve.serve.router import Router
 from greenserve.serve.shared_cache import NOTHING, Fetched
+from greenserve.serve.texts import LongTexts, is_long, rows_of
 from greenserve.units import NS_PER_S
 
 NO_OUTPUTS: Arrays = MappingProxyType({})
@@ -60,7 +61,8 @@ class Gateway:
     ) -> None:
         """`batcher` has the models whose engines run here; `remote`, set afterwards, those of others by name.
 
-        `once`, set afterwards too, answers calls with an idempotency key.
+        `once`, set afterwards too, answers calls with an idempotency key. So may be `texts`, whose CPU time the
+        recorder has to know of.
         """
         self.models = models
         self.admission = admission
@@ -69,6 +71,7 @@ class Gateway:
         self.batcher = batcher
         self.remote: Mapping[str, Batcher] = NO_REMOTE
         self.once: Once | None = None
+        self.texts = LongTexts()
         self.deferral = Deferral(outlook=router.outlook, busy=self._is_busy, clock=clock)
         self.recorder = recorder
         recorder.charged = lambda finished, recorded: admission.settle(finished.admitted, recorded)
@@ -85,9 +88,16 @@ class Gateway:
             self._mark(times, "accept")
             caller = self.admission.authenticate(call.credential)
             model = self.models.find(call.model, call.version)
-            request = self._decode(call, model)
+            rows = None
+            if long := is_long(call):
+                # Nothing is read for those who are refused anyway.
+                self.admission.check_scope(caller, model=model.name, variant=call.hints.variant, protocol=call.protocol)
+                self.admission.pace(caller)
+                rows = await self.texts.rows(call, model.task, left_s=self._left_s(self.admission.deadline_ns(call)))
+            request = self._decode(call, model, rows)
             cost = partial(self.router.cost_bound, model, request, caller.tenant.quality_floor)
-            admitted = self.admission.admit(caller, request, upper=partial(cost, max), least=partial(cost, min))
+            upper, least = partial(cost, max), partial(cost, min)
+            admitted = self.admission.admit(caller, request, upper=upper, least=least, paced=long)
             self._mark(times, "admit")
             try:
                 finished, model = await self._in_time(call, admitted, model, times)
@@ -178,7 +188,7 @@ class Gateway:
         now = self.models.find(call.model, call.version)
         if now is model:
             return admitted, model
-        request = replace(admitted.request, rows=now.task.rows(call), outputs=_outputs_of(call, now))
+        request = replace(admitted.request, rows=rows_of(call, now.task), outputs=_outputs_of(call, now))
         return replace(admitted, request=request), now
 
     def _found(self, admitted: Admitted, model: ServedModel, waiter: Waiter, fetched: Fetched) -> Missing:
@@ -237,8 +247,7 @@ class Gateway:
             waiter.future.result()
             return
         # The batcher starts nothing that would be late, but a run may take longer than it ever did before.
-        left_s = (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
-        timer = asyncio.get_running_loop().call_later(max(0.0, left_s), _expire, waiter)
+        timer = asyncio.get_running_loop().call_later(self._left_s(deadline_ns), _expire, waiter)
         try:
             await waiter.future
         except asyncio.CancelledError:
@@ -258,12 +267,15 @@ class Gateway:
         if finished.run is not None:
             self.recorder.submit_unanswered(finished)
 
-    def _decode(self, call: Call, model: ServedModel) -> InferenceRequest:
+    def _left_s(self, deadline_ns: int) -> float:
+        return max(0.0, (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S)
+
+    def _decode(self, call: Call, model: ServedModel, rows: tuple[Item, ...] | None) -> InferenceRequest:
         outputs = _outputs_of(call, model)
         return InferenceRequest(
             request_id=new_request_id(),
             model=model.name,
-            rows=model.task.rows(call),
+            rows=rows_of(call, model.task) if rows is None else rows,
             outputs=outputs,
             protocol=call.protocol,
             received_ns=call.received_ns,

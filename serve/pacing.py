@@ -79,21 +79,22 @@ class Pacer:
     def __repr__(self) -> str:
         return f"<Pacer: {len(self._tracks)} tracks, {sum(one.running for one in self._tracks.values())} in progress>"
 
-    def take(self, limits: Sequence[Limits], now_ns: int, tokens: int) -> None:
+    def take(self, limits: Sequence[Limits], now_ns: int, tokens: int, *, counted: bool = False) -> None:
         """Let a request of so many tokens pass under all limits, or raise RateLimited and count nothing.
 
-        Tokens are let in whole while any of a second's worth is left: no request is too long ever to pass.
+        Tokens are let in whole while any of a second's worth is left: no request is too long ever to pass. `counted`:
+        it passed before, when nobody knew its tokens, and has its place among the requests; others may have come since.
         """
         tracks = [self._track(one.policy) for one in limits]
         for one, track in zip(limits, tracks, strict=True):
             if one.places is not None and track.running >= one.places:
                 raise _crowded(one, track.running)
-            if one.interval_ns is not None and track.request_ns - now_ns > one.slack_ns:
+            if not counted and one.interval_ns is not None and track.request_ns - now_ns > one.slack_ns:
                 raise _too_fast(one, track.request_ns - now_ns - one.slack_ns)
             if one.token_ns is not None and track.token_ns - now_ns >= NS_PER_S:
                 raise _too_many_tokens(one, track.token_ns - now_ns - NS_PER_S + 1)
         for one, track in zip(limits, tracks, strict=True):
-            if one.interval_ns is not None:
+            if not counted and one.interval_ns is not None:
                 track.request_ns = max(now_ns, track.request_ns) + one.interval_ns
             if one.token_ns is not None:
                 track.token_ns = max(now_ns, track.token_ns) + ceil(tokens * one.token_ns)

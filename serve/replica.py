@@ -55,6 +55,7 @@ from greenserve.serve.statistics import Statistics
 from greenserve.serve.telemetry.hub import Telemetry, telemetry_of
 from greenserve.serve.telemetry.metrics_app import MetricsApp
 from greenserve.serve.tenancy_reader import Fresh, TenancyReader
+from greenserve.serve.texts import LongTexts
 from greenserve.trouble import Trouble
 from greenserve.units import MILLI
 
@@ -205,6 +206,7 @@ class GatewayReplica:
         await batchers.close()
         mounts.close()
         await gateway.recorder.close()
+        gateway.texts.close()
         await observers.telemetry.close()
         await grid.close()
         if cache.shared is not None:
@@ -241,7 +243,7 @@ class GatewayReplica:
         self, models: Models, batchers: Batchers, observers: Observers, cache: AnswerCache, grid: Grid
     ) -> Gateway:
         config, clock = self._config, self._clock
-        spool = SpoolWriter(spool_folder(config.ledger.path), self._name)
+        spool, texts = SpoolWriter(spool_folder(config.ledger.path), self._name), LongTexts()
         gateway = Gateway(
             models=models,
             admission=Admission(
@@ -266,16 +268,17 @@ class GatewayReplica:
             recorder=self.recorder_class(
                 spool=spool,
                 power=power_of(config),
-                boards=boards_of(config),
+                boards=DeclaredPowers([declared(**line.model_dump()) for line in config.energy.boards]),
                 clock=clock,
                 run_id=self._run_id,
+                thread_cpu_ns=texts.host_cpu_ns,
                 powers=lambda: self._powers.now,
                 reads=lambda zone, at_us: grid.chain.read_both(zone=zone, at_us=at_us),
             ),
             observers=observers,
             clock=clock,
         )
-        gateway.remote = batchers.remote
+        gateway.remote, gateway.texts = batchers.remote, texts
         gateway.admission.door.queues = batchers
         gateway.once = once_of(config, gateway.admission, observers.telemetry, name=self._name, clock=clock)
         return gateway
@@ -383,11 +386,6 @@ def power_of(config: Config) -> CpuPower:
     if cpu is None:
         return host_power()
     return host_power(idle_w=cpu.idle_w, max_w=cpu.max_w, half_width_pct=cpu.half_width_pct)
-
-
-def boards_of(config: Config) -> DeclaredPowers:
-    """The power of boards that answers are estimated with until their meters speak."""
-    return DeclaredPowers([declared(**line.model_dump()) for line in config.energy.boards])
 
 
 def metrics_folder(config: Config) -> Path:

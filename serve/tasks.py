@@ -201,7 +201,9 @@ class _Texts:
 def _by_name(tensors: Sequence[Tensor], allowed: set[str]) -> Mapping[str, Tensor]:
     given = {tensor.name: tensor for tensor in tensors}
     if len(given) < len(tensors):
-        raise InvalidRequest(f"inputs: each name may stand once, got {', '.join(tensor.name for tensor in tensors)}")
+        raise InvalidRequest(
+            f"inputs: each name may stand once, got {', '.join(tensor.name for tensor in tensors):.80}"
+        )
     if unknown := sorted(set(given) - allowed):
         raise InvalidRequest(f"inputs: no input {unknown[0]!r:.80}; there are {', '.join(sorted(allowed))}")
     if not given:

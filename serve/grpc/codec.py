@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from greenserve.errors import InvalidRequest
 from greenserve.proto import inference_pb2 as pb
-from greenserve.serve.call import Answer, Call
+from greenserve.serve.call import Answer, Call, checked_id
 from greenserve.serve.grpc.contents import RAW_ONLY, fill, typed_data
 from greenserve.serve.hints import credential_of, hints_of, idempotency_key_of
 from greenserve.serve.names import parameters_of
@@ -55,7 +55,7 @@ def call_of(
         credential=credential_of(metadata),
         hints=hints_of(metadata, variant=variant, priority=priority, defer_until=defer_until),
         timeout_s=timeout_s,
-        client_id=message.id or None,
+        client_id=checked_id(message.id or None),
         traceparent=metadata.get("traceparent"),
         idempotency_key=idempotency_key_of(metadata),
     )

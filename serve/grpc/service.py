@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from greenserve.errors import Draining, InvalidRequest, KeyBlocked, NotFound, NotImplementedHere
+from greenserve.errors import GreenServeError, InvalidRequest, NotFound, NotImplementedHere
 from greenserve.ports import Clock
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import describe, names
@@ -19,6 +19,7 @@ from greenserve.serve.grpc.parsing import parsed
 from greenserve.serve.grpc.refusals import abort, known, metadata_of
 from greenserve.serve.grpc.stream import Streams
 from greenserve.serve.health import Health
+from greenserve.serve.hints import credential_of
 from greenserve.serve.statistics import Statistics
 from greenserve.serve.trust import TrustedPeers
 
@@ -151,7 +152,11 @@ class InferenceService:
     async def _model_stream_infer(self, _requests: Any, context: Any) -> None:
         metadata = readable(context)
 
+        credential = metadata.get("authorization", "").partition(" ")[2].strip() or None
+
         async def answering(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+            if not self._door.lets_in(credential, request.model_name, self._clock.monotonic_ns()):
+                raise turned_away()
             if names.IDEMPOTENCY_KEY in metadata:
                 raise InvalidRequest("Idempotency-Key: it names one request, a stream holds many; call ModelInfer")
             answer = await self._gateway.handle(self._call(request, metadata, context.time_remaining()))
@@ -163,8 +168,9 @@ class InferenceService:
         try:
             if self._trusted is not None:
                 check_peer(context, self._trusted)
+            self._gateway.admission.authenticate(credential_of(metadata))  # nothing is read for those without a key
             await self.streams.answer(context, parse, answering)
-        except (Draining, KeyBlocked) as error:
+        except GreenServeError as error:
             await self.gate.passed()
             await abort(context, error)
 

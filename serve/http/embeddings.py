@@ -50,24 +50,17 @@ class OpenAi:
             credential=credential_of(headers),
             hints=hints_of(headers),
             token_rows=asked.token_rows,
+            most_tokens=openai.MOST_TOKENS,
             traceparent=headers.get("traceparent"),
             idempotency_key=idempotency_key_of(headers),
         )
         try:
-            self._check_tokens(call, model, asked)
             answer = await self._gateway.handle(call)
         except InvalidRequest as error:
             # The model's own objections are to the texts or ids: all that this protocol lets a caller choose.
             error.details = {"param": "input"} | dict(error.details)
             raise
         return Response(200, openai.embeddings_body(answer, asked), facts_as_headers(answer), compressible=True)
-
-    def _check_tokens(self, call: Call, model: ServedModel, asked: openai.Embed) -> None:
-        """Count tokens only where there could be too many, and only for those who have a key."""
-        if asked.most_tokens <= openai.MOST_TOKENS:
-            return
-        self._gateway.admission.authenticate(call.credential)
-        openai.check_tokens(sum(map(len, model.task.rows(call))))
 
     def _embedding_model(self, name: str) -> ServedModel:
         try:

@@ -1,8 +1,9 @@
 """The listener's connection: guarded, and behind the door, which turns requests away before they cost anything."""
 
 import time
+from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
@@ -12,7 +13,8 @@ from uvicorn.server import ServerState
 
 from greenserve.errors import GreenServeError
 from greenserve.serve.door import turned_away
-from greenserve.serve.http.app import AT_ONCE, RECEIVED_NS
+from greenserve.serve.http.app import AT_ONCE, RECEIVED_NS, shape_of
+from greenserve.serve.http.errors import error_response
 from greenserve.serve.http.guard import Guard, away_answer
 from greenserve.serve.http.guarded import GuardedHttp, Stage
 from greenserve.serve.http.routes import Found, Routes
@@ -23,19 +25,21 @@ if TYPE_CHECKING:
 
     from uvicorn._types import ASGI3Application
 
+POST = b"POST"
 INFERRING = Routes(("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer", "/v1/embeddings"))
 """The paths that infer; found as the application finds them, so that no spelling of one goes around the door."""
 
 
 class EnteringHttp(GuardedHttp):
-    """One connection. State: whether its newest message is turned away, from which path, or waits for the loop."""
+    """One connection. State: whether its newest message is turned away, from which path, or waits for the loop; and
+    whether what is started was judged, as it is unless it waited behind another request."""
 
     def __init__(
         self, guard: Guard, *, config: Config, server_state: ServerState, loop: "asyncio.AbstractEventLoop"
     ) -> None:
         super().__init__(guard, config=config, server_state=server_state, loop=loop)
         self._door = guard.door
-        self._away = self._waits = False
+        self._waits = self._judged = False
         self._template = ""
 
     def __repr__(self) -> str:
@@ -71,9 +75,11 @@ class EnteringHttp(GuardedHttp):
 
     def _enter(self) -> None:
         now_ns = time.monotonic_ns()
+        # Behind another request it is judged in its turn, when it is started.
         found = None if self.busy else self._inferring()
-        self._away = found is not None and not self._door.lets_in(self._credential(), found[1].get("model"), now_ns)
+        self._away = found is not None and not self._lets_in(found, self.headers, now_ns)
         self._template = found[0] if found is not None else ""
+        self._judged = not self.busy
         if not self._away:
             self.scope["state"][RECEIVED_NS] = now_ns
             super()._enter()
@@ -84,21 +90,27 @@ class EnteringHttp(GuardedHttp):
             raise turned_away()
 
     def _inferring(self) -> Found | None:
-        """What the application would find at this path, if it infers: the door is for those."""
+        """What the application would find at this path, if it infers: the door is for those.
+
+        All other methods than POST cost next to nothing there, and have answers of their own.
+        """
+        if self.parser.get_method() != POST:
+            return None
         try:
             path = httptools.parse_url(self.url).path
         except httptools.HttpParserError:
             return None  # the application's side says what is wrong with it
         return INFERRING.find(unquote(path.decode("latin-1")) if path else "")
 
-    def _credential(self) -> str | None:
-        """The key in `authorization`, not looked at closer."""
-        for name, value in self.headers:
-            if name == b"authorization":
-                return value.decode("latin-1").partition(" ")[2].strip() or None
-        return None
+    def _lets_in(self, found: Found, headers: Iterable[tuple[bytes, bytes]], now_ns: int) -> bool:
+        return self._door.lets_in(_credential(headers), found[1].get("model"), now_ns)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        if not self._judged and cycle.scope["method"] == "POST":
+            found = INFERRING.find(cycle.scope["path"])
+            if found is not None and not self._lets_in(found, cycle.scope["headers"], time.monotonic_ns()):
+                app = _turn_away
+        self._judged = False
         if not self._waits:
             self._waits = True
             self._door.waiting += 1
@@ -112,3 +124,29 @@ class EnteringHttp(GuardedHttp):
         if self._waits:
             self._waits = False
             self._door.waiting -= 1
+
+
+def _credential(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The key in `authorization`, not looked at closer."""
+    for name, value in headers:
+        if name == b"authorization":
+            return value.decode("latin-1").partition(" ")[2].strip() or None
+    return None
+
+
+async def _turn_away(scope: Any, receive: Any, send: Any) -> None:
+    """The application of a request that was turned away after it had waited for others on its connection."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        more = message["more_body"]
+    response = error_response(turned_away(), shape_of(scope["path"]))
+    headers = [
+        (b"content-type", response.content_type),
+        (b"content-length", b"%d" % len(response.body)),
+        *response.headers,
+    ]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})

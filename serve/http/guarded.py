@@ -48,7 +48,7 @@ class GuardedHttp(HttpToolsProtocol):
         self.due = loop.time() + guard.limits.header_s
         self.answered_s = -NEVER
         self._guard = guard
-        self._stage = Stage.FRESH
+        self._stage, self._away = Stage.FRESH, False
         self._armed: Stage | None = None
         self._chunk_bytes = self._head_bytes = self._unparsed_bytes = 0
         self._declared = Declared(guard.limits)
@@ -271,7 +271,7 @@ class GuardedHttp(HttpToolsProtocol):
             running.keep_alive = False
             self._stage, self.due = Stage.LEAVING, self.loop.time() + self._guard.limits.answer_s
             return
-        answered = self._stage is Stage.BODY and not self.busy  # the application did not wait for the whole body
+        answered = self._stage is Stage.BODY and not (self.busy or self._away)  # before the whole body was here
         begun = self.busy and running is not None and running.response_started
         if self.busy and running is not None:
             running.disconnected = True

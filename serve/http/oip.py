@@ -9,7 +9,7 @@ import orjson
 
 from greenserve.errors import InferenceFailed, InvalidRequest
 from greenserve.manifest import TensorSpec
-from greenserve.serve.call import Answer, Call
+from greenserve.serve.call import Answer, Call, checked_id
 from greenserve.serve.hints import credential_of, hints_of, idempotency_key_of
 from greenserve.serve.http.binary import SIZE, Tail, Wanted, head_length, raw_input, wants_binary
 from greenserve.serve.http.json_tensors import data_of_json, kind, shown
@@ -95,7 +95,7 @@ def call_of(
             defer_until=parameters.get("greenserve_defer_until"),
         ),
         timeout_s=timeout_of(parameters),
-        client_id=client_id,
+        client_id=checked_id(client_id),
         traceparent=headers.get("traceparent"),
         idempotency_key=idempotency_key_of(headers),
     ), wanted

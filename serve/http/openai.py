@@ -46,13 +46,6 @@ class Embed:
             return ()
         return (Tensor(name="text", datatype="BYTES", shape=(len(self.texts),), data=self.texts),)
 
-    @property
-    def most_tokens(self) -> int:
-        """No tokenizer makes more of it: one per byte of UTF-8, and two around each text."""
-        if self.token_rows is not None:
-            return sum(map(len, self.token_rows))
-        return sum(len(text.encode()) + 2 for text in self.texts)
-
 
 def embed_of(body: bytes) -> Embed:
     """The request in a body; raises InvalidRequest with OpenAI's `param` in its details."""
@@ -83,14 +76,6 @@ def check_dimensions(dimensions: int | None, model: str, embedding: Embedding) -
         raise refused("dimensions", f"{model} gives {embedding.dimensions} dimensions and no others; leave it out")
     if dimensions > embedding.dimensions:
         raise refused("dimensions", f"{model} gives 1..{embedding.dimensions} dimensions, got {dimensions}")
-
-
-def check_tokens(count: int) -> None:
-    """At most 300,000 tokens in one request; raises InvalidRequest."""
-    if count > MOST_TOKENS:
-        raise refused(
-            "input", f"up to {MOST_TOKENS:,} tokens are allowed in one request, got {count:,}; send it in parts"
-        )
 
 
 def embeddings_body(answer: Answer, asked: Embed) -> bytes:

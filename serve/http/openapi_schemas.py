@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from greenserve.serve.call import LONGEST_ID
 from greenserve.serve.http.errors import TITLES
 from greenserve.serve.http.openai import MOST_ITEMS
 from greenserve.serve.status import STATUS
@@ -123,7 +124,7 @@ SCHEMAS: dict[str, Schema] = {
     "InferRequest": an_object(
         ("inputs",),
         closed=True,
-        id=TEXT,
+        id={"type": "string", "maxLength": LONGEST_ID},
         parameters=ref("RequestParameters"),
         inputs=a_list(ref("InputTensor"), minItems=1, maxItems=MOST_INPUTS),
         outputs=a_list(ref("OutputWanted")),

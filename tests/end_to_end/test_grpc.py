@@ -46,11 +46,13 @@ def test_a_stream_answers_every_question_of_its_own(grpc: OverGrpc, metadata: An
     assert all(each.infer_response.parameters["triton_final_response"].bool_param for each in answers)
 
 
-def test_a_stream_without_a_key_is_refused_question_by_question(grpc: OverGrpc, gateway: GatewayProcess) -> None:
-    """The stream lives on, nothing is answered."""
-    (answer,) = streamed(grpc.channel, iter([message_of(Ask())]), ())
+def test_a_stream_without_a_key_is_refused_before_it_is_read(grpc: OverGrpc, gateway: GatewayProcess) -> None:
+    """As a whole, with the code of a missing key."""
+    with pytest.raises(grpc_client.RpcError) as refused:
+        streamed(grpc.channel, iter([message_of(Ask())]), ())
 
-    assert "invalid-key" == answer.infer_response.parameters["greenserve_code"].string_param
+    assert grpc_client.StatusCode.UNAUTHENTICATED is refused.value.code()
+    assert "invalid-key" == dict(refused.value.trailing_metadata())["greenserve-code"]
 
 
 def test_configuration_and_repository_show_the_model(grpc: OverGrpc) -> None:

@@ -25,6 +25,7 @@ from greenserve.serve.models import Models, ServedModel
 from greenserve.serve.statistics import Statistics
 from greenserve.serve.tasks import task_of
 from greenserve.serve.tensors import DTYPES, Tensor, tensor_of
+from greenserve.serve.texts import rows_of
 from tests.serve.admitting import HUGE
 from tests.serve.building import an_answer
 
@@ -91,7 +92,7 @@ class AtOnce:
         model = self.models.find(call.model, call.version)
         if unknown := set(call.outputs) - model.task.offered:
             raise InvalidRequest(f"outputs: {min(unknown)!r:.80} is not offered")
-        rows = model.task.rows(call)
+        rows = rows_of(call, model.task)
         self.calls.append(call)
         shapes = {spec.name: spec for spec in model.task.outputs}
         wanted = call.outputs or tuple(shapes)

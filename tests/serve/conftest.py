@@ -59,4 +59,5 @@ async def gateway(config: Config, models: Models, engines: HeldEngines, tmp_path
     engines.release(1_000)
     await running.batcher.close()
     await running.recorder.close()
+    running.texts.close()
     running.cache.close()

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from greenserve.clock import SystemClock
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve.call import Answer, Call
+from greenserve.serve.door import Door
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.grpc.admitting import Gate
 from greenserve.serve.grpc.carbon import CarbonService
@@ -36,6 +37,7 @@ class Counting:
 
     def __init__(self, gateway: Gateway) -> None:
         self.models = gateway.models
+        self.admission = gateway.admission
         self.running = 0
         self._gateway = gateway
 
@@ -51,7 +53,13 @@ class Counting:
 class Served:
     """A server that listens, its health and statistics, and a channel to it."""
 
-    def __init__(self, gateway: Gateway, trusted: TrustedPeers | None = None, carbon: Carbon | None = None) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        trusted: TrustedPeers | None = None,
+        carbon: Carbon | None = None,
+        door: Door | None = None,
+    ) -> None:
         self.calls = Counting(gateway)
         self.health = Health(missing=set())
         self.statistics = Statistics(clock=SystemClock())
@@ -61,6 +69,7 @@ class Served:
             clock=SystemClock(),
             statistics=self.statistics,
             trusted=trusted,
+            door=door,
             max_body_bytes=MAX_BODY_BYTES,
             max_elements=4_096,
         )
@@ -102,10 +111,14 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    gateway: Gateway, *, trusted: TrustedPeers | None = None, carbon: Carbon | None = None
+    gateway: Gateway,
+    *,
+    trusted: TrustedPeers | None = None,
+    carbon: Carbon | None = None,
+    door: Door | None = None,
 ) -> AsyncIterator[Served]:
     """The gateway behind a real server on a free port of loopback; `carbon` makes the other service."""
-    served = Served(gateway, trusted, carbon)
+    served = Served(gateway, trusted, carbon, door)
     served.port = await served.server.start(host=HOST, port=0)
     served.channel = grpc.aio.insecure_channel(f"{HOST}:{served.port}")
     try:

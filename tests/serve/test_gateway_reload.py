@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from greenserve.serve.call import Answer
 from greenserve.serve.deferral import Deferral
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.models import load_model
-from greenserve.serve.shared_cache import SharedAnswers
+from greenserve.serve.shared_cache import Fetched, SharedAnswers
 from greenserve.serve.tasks import task_of
 from tests.serve.building import HeldEngines, a_call, spooled, until
 
@@ -120,7 +120,7 @@ class SlowAnswers(SharedAnswers):
     def __repr__(self) -> str:
         return "<SlowAnswers>"
 
-    async def lookup(self, keys: Sequence[bytes]) -> Mapping[bytes, CachedAnswer]:
+    async def lookup(self, keys: Sequence[bytes]) -> Fetched:
         """Nothing, later."""
         self._meanwhile()
         return {}

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from greenserve.proto import inference_pb2 as pb
 from greenserve.serve import describe
+from greenserve.serve.door import Door
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.grpc.admitting import host_of
 from greenserve.serve.grpc.carbon import CARBON_SERVICE
@@ -374,3 +375,26 @@ async def test_reflection_shows_every_rpc(served: Served, service: str, rpcs: se
 
     (file,) = map(FileDescriptorProto.FromString, answer.file_descriptor_response.file_descriptor_proto)
     assert rpcs == {method.name for described in file.service for method in described.method}
+
+
+async def test_requests_of_a_stream_ask_the_door_as_all_others_do(gateway: Gateway) -> None:
+    """Who finds no room is refused on the stream, which goes on."""
+
+    class Once(Door):
+        asked = 0
+
+        def lets_in(self, credential: object, model: str | None, now_ns: int) -> bool:
+            self.asked += 1
+            return self.asked == 1
+
+    async with serving(gateway, door=Once()) as served:
+        stream = served.stream()
+        answers = []
+        for number in range(3):
+            await stream.write(a_message("good", id=str(number)))
+            answers.append(await stream.read())
+        await stream.done_writing()
+
+    codes = [each.infer_response.parameters["greenserve_code"].string_param for each in answers]
+    assert ["", "overloaded", "overloaded"] == codes
+    assert ["0", "1", "2"] == [each.infer_response.id for each in answers]

@@ -41,6 +41,22 @@ def test_tokens_keep_to_their_rate(rate: float, replicas: int, arrivals: list[tu
     assert passed > 0 or not arrivals
 
 
+def test_a_request_counted_before_pays_for_its_tokens_alone() -> None:
+    """It is no second request, but finds the places and the tokens that others have taken meanwhile."""
+    pacer, limits = Pacer(), some_limits(rate_per_s=1.0, burst=1, tokens_per_s=10.0, concurrency=1)
+    pacer.take([limits], 0, 0)
+    with pytest.raises(RateLimited, match="faster than 1/s"):
+        pacer.take([limits], 0, 0)
+
+    pacer.take([limits], 0, 30, counted=True)
+
+    with pytest.raises(RateLimited, match="more than 10 tokens/s"):
+        pacer.take([limits], 0, 1, counted=True)
+    pacer.began([limits])
+    with pytest.raises(RateLimited, match="in progress"):
+        pacer.take([limits], 9 * NS_PER_S, 1, counted=True)
+
+
 def test_a_text_longer_than_a_seconds_worth_passes_and_is_paid_off() -> None:
     """100 tokens at 10/s: the next one waits until nine seconds' worth is paid back."""
     pacer, limits = Pacer(), some_limits(tokens_per_s=10.0)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from greenserve.serve.door import MOST_WAITING, Door
-from tests.serve.listening import GET, served, wire
+from tests.serve.listening import GET, QUICK, served, wire
 
 INFER = "/v2/models/m/infer"
 
@@ -56,14 +56,85 @@ async def test_only_inference_is_turned_away() -> None:
         assert 200 == (await client.asked(a_post("/whole", b"abc")))[0]
 
 
-async def test_answers_of_a_pipeline_keep_their_order() -> None:
-    """A request behind one that is being answered is not turned away before it."""
-    async with served(door=a_full_door()) as serving, wire(serving.port) as client:
-        client.writer.write(a_post("/wait") + a_post(INFER, b"abcdef"))
+@pytest.mark.parametrize("path", [INFER, "/v1/embeddings"])
+async def test_a_pipeline_is_judged_in_its_order(path: str) -> None:
+    """Requests behind one that is being answered are turned away after it, and the connection stays in step."""
+    door = a_full_door()
+    async with served(door=door) as serving, wire(serving.port) as client:
+        client.writer.write(a_post("/wait") + a_post(path, b"abcdef") * 2 + a_post("/whole", b"four"))
         await serving.app.waiting.wait()
         serving.app.go.set()
-        found = [await client.answer(), await client.answer()]
-    assert [(200, b"2"), (200, b"6")] == [(status, body) for status, _, body in found]
+        found = [await client.answer() for _ in range(4)]
+        door.waiting = 0
+        again = await client.asked(a_post(path, b"five5"))
+    ids = [headers["greenserve-request-id"] for _, headers, _ in found[1:3]]
+    assert [200, 429, 429, 200, 200] == [status for status, _, _ in (*found, again)]
+    assert (b"2", b"4", b"5") == (found[0][2], found[3][2], again[2])
+    assert ["1", "1"] == [headers["retry-after"] for _, headers, _ in found[1:3]]
+    assert all(each.encode() in body for each, (_, _, body) in zip(ids, found[1:3], strict=True))
+    assert 3 == len(serving.app.scopes)
+
+
+async def test_every_request_of_a_pipeline_asks_the_door() -> None:
+    """Nobody gets in behind somebody else: of twenty the first is let in."""
+
+    class Once(Door):
+        asked = 0
+
+        def lets_in(self, credential: object, model: str | None, now_ns: int) -> bool:
+            self.asked += 1
+            return self.asked == 1
+
+    door = Once()
+    async with served(door=door) as serving, wire(serving.port) as client:
+        client.writer.write(a_post(INFER) * 20)
+        found = [(await client.answer())[0] for _ in range(20)]
+    assert ([200] + [429] * 19, 20) == (found, door.asked)
+
+
+async def test_a_pipelined_body_in_pieces_is_thrown_away_first() -> None:
+    """The answer leaves when the whole request is here, as for one that came alone."""
+    whole = a_post(INFER, b"x" * 3_000)
+    async with served(door=a_full_door()) as serving, wire(serving.port) as client:
+        client.writer.write(a_post("/wait") + whole[:500])
+        await serving.app.waiting.wait()
+        serving.app.go.set()
+        assert 200 == (await client.answer())[0]
+        client.writer.write(whole[500:])
+        assert 429 == (await client.answer())[0]
+        assert 429 == (await client.asked(a_post(INFER)))[0]
+    assert 1 == len(serving.app.scopes)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET", "PUT"])
+async def test_only_what_infers_is_turned_away(method: str) -> None:
+    """Other methods have the application's own answer, HEAD one without a body, and the next answer is in step."""
+    asked = f"{method} {INFER} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    async with served(door=a_full_door()) as serving, wire(serving.port) as client:
+        client.writer.write(asked)
+        await serving.app.seen(1)
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        if method != "HEAD":
+            await client.reader.readexactly(1)
+        assert 429 == (await client.asked(a_post(INFER)))[0]
+    assert b"HTTP/1.1 200" == head[:12]
+
+
+async def test_a_body_that_never_comes_is_answered() -> None:
+    """408, as where the door is open, and not nothing."""
+    begun = a_post(INFER, b"x" * 10).removesuffix(b"x" * 7)
+    async with served(QUICK, door=a_full_door()) as serving, wire(serving.port) as client:
+        status, headers, body = await client.asked(begun)
+    assert (408, "close", "receive-timeout") == (status, headers["connection"], json.loads(body)["code"])
+
+
+async def test_a_body_that_grows_over_the_limit_is_answered() -> None:
+    """413, though the request would have been turned away."""
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    chunk = b"1000\r\n" + b"x" * 4_096 + b"\r\n"
+    async with served(QUICK, door=a_full_door()) as serving, wire(serving.port) as client:
+        status, _, body = await client.asked(head + chunk * 3)
+    assert (413, "body-too-large") == (status, json.loads(body)["code"])
 
 
 async def test_a_body_in_pieces_is_thrown_away_first() -> None:
