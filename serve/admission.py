@@ -213,16 +213,14 @@ class Admission:
         `paced`: it was counted before it was decoded, all but its tokens.
         """
         self.check_scope(caller, model=request.model, variant=request.hints.variant, protocol=request.protocol)
-        tokens = request.tokens
-        self._pacer.take(caller.limits, self._clock.monotonic_ns(), tokens, counted=paced)
-        budgets = self._budgets_of(caller, request.model)
-        reservation = UNBOUND
+        self._pacer.take(caller.limits, self._clock.monotonic_ns(), request.tokens, counted=paced)
+        budgets, reservation = self._budgets_of(caller, request.model), UNBOUND
         if budgets:
             reservation = self._reservations.reserve(
                 budgets,
                 upper=upper,
                 least=least or upper,
-                tokens=tokens,
+                tokens=request.tokens,
                 now_us=self._clock.unix_us(),
                 exposure=caller.tenant.exposure,
             )
