@@ -74,7 +74,7 @@ class Gateway:
         self.texts = LongTexts()
         self.deferral = Deferral(outlook=router.outlook, busy=self._is_busy, clock=clock)
         self.recorder = recorder
-        recorder.charged = lambda finished, recorded: admission.settle(finished.admitted, recorded)
+        recorder.owed = lambda finished, recorded: admission.settle(finished.admitted, recorded)
         self.observers = observers
         self._clock = clock
 
@@ -104,6 +104,7 @@ class Gateway:
                 recorded = await self.recorder.submit(finished)
             finally:
                 self.admission.release(admitted)
+            self.admission.settle(finished.admitted, recorded)
             self._mark(times, "record")
             if finished.run is not None:
                 policy = self._batcher_of(model).policy

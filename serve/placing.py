@@ -162,8 +162,9 @@ class Batchers:
         """A model was replaced: its variants are batched as the new one says, and are healthy until they fail."""
         self._lanes.update(lanes_of(Models([fresh])))
         batcher = self.remote.get(fresh.name, self.inline)
+        digests = {served.key: served.variant.digest for served in fresh.variants.values()}
         for served in (*old.variants.values(), *fresh.variants.values()):
-            batcher.healed(served.key)
+            batcher.healed(served.key, digests.get(served.key))
 
     @property
     def _all(self) -> tuple[Batcher, ...]:

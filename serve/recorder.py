@@ -83,8 +83,8 @@ class Recorder:
         self._in_progress = 0
         self._handed_out_ns = 0
         self._closing = False
-        self.charged: Callable[[Finished, Recorded], None] = lambda finished, recorded: None
-        """Told of each charged line once it is durable, also where nobody waits for it any more."""
+        self.owed: Callable[[Finished, Recorded], None] = lambda finished, recorded: None
+        """Told of each charged line that nobody waits for any more, once it is durable."""
 
     def start(self) -> None:
         """Begin to write groups on the running loop."""
@@ -115,6 +115,7 @@ class Recorder:
         what it took before is."""
         self.end()
         own_ns = 0 if self._in_progress else self._host_clock_ns() - self._handed_out_ns
+        self._handed_out_ns += own_ns  # a line that is written meanwhile hands out none of it
         try:
             yield
         finally:
@@ -133,7 +134,9 @@ class Recorder:
 
     def submit_unanswered(self, finished: Finished) -> None:
         """Queue the line of a request whose client left; nobody waits for it."""
-        self.submit(finished).add_done_callback(_forget)
+        future = self.submit(finished)
+        if not future.cancel() and future.exception() is None and _is_charged(finished):
+            self.owed(finished, future.result())
 
     def _append(self, bodies: list[bytes]) -> None:
         start_ns = self._clock.monotonic_ns()
@@ -200,10 +203,10 @@ class Recorder:
     def _acknowledge(self, group: Sequence[_Pending], recorded: Sequence[Recorded]) -> None:
         self._trouble.over()
         for pending, result in zip(group, recorded, strict=True):
-            if _is_charged(pending.finished):
-                self.charged(pending.finished, result)
             if not pending.future.done():
                 pending.future.set_result(result)
+            elif _is_charged(pending.finished):
+                self.owed(pending.finished, result)
 
     def _refuse(self, group: Sequence[_Pending], error: Exception) -> None:
         self._trouble.met(error)
@@ -332,8 +335,3 @@ def _flags(decision: Decision, met: Sequence[IntensityReading | None]) -> tuple[
 
 def _is_charged(finished: Finished) -> bool:
     return finished.outcome != "error"
-
-
-def _forget(future: "asyncio.Future[Recorded]") -> None:
-    if not future.cancelled():
-        future.exception()

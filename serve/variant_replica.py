@@ -144,6 +144,8 @@ class VariantReplica:
 
     def _judge(self, served: ServedVariant, outcomes: Sequence[Outcome]) -> None:
         """What callers send may be the cause of failures, so a variant in doubt runs what it ran when it was loaded."""
+        if served is not self._model.variants.get(served.variant.name):
+            return  # it was replaced, and what its key stands for now is another one
         rows, failed = sum([len(each.places) for each in outcomes]), _failed(outcomes)
         if self._watch.ran(served.key, rows=rows, failed=failed):
             self._watch.tried(served.key, well=not _failed(run_rows(served, [served.example])))

@@ -118,9 +118,9 @@ class Batcher:
         ended = [] if self.alive or self._closing or self._task is None else ["the batching task has ended"]
         return ended + self._watch.findings(self._clock.monotonic_ns())
 
-    def healed(self, key: str) -> None:
-        """The variant was loaded again."""
-        self._trials.healed(key)
+    def healed(self, key: str, digest: str | None) -> None:
+        """The variant was loaded again, as that artefact; None: it is not served any more."""
+        self._trials.healed(key, digest)
 
     def grid(self, key: str, *, now_mg_per_kwh: float | None, mean_mg_per_kwh: float | None) -> None:
         """The grid intensity [mg/kWh] where this variant runs and its 24 h mean; dirtier hours wait longer."""

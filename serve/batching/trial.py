@@ -31,6 +31,7 @@ class Trials:
         self._executor = executor
         self._clock = clock
         self._retry_s = retry_s
+        self._digests: dict[str, str | None] = {}
         self._out: dict[str, Flight] = {}
         self._due: dict[str, asyncio.TimerHandle] = {}
 
@@ -40,11 +41,18 @@ class Trials:
     def ran(self, key: str, ran: Sequence[Ran]) -> None:
         """A launch is back: one batch, in however many runs. Tries its variant where it is in doubt from now on."""
         rows, failed = rows_of(ran)
-        if rows and self._watch.ran(key, rows=rows, failed=failed):
-            self._begin(key, next(each for each in ran if each.refused is None).flights[0])
+        if not rows:
+            return
+        of = next(each for each in ran if each.refused is None).flights[0]
+        digest = of.served.variant.digest
+        if self._digests.get(key, digest) != digest:
+            return  # it was launched before a reload, and says nothing of what is served now
+        if self._watch.ran(key, rows=rows, failed=failed):
+            self._begin(key, of)
 
-    def healed(self, key: str) -> None:
-        """The variant was loaded again: trials of what was there before say nothing of it."""
+    def healed(self, key: str, digest: str | None) -> None:
+        """The variant was loaded again, as that artefact: trials and batches of another one say nothing of it."""
+        self._digests[key] = digest
         self._forget(key)
         self._watch.healed(key)
 

@@ -66,7 +66,7 @@ class Watch:
         if record is None:
             return
         if well:
-            del self._records[key]
+            self._records.pop(key, None)  # it may have been loaded again meanwhile, on another thread
         elif well is not None and record.doubt is not None:
             record.sick = f"{record.doubt}, and so did a trial with an item that ran when it was loaded"
         record.doubt = None

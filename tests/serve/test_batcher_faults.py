@@ -127,8 +127,21 @@ async def test_a_variant_that_runs_nothing_any_more_is_unhealthy(served: ServedV
     assert ({}, {served.key: said}) == (before, batcher.unhealthy)
     assert [f"variant {served.key} is unhealthy: {said}"] == batcher.findings()
     assert [((1,),), ((2,),), ((3,),), (broken.example,)] == engine.runs
-    batcher.healed(served.key)
+    batcher.healed(served.key, served.variant.digest)
     assert ({}, []) == (batcher.unhealthy, batcher.findings())
+    await batcher.close()
+
+
+async def test_batches_of_before_a_reload_say_nothing_of_what_is_served_now(served: ServedVariant) -> None:
+    """They were launched for an artefact that is gone: neither doubt nor trial comes of them."""
+    engine = Broken(bad=-1)
+    batcher = tuned(replace(served, engine=engine, profile=None), SystemClock())
+    batcher.start()
+    batcher.healed(served.key, "another artefact")
+
+    await failed_alone(batcher, replace(served, engine=engine, profile=None), *range(1, 21))
+
+    assert ({}, 20) == (batcher.unhealthy, len(engine.runs))
     await batcher.close()
 
 

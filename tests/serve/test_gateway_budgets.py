@@ -73,15 +73,14 @@ async def test_a_client_that_leaves_before_its_run_gives_its_reservation_back(
     assert "acme" == answer.tenant.tenant_id
 
 
-async def test_a_client_that_leaves_its_run_has_used_its_budget_at_once(
-    gateway: Gateway, engines: HeldEngines, tmp_path: Path
-) -> None:
+async def test_a_client_that_leaves_its_run_has_used_its_budget_at_once(gateway: Gateway, engines: HeldEngines) -> None:
     """Before the ledger's balance says so, or leaving early would be a way around a budget."""
-    gateway.admission.refresh(a_tenancy(a_budget(limit=1)), {})
+    budget = a_budget(limit=1)
+    gateway.admission.refresh(a_tenancy(budget), {})
     engines.hold()
     await left(gateway, lambda: len(engines.batches) == 1)
     engines.release(9)
-    await until(lambda: len(spooled(tmp_path / "spool")) == 1)
+    await until(lambda: gateway.admission.promised(budget.budget_id) == 1)
 
     with pytest.raises(BudgetExhausted):
         await ask(gateway)

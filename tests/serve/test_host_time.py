@@ -99,6 +99,21 @@ async def test_who_comes_during_a_pause_pays_for_itself(tmp_path: Path, cpu: Cpu
     assert [4, 1] == host_units(tmp_path)
 
 
+async def test_a_line_that_is_written_during_a_pause_takes_nothing_of_the_paused_one(tmp_path: Path, cpu: Cpu) -> None:
+    """As that of an attempt which was refused, or of a client that left: the time is handed out once."""
+    async with recording(tmp_path, cpu) as recorder:
+        recorder.begin()
+        cpu.ns += MUCH
+        with recorder.paused():
+            recorder.submit_unanswered(a_hit())
+            await until(lambda: len(spooled(tmp_path / "spool")) == 1)
+        cpu.ns += 2 * MUCH
+        await recorder.submit(a_hit())
+        recorder.end()
+
+    assert [0, 3] == host_units(tmp_path)
+
+
 async def test_a_pause_among_others_loses_nothing(tmp_path: Path, cpu: Cpu) -> None:
     """While another request is in progress the time is shared out as ever."""
     async with recording(tmp_path, cpu) as recorder:
