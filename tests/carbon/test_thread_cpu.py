@@ -41,18 +41,24 @@ def test_no_threads_use_no_time() -> None:
     assert 0 == threads_cpu_ns([])
 
 
-def test_an_ended_thread_is_no_zero() -> None:
-    """Its time is gone, so the sum would be too small: an error instead."""
+def an_ended_thread() -> int:
+    """Its id, which the kernel forgets a moment after the thread has ended."""
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()
     assert thread.native_id is not None
     end_s = time.monotonic() + 5.0
     while thread.native_id in thread_ids() and time.monotonic() < end_s:
-        pass  # the kernel removes the entry a moment after the thread has ended
+        time.sleep(0.001)
+    return thread.native_id
 
-    with pytest.raises(MeterUnavailable, match=f"thread {thread.native_id} cannot be read"):
-        threads_cpu_ns([threading.get_native_id(), thread.native_id])
+
+def test_an_ended_thread_is_no_zero() -> None:
+    """Its time is gone, so the sum would be too small: an error instead."""
+    ended = an_ended_thread()
+
+    with pytest.raises(MeterUnavailable, match=f"thread {ended} cannot be read"):
+        threads_cpu_ns([threading.get_native_id(), ended])
 
 
 def test_threads_that_others_begin_meanwhile_are_not_ones_own() -> None:
@@ -107,15 +113,9 @@ def name_of_this_thread() -> str:
 
 def test_the_times_of_ended_threads_are_left_out_by_thread() -> None:
     """Those that live are told."""
-    thread, own = threading.Thread(target=int), threading.get_native_id()
-    thread.start()
-    thread.join()
-    assert thread.native_id is not None
-    end_s = time.monotonic() + 5.0
-    while thread.native_id in thread_ids() and time.monotonic() < end_s:
-        pass  # the kernel removes the entry a moment after the thread has ended
+    ended, own = an_ended_thread(), threading.get_native_id()
 
-    times_ns = cpu_ns_by_thread([own, thread.native_id])
+    times_ns = cpu_ns_by_thread([own, ended])
 
     assert [own] == list(times_ns)
     assert 0 < times_ns[own] <= threads_cpu_ns([own])

@@ -11,6 +11,7 @@ from greenserve.serve.batching.batcher import Batcher
 from greenserve.serve.gateway import Gateway
 from greenserve.serve.models import Models, ServedVariant
 from tests.serve.building import HeldEngines, a_batcher, a_config, a_gateway, models_of
+from tests.serve.lifecycle import at_work
 
 POISON = 99
 
@@ -52,12 +53,5 @@ async def batcher(models: Models, engines: HeldEngines) -> AsyncIterator[Batcher
 @pytest.fixture
 async def gateway(config: Config, models: Models, engines: HeldEngines, tmp_path: Path) -> AsyncIterator[Gateway]:
     """A running gateway without listeners."""
-    running = a_gateway(config, models, tmp_path, SystemClock())
-    running.batcher.start()
-    running.recorder.start()
-    yield running
-    engines.release(1_000)
-    await running.batcher.close()
-    await running.recorder.close()
-    running.texts.close()
-    running.cache.close()
+    async with at_work(a_gateway(config, models, tmp_path, SystemClock()), engines) as running:
+        yield running

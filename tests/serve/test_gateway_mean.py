@@ -15,6 +15,7 @@ from greenserve.serve.admission import ANONYMOUS
 from greenserve.serve.call import Answer
 from greenserve.serve.gateway import Gateway
 from tests.serve.building import HeldEngines, a_call, a_config, a_gateway, an_admitted, models_of, until
+from tests.serve.lifecycle import at_work
 
 CLOCK = SystemClock()
 QUALITY = {"fp32": 0.90, "int8-dyn": 0.85, "static-8-int8": 0.70}
@@ -27,14 +28,8 @@ async def promising(manifest: Path, folder: Path, engines: HeldEngines, *, mean:
     """A running gateway with that mean, over a floor of 0.6."""
     objective = {"p95": "500ms", "quality_floor": 0.6, "quality_mean": mean}
     config = a_config(manifest, folder, models=[{"name": "tiny", "manifest": manifest, "objective": objective}])
-    running = a_gateway(config, models_of(config, engines), folder, CLOCK)
-    running.batcher.start()
-    running.recorder.start()
-    yield running
-    engines.release(1_000)
-    await running.batcher.close()
-    await running.recorder.close()
-    running.cache.close()
+    async with at_work(a_gateway(config, models_of(config, engines), folder, CLOCK), engines) as running:
+        yield running
 
 
 async def ask(gateway: Gateway, *texts: str, hints: Hints = ANY) -> Answer:

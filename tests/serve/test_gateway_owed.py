@@ -19,6 +19,7 @@ from greenserve.records import Batch, Hints, Span
 from greenserve.serve.call import Answer
 from greenserve.serve.gateway import Gateway
 from tests.serve.building import HeldEngine, HeldEngines, a_call, a_gateway, models_of, spooled, until
+from tests.serve.lifecycle import at_work
 
 CLOCK = SystemClock()
 FRESH = Hints(no_store=True)
@@ -101,13 +102,8 @@ class WideEngines(HeldEngines):
 @pytest.fixture
 async def wide(config: Config, tmp_path: Path) -> AsyncIterator[Gateway]:
     """A running gateway of the tiny model on such engines."""
-    running = a_gateway(config, models_of(config, WideEngines()), tmp_path, CLOCK)
-    running.batcher.start()
-    running.recorder.start()
-    yield running
-    await running.batcher.close()
-    await running.recorder.close()
-    running.cache.close()
+    async with at_work(a_gateway(config, models_of(config, WideEngines()), tmp_path, CLOCK)) as running:
+        yield running
 
 
 async def test_outputs_that_do_not_fit_together_are_an_error_that_is_accounted(wide: Gateway, tmp_path: Path) -> None:

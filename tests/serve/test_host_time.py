@@ -20,6 +20,7 @@ from greenserve.serve.gateway import Gateway
 from greenserve.serve.models import Models
 from greenserve.serve.recorder import Recorder
 from tests.serve.building import a_batcher, a_call, a_decision, a_gateway, a_recorder, an_admitted, spooled, until
+from tests.serve.lifecycle import at_work
 
 CLOCK = SystemClock()
 S_US = 1_000_000
@@ -166,12 +167,8 @@ async def counted(config: Config, models: Models, tmp_path: Path, cpu: Cpu) -> A
     await running.recorder.close()
     running.recorder = a_recorder(SpoolWriter(tmp_path / "spool", "counted"), CLOCK, cpu)
     running.batcher = a_batcher(models, CLOCK, max_queued=1)
-    running.batcher.start()
-    running.recorder.start()
-    yield running
-    await running.batcher.close()
-    await running.recorder.close()
-    running.cache.close()
+    async with at_work(running):
+        yield running
 
 
 async def test_a_held_request_does_not_bill_the_loops_idle_time_to_others(

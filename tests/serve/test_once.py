@@ -30,6 +30,7 @@ from greenserve.serve.models import Models
 from greenserve.serve.once import Once
 from tests.serve.building import HeldEngines, a_call, a_gateway, spooled, until
 from tests.serve.conftest import POISON
+from tests.serve.lifecycle import at_work
 
 CLOCK = SystemClock()
 KEY: dict[str, Any] = {"idempotency_key": "order-1"}
@@ -56,14 +57,10 @@ async def twin(config: Config, models: Models, engines: HeldEngines, tmp_path: P
     """Another replica of the same node."""
     running = a_gateway(config, models, tmp_path, CLOCK, spool=SpoolWriter(tmp_path / "spool", "twin"))
     running.once, _ = once_for(running, tmp_path, "second")
-    running.batcher.start()
-    running.recorder.start()
-    yield running
-    engines.release(1_000)
-    await running.once.close()
-    await running.batcher.close()
-    await running.recorder.close()
-    running.cache.close()
+    async with at_work(running, engines):
+        yield running
+        engines.release(1_000)
+        await running.once.close()
 
 
 async def test_the_second_call_gets_the_first_ones_answer(keyed: Gateway, tmp_path: Path) -> None:

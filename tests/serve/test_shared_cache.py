@@ -16,6 +16,7 @@ from greenserve.serve.gateway import Gateway
 from greenserve.serve.models import Models
 from greenserve.serve.shared_cache import FAILURES, PREFIX, SharedAnswers
 from tests.serve.building import HeldEngines, a_call, a_decision, a_gateway, until
+from tests.serve.lifecycle import at_work
 from tests.serve.redis_serving import Proxy, client_of, proxy_before, redis_server
 
 pytestmark = pytest.mark.redis
@@ -263,14 +264,8 @@ async def with_tier(gateway: Gateway, models: Models, tier: SharedAnswers) -> No
 @pytest.fixture
 async def other(config: Config, engines: HeldEngines, models: Models, tmp_path: Path) -> AsyncIterator[Gateway]:
     """A second gateway with the same models."""
-    running = a_gateway(config, models, tmp_path / "other", CLOCK)
-    running.batcher.start()
-    running.recorder.start()
-    yield running
-    engines.release(1_000)
-    await running.batcher.close()
-    await running.recorder.close()
-    running.cache.close()
+    async with at_work(a_gateway(config, models, tmp_path / "other", CLOCK), engines) as running:
+        yield running
 
 
 async def test_a_gateway_answers_from_what_another_has_run(
