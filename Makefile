@@ -12,7 +12,7 @@ CLIENTS_READY := $(CLIENTS:%=.venv-clients/%/.ready)
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format proto bench bench-serve gpu-check clean clients conformance soak
+.PHONY: help setup demo test test-again check format proto bench bench-serve gpu-check clean clients conformance soak
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,10 @@ demo: $(READY)  ## Optimise, serve, ask, load, report, verify, stop: the whole p
 
 test: $(READY) $(CLIENTS_READY)  ## The test suite
 	@$(BIN)/python -m pytest
+
+test-again: $(READY) $(CLIENTS_READY)  ## The tests that failed last time, once more
+	@echo "what passes now and failed before depends on the machine's pace, or on other tests: it is to be mended"
+	@$(BIN)/python -m pytest --verbose --last-failed --last-failed-no-failures none
 
 clients: $(CLIENTS_READY)  ## An environment for each unmodified client that tests/conformance drives
 

@@ -92,19 +92,23 @@ def test_the_grpc_loop_counts_refused_calls_as_failures() -> None:
 
 def test_the_grpc_loop_moves_on_when_the_server_sends_a_channel_away() -> None:
     """The end of a connection's age is no failure: calls under way are answered, the next go over a new channel."""
-    old_age = (("grpc.max_connection_age_ms", 150), ("grpc.max_connection_age_grace_ms", 1000))
-    peers = set()
+    old_age = (("grpc.max_connection_age_ms", 150), ("grpc.max_connection_age_grace_ms", 30_000))
+    peers: set[str] = set()
 
     def answer(request: bytes, context: Any) -> bytes:
         peers.add(context.peer())
         return request
 
     with grpc_server(answer, old_age) as address:
-        outcome = drive_grpc([b"x"], address=address, calls=2, key=None, duration_s=0.8, warm_up_s=0.0)
+        for _ in range(10):  # a machine that stands still for most of a run is asked again
+            peers.clear()
+            outcome = drive_grpc([b"x"], address=address, calls=2, key=None, duration_s=0.8, warm_up_s=0.0)
+            assert (0, 0) == (outcome.failures, outcome.lost_connections)
+            if 4 <= len(peers):
+                break
 
     assert 4 <= len(peers)
     assert 50 < outcome.answers
-    assert (0, 0) == (outcome.failures, outcome.lost_connections)
 
 
 @pytest.mark.parametrize(("calls", "shared"), [(1, (1,)), (8, (1,) * 8), (11, (2, 2, 2, 1, 1, 1, 1, 1))])
