@@ -8,6 +8,7 @@ import secrets
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from zlib import crc32
 
 import numpy as np
@@ -165,24 +166,21 @@ class AnswerCache:
     def take_off(self, key: Key, flight: Flight) -> None:
         """Let others join `flight`, and keep its answer when it lands."""
         self._flights[key] = flight
+        flight.on_landed = partial(self._landed, key, flight)
+
+    def _landed(self, key: Key, flight: Flight, result: Landed | None) -> None:
+        if self._flights.get(key) is not flight:
+            return  # another took its place, for a higher floor or since nobody waited: that one's answer is kept
+        del self._flights[key]
+        if result is None:
+            return
         shelf = self._shelves[_model_of(flight)]
-
-        def landed(result: Landed | None) -> None:
-            if self._flights.get(key) is not flight:
-                return  # another took its place, for a higher floor or since nobody waited: that one's answer is kept
-            del self._flights[key]
-            if result is None:
-                return
-            decision = self._decision_of(flight)
-            shelf.watch.ran(decision.energy_j)
-            answer = CachedAnswer(
-                outputs=result.outputs, decision=decision, variant_digest=flight.served.variant.digest
-            )
-            shelf.store.put(key, answer)
-            if self.shared is not None:
-                self.shared.put(key, answer, shelf.ttl_s)
-
-        flight.on_landed = landed
+        decision = self._decision_of(flight)
+        shelf.watch.ran(decision.energy_j)
+        answer = CachedAnswer(outputs=result.outputs, decision=decision, variant_digest=flight.served.variant.digest)
+        shelf.store.put(key, answer)
+        if self.shared is not None:
+            self.shared.put(key, answer, shelf.ttl_s)
 
     def _keyed(self, admitted: Admitted, model: ServedModel) -> blake3:
         """The hasher of a scope and its rules, made once: with hints that anybody may invent it is not remembered."""

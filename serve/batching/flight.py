@@ -119,8 +119,7 @@ class Flight:
                 share=own,
             )
             waiter.take(place, landed)
-        if self.on_landed is not None:
-            self.on_landed(landed)
+        self._tell(landed)
 
     def drop(self) -> None:
         """Nobody waits any more: an item that did not start never will."""
@@ -134,9 +133,14 @@ class Flight:
         """The model cannot run this item: everybody who waits is told which of its items that is."""
         self._end(None, reason)
 
+    def _tell(self, landed: Landed | None) -> None:
+        """Tell whoever asked, and forget it: it holds this flight, and rings are left to the garbage collector."""
+        told, self.on_landed = self.on_landed, None
+        if told is not None:
+            told(landed)
+
     def _end(self, error: GreenServeError | None, reason: str = "nobody waits for it") -> None:
         self.over = True
-        if self.on_landed is not None:
-            self.on_landed(None)
+        self._tell(None)
         for waiter, place in self.waiters:
             waiter.fail(error or InferenceFailed(f"the model could not run input [{place}] ({reason})"))

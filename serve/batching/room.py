@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from greenserve.serve.batching.lane import Lane
 from greenserve.units import NS_PER_S
 
-FULL, SHARED = 0.6, 0.45
+FULL, SHARED = 0.5, 0.45
 """The pressure up to which there is room for whoever comes. Over it heads would be due so soon that they force small
 batches; where several tenants are active, over half of it shares begin to bind and admission would refuse."""
 AT_ONCE = 8.0

@@ -91,7 +91,9 @@ class InferenceService:
                 answer = message.SerializeToString()
             except Exception as error:
                 await self.gate.passed()
-                return await abort(context, known(error))
+                told = known(error)
+                error.__traceback__ = None  # its frames hold what the request waited for, which holds it: a ring
+                return await abort(context, told)
             if self.gate.held:
                 await self.gate.passed()
             return answer

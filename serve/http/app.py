@@ -23,7 +23,6 @@ from greenserve.serve.statistics import Statistics
 
 log = logging.getLogger("greenserve.http")
 REQUEST_ID = names.REQUEST_ID.lower().encode()
-NO_STATE: Mapping[str, Any] = MappingProxyType({})
 RECEIVED_NS = "received_ns"
 """Where a scope's state holds when its head was complete [monotonic ns]; the loop may look at it only later."""
 AT_ONCE = "at_once"
@@ -61,7 +60,8 @@ class HttpApp:
         """One request; every error leaves with a code and a request id, never as a trace."""
         if scope["type"] != "http":
             return
-        state = scope.get("state", NO_STATE)
+        state = scope.get("state") or {}
+        at_once = state.pop(AT_ONCE, None)  # which holds this scope: rings are left to the garbage collector
         received_ns = state.get(RECEIVED_NS) or self._clock.monotonic_ns()
         path = scope["path"]
         mounted = self._mounted(path) if self._mounts else None
@@ -75,13 +75,14 @@ class HttpApp:
             return
         except GreenServeError as error:
             response = error_response(error, "problem" if mounted is not None else shape_of(path))
+            error.__traceback__ = None  # its frames hold what the request waited for, which holds it: a ring
         except _Interrupted:
             raise
         except Exception:
             log.exception("%s %s failed", scope["method"], path)
             fault = GreenServeError("the gateway failed on this request; its log says why")
             response = error_response(fault, "problem" if mounted is not None else shape_of(path))
-        await self._send(response, scope["method"], headers.get("accept-encoding"), send, state.get(AT_ONCE))
+        await self._send(response, scope["method"], headers.get("accept-encoding"), send, at_once)
 
     async def _response(
         self, method: str, path: str, headers: Mapping[str, str], receive: Receive, received_ns: int
