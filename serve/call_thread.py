@@ -15,9 +15,13 @@ Call = tuple[Callable[[Any], Any], Any, "asyncio.Future[Any]"]
 
 
 class CallThread:
-    """State: the calls that wait. `submit` and `close` are called on one event loop."""
+    """State: the calls that wait. `submit` and `close` are called on one event loop.
 
-    def __init__(self, name: str) -> None:
+    `begin` is called first of all on the thread.
+    """
+
+    def __init__(self, name: str, *, begin: Callable[[], None] | None = None) -> None:
+        self._begin = begin
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -34,6 +38,8 @@ class CallThread:
         self._thread.join()
 
     def _run(self) -> None:
+        if self._begin is not None:
+            self._begin()
         while (call := self._calls.get()) is not None:
             function, given, future = call
             try:

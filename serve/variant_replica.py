@@ -17,6 +17,7 @@ from greenserve.serve.batching.execute import run_rows
 from greenserve.serve.batching.watch import Watch
 from greenserve.serve.frames import Done, Outcome, Work, decode_work, encode_done
 from greenserve.serve.models import ServedModel, ServedVariant
+from greenserve.serve.niceness import give_way
 from greenserve.serve.reload import ABANDON, COMMIT, PREPARE, Report, failed, fine
 from greenserve.units import NS_PER_S
 
@@ -47,7 +48,7 @@ class VariantReplica:
         self._fingerprint = fingerprint
         self._clock = clock
         self._retire_s = retire_s
-        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine", initializer=give_way)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._model = load()
         self._held: dict[Artefact, ServedVariant] = artefacts_of(self._model)

@@ -19,6 +19,7 @@ from greenserve.serve.batching.flight import Flight
 from greenserve.serve.call_thread import CallThread
 from greenserve.serve.frames import Outcome
 from greenserve.serve.models import ServedVariant
+from greenserve.serve.niceness import give_way
 from greenserve.serve.tasks import Tensors
 
 NOT_FINITE = "an output is not a finite number"
@@ -59,7 +60,7 @@ class InlineExecutor:
     slots = 1
 
     def __init__(self) -> None:
-        self._thread = CallThread("engine")
+        self._thread = CallThread("engine", begin=give_way)
 
     def start(self, flights: Sequence[Flight]) -> "asyncio.Future[list[Ran]]":
         """Run on the thread."""

@@ -15,6 +15,7 @@ from greenserve.carbon.meters.thread_cpu import begun_by, cpu_ns_by_thread
 from greenserve.errors import DependencyMissing, ManifestInvalid
 from greenserve.records import Batch, Span
 from greenserve.serve.engines.signature import TOKEN_INPUTS, Feeds, Signature, feeds_of
+from greenserve.serve.niceness import threads_give_way
 
 log = logging.getLogger("greenserve.engines")
 CPU = "CPUExecutionProvider"
@@ -89,6 +90,7 @@ class OnnxEngine:
             )
         if self._threads > 1:
             session, self._own_threads = begun_by(self._session)
+            threads_give_way(self._own_threads)
         else:
             session = self._session()
         if session.get_providers()[0] != self._provider:

@@ -68,7 +68,7 @@ def test_past_capacity_little_more_than_what_can_be_answered_gets_in() -> None:
     replica = Replica("a")
     let_in = [replica.tick(["a"] * 5 * CAPACITY).total() for _ in range(40)]
     assert replica.door.shut
-    assert 5 * CAPACITY == let_in[0]
+    assert 4 * CAPACITY + FEW < let_in[0] <= 5 * CAPACITY
     assert all(0.75 * CAPACITY <= entered <= 1.3 * CAPACITY for entered in let_in[15:])
 
 
@@ -89,7 +89,7 @@ def test_a_silence_opens_it() -> None:
     for _ in range(20):
         replica.tick(["a"] * 5 * CAPACITY)
     assert replica.door.shut
-    replica.queued, replica.now_ns = 0, replica.now_ns + 2 * TICK_NS
+    replica.queued, replica.now_ns = 0, replica.now_ns + 3 * TICK_NS
     assert 2 * CAPACITY == replica.tick(["a"] * 2 * CAPACITY).total()
     assert not replica.door.shut
 
@@ -100,6 +100,15 @@ def test_what_was_refused_before_a_silence_closes_nothing_after_it() -> None:
     replica.tick(["a"] * 8 * CAPACITY)
     replica.queued, replica.now_ns = 0, replica.now_ns + 20 * TICK_NS
     assert 2 * CAPACITY == replica.tick(["a"] * 2 * CAPACITY).total()
+
+
+def test_a_flood_shuts_it_within_the_tick() -> None:
+    """It is not decoded until the tick is over: that would hold up what is refused by as much again."""
+    replica = Replica("a")
+    replica.queued = 4 * CAPACITY
+    let_in = replica.tick(["a"] * 50 * CAPACITY)
+    assert replica.door.shut
+    assert FEW < let_in.total() <= 2 * FEW
 
 
 def test_a_few_late_refusals_close_nothing() -> None:
@@ -135,7 +144,7 @@ def test_parts_of_less_than_one_request_are_not_rounded_up() -> None:
     replica = Replica(*names)
     let_in = [replica.tick(names).total() for _ in range(60)]
     assert replica.door.shut
-    assert 1.05 * CAPACITY >= sum(let_in[15:]) / len(let_in[15:])
+    assert 1.1 * CAPACITY >= sum(let_in[15:]) / len(let_in[15:])
     assert 2 * CAPACITY >= max(let_in[15:])
 
 
@@ -187,7 +196,7 @@ def test_room_is_looked_at_once_a_millisecond() -> None:
         return 7.0
 
     replica.door.queues, replica.door.waiting = Room(room), 3
-    at_ns = replica.now_ns + LOOK_NS
+    at_ns = replica.now_ns + TICK_NS
     let_in = sum(replica.door.lets_in("a", MODEL, at_ns + place) for place in range(50))
     assert 7 - 3 + int(LEAST) == let_in
     assert 1 == len(looked)
