@@ -80,6 +80,39 @@ def test_batches_of_one_shape_teach_nothing_about_others() -> None:
     assert 1.0 == pytest.approx(line(32, 128) / truth(32, 128), rel=0.35)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_lone_client_between_two_crowds_undoes_nothing(seed: int) -> None:
+    """Batches of a crowd, then thousands of single rows of one length whose times come and go by a third.
+
+    The single rows are predicted well all along, and what a large batch saves is still known: or none would ever be
+    formed again, and nothing else be learned.
+    """
+    random, truth = Random(seed), Regression(TRUTH)
+    model = a_model()
+
+    def run(batch: int, share: float) -> None:
+        noise = random.lognormvariate(0.0, share)
+        seconds, joules = (line(batch, 12) * noise for line in (truth, Regression(JOULES)))
+        model.observe(batch=batch, length=12, seconds=seconds, joules=joules)
+
+    for _ in range(400):
+        run(random.randint(8, 32), 0.2)
+    worth, off = [], []
+    for number in range(6_000):
+        run(1, 0.35)
+        rates, single_s = model.at(16), model.seconds(1, 12)
+        assert rates is not None
+        assert rates.worth is not None
+        assert single_s is not None
+        worth.append(rates.worth)
+        if number > 400:
+            off.append(abs(single_s / truth(1, 12) - 1.0))
+
+    assert 8 <= min(worth)
+    assert max(off) < 0.25
+    assert 1.0 == pytest.approx((model.seconds(32, 16) or 0.0) / truth(32, 16), rel=0.35)
+
+
 def test_a_paused_machine_is_not_believed() -> None:
     """One batch that took a thousand times as long moves predictions by a little."""
     line = Regression(TRUTH)
