@@ -160,12 +160,17 @@ def serve_runs(address: str) -> bool:
 def remove(*, with_serve: bool = False) -> None:
     """End the gateways first, so that the writer can take their last lines, then the writer.
 
-    Serve itself ends with Ray, or here where it should (`with_serve`) and holds nobody else's application.
+    Serve itself ends with Ray, or here where it should (`with_serve`) and holds nobody else's application. Who is asked
+    to stop while Ray starts has no Serve yet, and nothing to end.
     """
     from ray import serve
+    from ray.serve.exceptions import RayServeException
 
-    serve.delete(GATEWAY_APP)
-    serve.delete(LEDGER_APP)
+    try:
+        serve.delete(GATEWAY_APP)
+        serve.delete(LEDGER_APP)
+    except RayServeException:
+        return
     if with_serve and not serve.status().applications:
         serve.shutdown()
 

@@ -51,12 +51,14 @@ class LocalRay:
             return False
 
         def remove() -> None:
-            cluster.remove()
-            below = processes_below(os.getpid())
-            helpers = {pid: ticks for pid, ticks in below.items() if name_of(pid) not in RAY_SERVERS}
-            end_processes(helpers, patience_s=0.0)  # agents and monitors: Ray would wait a second for each
-            cluster.stop_ray()
-            done.set()
+            try:
+                cluster.remove()
+            finally:
+                below = processes_below(os.getpid())
+                helpers = {pid: ticks for pid, ticks in below.items() if name_of(pid) not in RAY_SERVERS}
+                end_processes(helpers, patience_s=0.0)  # agents and monitors: Ray would wait a second for each
+                cluster.stop_ray()
+                done.set()
 
         threading.Thread(target=remove, name="draining", daemon=True).start()
         wait_until(lambda: done.is_set() or not still_running(ray_server), DRAIN_PATIENCE_S)

@@ -90,8 +90,8 @@ class GatewayProcess:
         """What the gateway has printed."""
         return (self.folder / "serve.log").read_text()
 
-    def start(self) -> None:
-        """Start the gateway and wait until every replica takes requests."""
+    def begin(self) -> None:
+        """Start the gateway."""
         with (self.folder / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command("serve", "greenserve.yaml"),
@@ -101,6 +101,11 @@ class GatewayProcess:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def start(self) -> None:
+        """Start the gateway and wait until every replica takes requests."""
+        self.begin()
+        assert self.process is not None
         end_s = time.monotonic() + READY_S
         while not self.ready:
             assert self.process.poll() is None, f"the gateway ended:\n{self.log}"

@@ -20,6 +20,23 @@ def test_sigterm_under_load_drains_and_leaves_nothing(terminated: Terminated) ->
     assert_ended_well(terminated)
 
 
+@pytest.mark.slow
+def test_sigterm_while_ray_starts_ends_it_soon(new_gateway: Callable[[], GatewayProcess]) -> None:
+    """Nothing is served yet, so nothing is waited for: not even the minute that Ray's clients wait for Ray."""
+    gateway = new_gateway()
+    gateway.begin()
+    assert gateway.process is not None
+    while not gateway.find("gcs_server"):
+        assert gateway.process.poll() is None, gateway.log
+
+    gateway.process.terminate()
+    status = gateway.process.wait(45.0)
+
+    assert 0 != status
+    assert "draining" in gateway.log
+    assert [] == gateway.left_behind()
+
+
 def test_a_second_gateway_on_the_same_port_is_refused(target: Target) -> None:
     """At once, naming the two commands that help; the first one goes on."""
     gateway, _ = target
