@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from greenserve.carbon.ledger.schema import use_wal
 from greenserve.carbon.ledger.spool import start_ticks_of
 from greenserve.units import NS_PER_S
 
@@ -86,7 +87,7 @@ class KeptAnswers:
         self._most_keys, self._most_bytes = most_keys, most_bytes
         self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         # The file goes with the run, so that it need not survive the machine; it does survive its processes.
-        self._connection.execute("PRAGMA journal_mode=WAL")
+        use_wal(self._connection)
         self._connection.execute("PRAGMA synchronous=OFF")
         self._connection.executescript(SCHEMA)
         path.chmod(0o600)

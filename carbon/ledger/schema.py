@@ -259,13 +259,16 @@ def _set_up(driver: Any, _record: object) -> None:
     # Transactions are begun by `_begin`; the driver's own rule would begin them late and never immediately.
     driver.isolation_level = None
     driver.execute(f"PRAGMA busy_timeout = {BUSY_MS}").close()
-    _use_wal(driver)
+    use_wal(driver)
     for pragma in ("synchronous = FULL", *_PACE):
         driver.execute(f"PRAGMA {pragma}").close()
 
 
-def _use_wal(driver: sqlite3.Connection) -> None:
-    """SQLite does not wait by itself where another connection changes to the log, or is the last one to leave it."""
+def use_wal(driver: sqlite3.Connection) -> None:
+    """Write ahead; SQLite does not wait by itself where another connection changes to the log, or leaves it last.
+
+    Raises sqlite3.OperationalError where the file stays locked for ten seconds.
+    """
     until_s = time.monotonic() + BUSY_MS / MILLI
     while True:
         try:

@@ -1,6 +1,8 @@
 """The file of idempotency keys: one holder at a time over all replicas, ten minutes, bounded room."""
 
 import os
+import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +43,23 @@ def two(tmp_path: Path, clock: ManualClock) -> Iterator[tuple[KeptAnswers, KeptA
     yield (pair[0], pair[1])
     for each in pair:
         each.close()
+
+
+def test_a_replica_waits_for_another_that_makes_the_file(tmp_path: Path, clock: ManualClock) -> None:
+    """Two that start at once: SQLite itself would refuse the later one without waiting."""
+    path = tmp_path / "kept.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE made (here)")
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.3, other.rollback)
+    ends.start()
+
+    kept = KeptAnswers(path, owner=f"{ALIVE}:late", now_ns=clock.monotonic_ns)
+
+    assert "mine" == kept.claim(wanted()).kind
+    kept.close()
+    ends.join()
+    other.close()
 
 
 def test_a_key_is_held_once_over_all_replicas(two: tuple[KeptAnswers, KeptAnswers]) -> None:
