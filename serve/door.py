@@ -84,6 +84,11 @@ class Door:
         parts = repr(self._parts) if self.shut else "open"
         return f"<Door {parts}, {self.waiting} waiting, {self.turned_away} turned away>"
 
+    @property
+    def full(self) -> bool:
+        """Whether it is shut, or shuts as soon as somebody asks."""
+        return self.shut or self._late > FEW
+
     def proven(self, credential: Hashable) -> None:
         """A key was found to be good: its holder has a part of its own from now on."""
         if credential not in self._proven:
@@ -107,7 +112,7 @@ class Door:
         """Whether a request may come in now: of this credential (None: none was sent), for this model (None: the head
         does not say which)."""
         passed_ns = now_ns - self._tick_ns
-        if passed_ns >= TICK_NS or (not self.shut and self._late > FEW and passed_ns > 0):
+        if passed_ns >= TICK_NS or (not self.shut and self.full and passed_ns > 0):
             self._turn(now_ns)  # what was refused after decoding is not waited for any longer than to be counted
         queue = None if model is None else self.queues.queue_of(model)
         # Neither an invented key nor an invented model makes a part of its own.

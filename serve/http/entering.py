@@ -31,15 +31,15 @@ INFERRING = Routes(("/v2/models/{model}/infer", "/v2/models/{model}/versions/{ve
 
 
 class EnteringHttp(GuardedHttp):
-    """One connection. State: whether its newest message is turned away, from which path, or waits for the loop; and
-    whether what is started was judged, as it is unless it waited behind another request."""
+    """One connection. State: whether its newest message is turned away, from which path, or waits for the loop; whether
+    what is started was judged, as it is unless it waited behind another request; and whether the door was open then."""
 
     def __init__(
         self, guard: Guard, *, config: Config, server_state: ServerState, loop: "asyncio.AbstractEventLoop"
     ) -> None:
         super().__init__(guard, config=config, server_state=server_state, loop=loop)
         self._door = guard.door
-        self._waits = self._judged = False
+        self._waits = self._judged = self._was_open = False
         self._template = ""
 
     def __repr__(self) -> str:
@@ -110,7 +110,7 @@ class EnteringHttp(GuardedHttp):
             found = INFERRING.find(cycle.scope["path"])
             if found is not None and not self._lets_in(found, cycle.scope["headers"], time.monotonic_ns()):
                 app = _turn_away
-        self._judged = False
+        self._judged, self._was_open = False, not self._door.shut
         if not self._waits:
             self._waits = True
             self._door.waiting += 1
@@ -118,6 +118,11 @@ class EnteringHttp(GuardedHttp):
 
     async def _answer(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._looked_at()
+        if self._was_open and self._door.full and cycle.scope["method"] == "POST":
+            # Found to be full while this one waited for the loop: it is asked about again before it is decoded.
+            found = INFERRING.find(cycle.scope["path"])
+            if found is not None and not self._lets_in(found, cycle.scope["headers"], time.monotonic_ns()):
+                app = _turn_away
         await super()._answer(cycle, app)
 
     def _looked_at(self) -> None:

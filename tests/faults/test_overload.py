@@ -17,6 +17,10 @@ REFUSED_S = 0.2
 BUSY_S = 0.1
 """What a machine that also runs the clients, and perhaps other tests, adds."""
 
+STOOD_STILL_S = 0.1
+STORMS = 4
+"""A storm whose sender was later than that says how the machine stood still, not what the gateway does: another one."""
+
 KEPT = 0.6
 """Least part of the peak that is kept, on a machine that may do other work in one of the two: without the door it is a
 few hundredths. How much it is on a quiet machine is measured by `benchmarks/overload.py`, not here."""
@@ -48,7 +52,10 @@ def test_at_three_times_its_capacity_the_gateway_does_what_it_can_and_refuses_th
         finally:
             await crowd.close()
 
-    peak, over, after = asyncio.run(storm())
+    for _ in range(STORMS):
+        peak, over, after = asyncio.run(storm())
+        if max(one.late_s for one in (*peak, *over, *after)) < STOOD_STILL_S:
+            break
 
     best, kept = goodput(peak, PEAK_S), goodput(over, OVERLOAD_S)
     answered, refused = [one for one in over if one.code == "ok"], [one for one in over if one.code != "ok"]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from greenserve.serve.door import MOST_WAITING, Door
+from greenserve.serve.door import FEW, MOST_WAITING, Door
 from tests.serve.listening import GET, QUICK, served, wire
 
 INFER = "/v2/models/m/infer"
@@ -90,6 +90,29 @@ async def test_every_request_of_a_pipeline_asks_the_door() -> None:
         client.writer.write(a_post(INFER) * 20)
         found = [(await client.answer())[0] for _ in range(20)]
     assert ([200] + [429] * 19, 20) == (found, door.asked)
+
+
+async def test_who_waits_as_the_door_shuts_is_asked_about_again() -> None:
+    """Let in by an open door and not decoded yet: nor is it then, in step with what follows."""
+
+    class Shutting(Door):
+        asked = 0
+
+        def lets_in(self, credential: object, model: str | None, now_ns: int) -> bool:
+            self.asked += 1
+            if self.asked == 1:
+                for _ in range(FEW + 1):
+                    self.refused()
+            return self.asked in {1, 3}
+
+    door = Shutting()
+    async with served(door=door) as serving, wire(serving.port) as client:
+        found = [await client.asked(a_post(INFER, b"three")), await client.asked(a_post("/whole", b"four"))]
+        door.shut = True
+        found.append(await client.asked(a_post(INFER, b"five5")))
+    assert [429, 200, 200] == [status for status, _, _ in found]
+    assert 3 == door.asked
+    assert 2 == len(serving.app.scopes)
 
 
 async def test_a_pipelined_body_in_pieces_is_thrown_away_first() -> None:
