@@ -1,10 +1,12 @@
 """Who goes first on full cores: the event loops, then the engines that they feed."""
 
+import logging
 import os
 import sys
 import threading
 from collections.abc import Iterable
 
+log = logging.getLogger("greenserve.engines")
 STEP, LAST = 3, 19
 """How much nicer an engine is: Linux gives it half the time of a thread without that, where both want all of it."""
 
@@ -26,3 +28,5 @@ def threads_give_way(threads: Iterable[int]) -> None:
             os.setpriority(os.PRIO_PROCESS, thread, min(LAST, os.getpriority(os.PRIO_PROCESS, thread) + STEP))
         except ProcessLookupError:
             continue
+        except PermissionError as error:  # a sandbox may forbid even this; the engine runs all the same
+            log.warning("thread %d cannot give way to the event loops (%s): refusals take longer", thread, error)

@@ -105,11 +105,14 @@ class EnteringHttp(GuardedHttp):
     def _lets_in(self, found: Found, headers: Iterable[tuple[bytes, bytes]], now_ns: int) -> bool:
         return self._door.lets_in(_credential(headers), found[1].get("model"), now_ns)
 
+    def _lets_begin(self, cycle: RequestResponseCycle) -> bool:
+        """What the door says of a whole head, just before its request is handed on."""
+        found = INFERRING.find(cycle.scope["path"]) if cycle.scope["method"] == "POST" else None
+        return found is None or self._lets_in(found, cycle.scope["headers"], time.monotonic_ns())
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        if not self._judged and cycle.scope["method"] == "POST":
-            found = INFERRING.find(cycle.scope["path"])
-            if found is not None and not self._lets_in(found, cycle.scope["headers"], time.monotonic_ns()):
-                app = _turn_away
+        if not self._judged and not self._lets_begin(cycle):
+            app = _turn_away
         self._judged, self._was_open = False, not self._door.shut
         if not self._waits:
             self._waits = True
@@ -118,11 +121,8 @@ class EnteringHttp(GuardedHttp):
 
     async def _answer(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._looked_at()
-        if self._was_open and self._door.full and cycle.scope["method"] == "POST":
-            # Found to be full while this one waited for the loop: it is asked about again before it is decoded.
-            found = INFERRING.find(cycle.scope["path"])
-            if found is not None and not self._lets_in(found, cycle.scope["headers"], time.monotonic_ns()):
-                app = _turn_away
+        if self._was_open and self._door.full and not self._lets_begin(cycle):
+            app = _turn_away  # the door was found to be full while this one waited for the loop
         await super()._answer(cycle, app)
 
     def _looked_at(self) -> None:

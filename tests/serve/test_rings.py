@@ -47,9 +47,11 @@ async def asked_over_http(gateway: Gateway, door: Door) -> AsyncIterator[Wire]:
     guard = Guard(limits=PATIENT, trusted=TrustedPeers(()), door=door, only_trusted=False)
     listener = HttpListener(an_app(gateway)[0], guard=guard, tls=None)
     port = await listener.start(host=HOST, port=0)
-    async with wire(port) as client:
-        yield client
-    await listener.drain(grace_s=1.0)
+    try:
+        async with wire(port) as client:
+            yield client
+    finally:
+        await listener.drain(grace_s=1.0)
 
 
 async def rings_of(ask: Callable[[], Awaitable[object]]) -> Counter[str]:
